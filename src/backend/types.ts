@@ -1,0 +1,30 @@
+/**
+ * Backends: who computes. A backend owns the kernels of {@link Kernels} for one kind of machine; all give the same bits.
+ */
+import type { Kernels } from './ops.js';
+
+export type BackendName = 'cuda' | 'cpu' | 'reference';
+export type IsaName = 'scalar' | 'avx2' | 'avx512' | 'amx' | 'neon' | 'typescript' | 'sm_80' | 'sm_90';
+
+/** One step of the choice of a backend: what was tried and why it was not taken. */
+export interface BackendMiss {
+  readonly backend: BackendName;
+  readonly reason: string;
+  /** The command that would fix it. */
+  readonly fix: string;
+}
+
+export interface Backend {
+  readonly name: BackendName;
+  readonly isa: IsaName;
+  /** Feature names of the machine that the choice rests on. */
+  readonly features: readonly string[];
+  readonly kernels: Kernels;
+  /** Backends that come earlier in the order and were not taken. */
+  readonly misses: readonly BackendMiss[];
+  /** Number of kernel calls that ran code of `isa`, since the process started. */
+  kernelCalls(): number;
+}
+
+export type Operands<A> = { readonly [K in keyof A]: A[K] };
+export type { Kernels, OperationName } from './ops.js';
