@@ -1,0 +1,74 @@
+/**
+ * Every domain of a signature and every derive_key context of the protocol, in one table.
+ *
+ * Two messages of different kinds can never share bytes: signed SSZ objects carry a four-byte domain as their first
+ * field, hashed strings use BLAKE3's key derivation mode with a context of their own. A new kind gets a new line here;
+ * a changed meaning gets a new version suffix. (The model's own contexts, for dither and initial weights, are in
+ * `src/model/seeds.ts`.)
+ */
+import { blake3 } from '@noble/hashes/blake3.js';
+
+const encoder = new TextEncoder();
+
+function tag(text: string): Uint8Array {
+  return encoder.encode(text);
+}
+
+/** Domains of signed objects: four ASCII bytes each. */
+export const DOMAIN = {
+  /** ClaimHeader */
+  claim: tag('CLM1'),
+  /** AttestationData */
+  attestation: tag('ATT1'),
+  /** BeaconMessage */
+  beacon: tag('BCN1'),
+  /** DrawMessage: a verifier's signature over (beacon 2 ‖ claim root) */
+  unitDraw: tag('UDR1'),
+  /** PossessionMessage: proof of possession of a key */
+  possession: tag('POP1'),
+  /** AccountMessage: a transaction signed by an account */
+  account: tag('ACC1'),
+} as const;
+
+/** Contexts of BLAKE3 derive_key. */
+export const CONTEXT = {
+  /** shares ‖ message root → beacon */
+  beacon: 'pogo/beacon/1',
+  /** beacon 1 ‖ recipe root ‖ claim number → draw 1 */
+  draw1: 'pogo/draw-1/1',
+  /** draw 1 ‖ step → stream of batch offsets */
+  batch: 'pogo/batch/1',
+  /** beacon 1 → stream that draws the miner */
+  minerDraw: 'pogo/miner-draw/1',
+  /** draw signature → stream of (step, unit) */
+  unitDraw: 'pogo/unit-draw/1',
+  /** beacon 2 ‖ claim root → stream of held-out sequences */
+  heldOut: 'pogo/held-out/1',
+  /** draw signature → stream of leaves */
+  leafDraw: 'pogo/leaf-draw/1',
+  /** beacon → the committee's order */
+  committee: 'pogo/committee/1',
+  /** evidence root ‖ finder ‖ salt → a finder's commitment */
+  evidenceCommitment: 'pogo/evidence-commitment/1',
+  /** previous beacon, when nothing came before: chain id → parent of claim 0's beacon */
+  genesisBeacon: 'pogo/genesis-beacon/1',
+} as const;
+
+/**
+ * BLAKE3 in key derivation mode over the concatenation of `parts`.
+ *
+ * Every caller's parts have fixed lengths (or one part of variable length, last), so concatenation is injective.
+ * @returns 32 bytes
+ */
+export function deriveHash(context: string, ...parts: readonly Uint8Array[]): Uint8Array {
+  const hash = blake3.create({ context: encoder.encode(context) });
+  for (const part of parts) hash.update(part);
+  return hash.digest();
+}
+
+/** A non-negative safe integer as 8 little-endian bytes. */
+export function u64Bytes(value: number): Uint8Array {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(value), true);
+  return bytes;
+}
