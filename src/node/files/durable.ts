@@ -1,0 +1,81 @@
+/** Files that are either there in full or not there at all, whatever byte the process dies at. */
+import * as path from 'node:path';
+import { PogoError } from '../../errors.js';
+import type { FileLayer } from './fileLayer.js';
+
+/** Names with this prefix are unfinished; {@link removeUnfinished} clears those of dead processes. */
+export const UNFINISHED_PREFIX = '.unfinished-';
+
+let counter = 0;
+
+/** A fresh unfinished name beside `target`: same directory, so that the rename cannot cross file systems. */
+export function unfinishedPath(target: string): string {
+  counter += 1;
+  return path.join(path.dirname(target), `${UNFINISHED_PREFIX}${path.basename(target)}-${process.pid}-${counter}`);
+}
+
+/**
+ * Writes `parts`, one after the other, as the whole content of `file`: new file, sync, rename, sync of the directory.
+ * After it returns the content survives power loss; if it throws, the old content (or absence) is unchanged.
+ *
+ * @throws PogoError IO (full disk, no permission, …)
+ */
+export function writeFileAtomic(layer: FileLayer, file: string, ...parts: readonly Uint8Array[]): void {
+  const unfinished = unfinishedPath(file);
+  try {
+    const handle = layer.open(unfinished, 'exclusive');
+    try {
+      let position = 0;
+      for (const part of parts) {
+        handle.write(part, position);
+        position += part.length;
+      }
+      handle.sync();
+    } finally {
+      handle.close();
+    }
+    layer.rename(unfinished, file);
+  } catch (error) {
+    removeQuietly(layer, unfinished);
+    throw error;
+  }
+  layer.syncDirectory(path.dirname(file));
+}
+
+/** Best effort on the way out of an error that is already being thrown: the first error is the one to report. */
+function removeQuietly(layer: FileLayer, file: string): void {
+  try {
+    layer.remove(file);
+  } catch {
+    // The next start's removeUnfinished tries again.
+  }
+}
+
+/** Removes what dead processes left half-written in `directory`. Call it only while holding the directory's lock. */
+export function removeUnfinished(layer: FileLayer, directory: string): void {
+  for (const name of layer.list(directory)) {
+    if (!name.startsWith(UNFINISHED_PREFIX)) continue;
+    const target = path.join(directory, name);
+    const status = layer.status(target);
+    if (status?.kind === 'directory') {
+      for (const child of layer.list(target)) layer.remove(path.join(target, child));
+      layer.removeDirectory(target);
+    } else {
+      layer.remove(target);
+    }
+  }
+}
+
+/** Creates `directory` if it is missing and checks that it can be written, so that a run fails before it trains. */
+export function prepareDirectory(layer: FileLayer, directory: string): void {
+  layer.makeDirectory(directory);
+  const status = layer.status(directory);
+  if (status?.kind !== 'directory') {
+    throw new PogoError('IO', `expected a directory, found something else at ${directory}: choose another path`, {
+      path: directory,
+    });
+  }
+  const probe = unfinishedPath(path.join(directory, 'probe'));
+  layer.open(probe, 'exclusive').close();
+  layer.remove(probe);
+}

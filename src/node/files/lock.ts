@@ -1,0 +1,154 @@
+/**
+ * One process per directory. The file `lock` names its owner: process id, start time and a random token. A lock whose owner is dead, or whose id now belongs to another process, is taken over.
+ *
+ * The lock guards against mistakes (two runs in one folder), not against other users of the machine.
+ */
+import { randomBytes } from 'node:crypto';
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { PogoError } from '../../errors.js';
+import { ioError } from './fileLayer.js';
+
+const LOCK_NAME = 'lock';
+
+/** Who holds a directory. `start` tells two processes apart that had the same id, one after the other. */
+interface Owner {
+  readonly pid: number;
+  readonly start: string;
+  readonly token: string;
+}
+
+/** A held lock. */
+export interface DirectoryLock {
+  readonly path: string;
+  /** Gives the directory free; nothing happens the second time. */
+  release(): void;
+}
+
+/**
+ * When a process started, in the system's own words; `undefined` if there is no such process.
+ * On Linux field 22 of /proc/PID/stat, clock ticks since boot, with the boot's id; elsewhere only that it lives.
+ */
+function startOf(pid: number): string | undefined {
+  if (process.platform === 'linux') {
+    try {
+      const stat = fs.readFileSync(`/proc/${pid}/stat`, 'utf8');
+      // The command name stands in parentheses and may hold spaces and parentheses itself: count from the last one.
+      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+      if (fields[0] === 'Z' || fields[0] === 'X') return undefined;
+      return `${fs.readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()}:${fields[19]}`;
+    } catch {
+      return undefined;
+    }
+  }
+  try {
+    process.kill(pid, 0);
+    return 'alive';
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM' ? 'alive' : undefined;
+  }
+}
+
+function readOwner(file: string): Owner | undefined {
+  let text: string;
+  try {
+    text = fs.readFileSync(file, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw ioError('read', file, error);
+  }
+  try {
+    const { pid, start, token } = JSON.parse(text) as Partial<Owner>;
+    if (Number.isSafeInteger(pid) && typeof start === 'string' && typeof token === 'string') {
+      return { pid: pid as number, start, token };
+    }
+  } catch {
+    // Not JSON: the lock of a process that lost power while writing it; it has no living owner.
+  }
+  return { pid: 0, start: '', token: '' };
+}
+
+/**
+ * Takes the lock of `directory`, which must exist.
+ *
+ * @throws PogoError LOCKED naming the process that holds it; IO
+ */
+export function lockDirectory(directory: string): DirectoryLock {
+  const file = path.join(directory, LOCK_NAME);
+  const owner: Owner = {
+    pid: process.pid,
+    start: startOf(process.pid) ?? 'alive',
+    token: randomBytes(16).toString('hex'),
+  };
+  // The complete lock is linked into place, so nobody ever reads a half-written one, and link fails if one is there.
+  const draft = path.join(directory, `.unfinished-lock-${owner.pid}-${owner.token}`);
+  try {
+    fs.writeFileSync(draft, JSON.stringify(owner), { flag: 'wx' });
+  } catch (error) {
+    throw ioError('create', draft, error);
+  }
+  try {
+    for (let attempt = 0; attempt < 100; attempt += 1) {
+      try {
+        fs.linkSync(draft, file);
+        return heldLock(file, owner);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw ioError('create', file, error);
+      }
+      const holder = readOwner(file);
+      if (holder === undefined) continue;
+      if (isAlive(holder)) throw locked(directory, holder.pid);
+      removeStale(file, holder, draft);
+    }
+  } finally {
+    fs.rmSync(draft, { force: true });
+  }
+  throw locked(directory, readOwner(file)?.pid ?? 0);
+}
+
+/**
+ * Removes the lock file of a dead owner. The right to remove it is itself a lock, named after the stale owner's token,
+ * so of all processes that see the same dead owner one removes its file, and none removes its successor's: whoever has
+ * the right reads the file again, and a file with that token can only be removed under that right.
+ */
+function removeStale(file: string, stale: Owner, draft: string): void {
+  const right = `${path.join(path.dirname(file), '.unfinished-takeover')}-${stale.token}`;
+  try {
+    fs.linkSync(draft, right);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw ioError('create', right, error);
+    const other = readOwner(right);
+    if (other !== undefined && !isAlive(other)) removeStale(right, other, draft);
+    return;
+  }
+  try {
+    if (readOwner(file)?.token === stale.token) fs.rmSync(file, { force: true });
+  } finally {
+    fs.rmSync(right, { force: true });
+  }
+}
+
+function isAlive(owner: Owner): boolean {
+  return owner.pid > 0 && startOf(owner.pid) === owner.start;
+}
+
+function heldLock(file: string, owner: Owner): DirectoryLock {
+  let held = true;
+  const release = (): void => {
+    if (!held) return;
+    held = false;
+    process.off('exit', release);
+    // Only our own: after a takeover the file belongs to somebody else.
+    if (readOwner(file)?.token === owner.token) fs.rmSync(file, { force: true });
+  };
+  process.on('exit', release);
+  return { path: file, release };
+}
+
+function locked(directory: string, pid: number): PogoError {
+  return new PogoError(
+    'LOCKED',
+    `expected ${directory} to be free, found process ${pid} using it: wait for it, stop it, or choose another directory`,
+    { path: directory, pid },
+  );
+}

@@ -1,0 +1,41 @@
+/** Kills a program at every tick of its writing and looks at what the next process finds. */
+import { CRASH_MODELS, type CrashModel, FaultFiles, Killed } from './faultFiles.js';
+import { seededRandom } from './random.js';
+
+/**
+ * Runs `program` undisturbed once, then once for each tick and crash model, killed at that tick.
+ *
+ * @param prepare builds the disk that the program starts from, without faults
+ * @param program may be killed anywhere; it reports progress through what it returns or through its closure
+ * @param inspect gets the disk after the crash, and where and how it happened
+ * @returns the number of crashes inspected
+ */
+export async function crashSweep(
+  prepare: (files: FaultFiles) => void | Promise<void>,
+  program: (files: FaultFiles) => void | Promise<void>,
+  inspect: (files: FaultFiles, crash: { model: CrashModel; tick: number; files: FaultFiles }) => void | Promise<void>,
+  stride = 1,
+): Promise<number> {
+  const whole = new FaultFiles();
+  await prepare(whole);
+  const first = whole.ticks;
+  await program(whole);
+  const last = whole.ticks;
+  let crashes = 0;
+  for (let tick = first; tick <= last; tick += stride) {
+    const files = new FaultFiles();
+    await prepare(files);
+    files.dieAt = tick;
+    try {
+      await program(files);
+    } catch (error) {
+      if (!(error instanceof Killed)) throw error;
+    }
+    for (const model of CRASH_MODELS) {
+      const after = files.reboot(model, {}, seededRandom(tick * 4 + CRASH_MODELS.indexOf(model)));
+      await inspect(after, { model, tick, files });
+      crashes += 1;
+    }
+  }
+  return crashes;
+}
