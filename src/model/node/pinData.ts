@@ -1,0 +1,38 @@
+/**
+ * Prints the data roots of the built-in recipes as they stand in `src/model/recipeData.ts`. Node only.
+ *
+ *     node dist/model/node/pinData.js
+ */
+
+import { pathToFileURL } from 'node:url';
+import { blake3 } from '@noble/hashes/blake3.js';
+import { toHex } from '../../hex.js';
+import type { Recipe } from '../recipe.js';
+import { openTokenizer } from '../tokenizer.js';
+import { readMobyDick, tokenizeText } from './dataset.js';
+
+export interface DataRoots {
+  readonly textRoot: string;
+  readonly tokensRoot: string;
+  readonly tokenizerRoot: string;
+  readonly tokens: number;
+}
+
+/** The roots of the novel under a tokenizer, computed from the installed package. */
+export async function mobyDickRoots(name: Recipe['tokenizer']): Promise<DataRoots> {
+  const text = await readMobyDick();
+  const tokenizer = await openTokenizer(name);
+  const tokens = tokenizeText(text, tokenizer, tokenizer.entries, 'moby-dick');
+  return {
+    textRoot: toHex(blake3(text)),
+    tokensRoot: toHex(blake3(new Uint8Array(tokens.buffer))),
+    tokenizerRoot: toHex(tokenizer.root),
+    tokens: tokens.length,
+  };
+}
+
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  for (const name of ['bytes', 'gpt2'] as const) {
+    process.stdout.write(`${name} ${JSON.stringify(await mobyDickRoots(name), null, 2)}\n`);
+  }
+}

