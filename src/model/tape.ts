@@ -1,0 +1,178 @@
+/**
+ * The tape: the forward and backward pass of a model as data, written once for all backends.
+ *
+ * A tape names its buffers and lists operations of {@link Kernels} whose array arguments are references into buffers.
+ * A lane allocates the buffers of its machine, binds the references once and then runs the list for every unit.
+ */
+import type { Kernels, OperationName } from '../backend/ops.js';
+
+export type HostArray = Float32Array | Uint16Array | Int8Array | Uint8Array | Uint32Array;
+
+export type DType = 'f32' | 'bf16' | 'i8' | 'u8' | 'u32';
+
+interface DTypeArrays {
+  f32: Float32Array;
+  bf16: Uint16Array;
+  i8: Int8Array;
+  u8: Uint8Array;
+  u32: Uint32Array;
+}
+
+export const BYTES_OF: Readonly<Record<DType, number>> = { f32: 4, bf16: 2, i8: 1, u8: 1, u32: 4 };
+
+/** Where a buffer's memory comes from: a lane's own arena, or given by the caller (shared by lanes, or per unit). */
+export type BufferHome = 'lane' | 'given';
+
+export interface BufferSpec {
+  readonly name: string;
+  readonly dtype: DType;
+  /** Elements. */
+  readonly length: number;
+  readonly home: BufferHome;
+}
+
+declare const refType: unique symbol;
+
+/** A range of a buffer, typed by its host array. */
+export interface Ref<A extends HostArray> {
+  readonly buffer: number;
+  readonly offset: number;
+  readonly length: number;
+  readonly [refType]?: A;
+}
+
+type Symbolic<T> = T extends HostArray ? Ref<T> : T;
+
+/** Operations that a tape may hold: those whose arrays are single ranges. */
+export type TapeOperation = Exclude<OperationName, 'commitLeaves'>;
+type Arguments<K extends TapeOperation> = Parameters<Kernels[K]>[0];
+export type SymbolicArguments<K extends TapeOperation> = { [F in keyof Arguments<K>]: Symbolic<Arguments<K>[F]> };
+
+export type TapeEntry = {
+  [K in TapeOperation]: { readonly kind: K; readonly name: string; readonly args: SymbolicArguments<K> };
+}[TapeOperation];
+
+export interface Tape {
+  readonly buffers: readonly BufferSpec[];
+  readonly entries: readonly TapeEntry[];
+}
+
+/** Collects buffers and operations; `name` of an operation is the tensor that an error message speaks of. */
+export class TapeBuilder {
+  readonly #buffers: BufferSpec[] = [];
+  readonly #entries: TapeEntry[] = [];
+
+  buffer<D extends DType>(name: string, dtype: D, length: number, home: BufferHome = 'lane'): Ref<DTypeArrays[D]> {
+    this.#buffers.push({ name, dtype, length, home });
+    return { buffer: this.#buffers.length - 1, offset: 0, length };
+  }
+
+  push<K extends TapeOperation>(kind: K, name: string, args: SymbolicArguments<K>): void {
+    this.#entries.push({ kind, name, args } as unknown as TapeEntry);
+  }
+
+  build(): Tape {
+    return { buffers: this.#buffers, entries: this.#entries };
+  }
+}
+
+/** The elements [start, start + length) of a reference. */
+export function slice<A extends HostArray>(ref: Ref<A>, start: number, length: number): Ref<A> {
+  if (start < 0 || length < 0 || start + length > ref.length) {
+    throw new RangeError(`slice [${start}, ${start + length}) lies outside a reference of ${ref.length} elements`);
+  }
+  return { buffer: ref.buffer, offset: ref.offset + start, length };
+}
+
+/** An empty reference of the same buffer: the argument of an option that is not used. */
+export function none<A extends HostArray>(ref: Ref<A>): Ref<A> {
+  return slice(ref, 0, 0);
+}
+
+function view(dtype: DType, memory: SharedArrayBuffer, byteOffset: number, length: number): HostArray {
+  switch (dtype) {
+    case 'f32':
+      return new Float32Array(memory, byteOffset, length);
+    case 'bf16':
+      return new Uint16Array(memory, byteOffset, length);
+    case 'i8':
+      return new Int8Array(memory, byteOffset, length);
+    case 'u8':
+      return new Uint8Array(memory, byteOffset, length);
+    case 'u32':
+      return new Uint32Array(memory, byteOffset, length);
+  }
+}
+
+/** Bytes that a lane allocates for a tape. */
+export function laneBytes(tape: Tape): number {
+  let bytes = 0;
+  for (const b of tape.buffers) if (b.home === 'lane') bytes += b.length * BYTES_OF[b.dtype];
+  return bytes;
+}
+
+/** A tape bound to memory: ready to run on host kernels. */
+export class BoundTape {
+  readonly #calls: readonly (() => void)[];
+  readonly #names: readonly string[];
+  readonly #arrays: readonly HostArray[];
+  readonly #specs: readonly BufferSpec[];
+
+  /**
+   * @param given arrays of the buffers whose home is 'given', by name; lengths must match
+   */
+  constructor(tape: Tape, kernels: Kernels, given: Readonly<Record<string, HostArray>>) {
+    this.#specs = tape.buffers;
+    this.#arrays = tape.buffers.map((spec) => {
+      if (spec.home === 'lane') {
+        return view(spec.dtype, new SharedArrayBuffer(spec.length * BYTES_OF[spec.dtype]), 0, spec.length);
+      }
+      const array = given[spec.name];
+      if (array === undefined || array.length !== spec.length) {
+        throw new RangeError(`buffer ${spec.name}: expected ${spec.length} elements, found ${array?.length ?? 'none'}`);
+      }
+      return array;
+    });
+    const resolve = (value: unknown): unknown => {
+      if (typeof value !== 'object' || value === null) return value;
+      const ref = value as Ref<HostArray>;
+      return (this.#arrays[ref.buffer] as HostArray).subarray(ref.offset, ref.offset + ref.length);
+    };
+    this.#names = tape.entries.map((e) => e.name);
+    this.#calls = tape.entries.map((entry) => {
+      const args = Object.fromEntries(Object.entries(entry.args).map(([k, v]) => [k, resolve(v)]));
+      const kernel = kernels[entry.kind] as (a: object) => void;
+      return () => kernel.call(kernels, args);
+    });
+  }
+
+  /** Runs every operation. An error of a kernel gets the operation's name in front. */
+  run(): void {
+    for (let i = 0; i < this.#calls.length; i++) {
+      try {
+        (this.#calls[i] as () => void)();
+      } catch (error) {
+        if (error instanceof Error) error.message = `${this.#names[i]}: ${error.message}`;
+        throw error;
+      }
+    }
+  }
+
+  /** Runs with a clock: milliseconds by operation name, for profiles. */
+  profile(clock: () => number): Map<string, number> {
+    const times = new Map<string, number>();
+    for (let i = 0; i < this.#calls.length; i++) {
+      const start = clock();
+      (this.#calls[i] as () => void)();
+      const name = this.#names[i] as string;
+      times.set(name, (times.get(name) ?? 0) + clock() - start);
+    }
+    return times;
+  }
+
+  array(name: string): HostArray {
+    const index = this.#specs.findIndex((s) => s.name === name);
+    if (index < 0) throw new RangeError(`no buffer ${name}`);
+    return this.#arrays[index] as HostArray;
+  }
+}

@@ -1,0 +1,239 @@
+/**
+ * Computes gradient units and losses: a bound tape with its inputs and outputs.
+ *
+ * One runner belongs to one lane. θ and the integer weights are shared by all lanes of a step and only read.
+ */
+import type { Kernels } from '../backend/ops.js';
+import { PogoError } from '../errors.js';
+import { evaluationTape, type GptTape, trainingTape, unitTokens } from './gptTape.js';
+import { createLayout, type Layout, unitFileBytes } from './layout.js';
+import type { Recipe } from './recipe.js';
+import { recipeRoot } from './recipe.js';
+import { ditherSeed } from './seeds.js';
+import { BoundTape } from './tape.js';
+import { type WeightsLayout, weightsLayout } from './weights.js';
+
+/** Loss bits of a null unit: a batch whose unit would hold an Inf or NaN (`docs/protocol.md`). */
+export const NULL_LOSS_BITS = 0x7fc00000;
+
+/** Sizes that everything about a recipe's model derives from; made once, shared freely. */
+export interface ModelPlan {
+  readonly recipe: Recipe;
+  readonly root: Uint8Array;
+  readonly layout: Layout;
+  readonly weights: WeightsLayout;
+}
+
+export function modelPlan(recipe: Recipe): ModelPlan {
+  const layout = createLayout(recipe);
+  return { recipe, root: recipeRoot(recipe), layout, weights: weightsLayout(layout) };
+}
+
+/** What all lanes read during a step. */
+export interface SharedWeights {
+  /** f32 [layout.length] */
+  readonly theta: Float32Array;
+  /** i8 [weights.codesLength] */
+  readonly codes: Int8Array;
+  /** f32 [weights.scalesLength] */
+  readonly scales: Float32Array;
+}
+
+/** Allocates shared memory for θ's integer weights. */
+export function allocateWeights(plan: ModelPlan, theta: Float32Array): SharedWeights {
+  return {
+    theta,
+    codes: new Int8Array(new SharedArrayBuffer(plan.weights.codesLength)),
+    scales: new Float32Array(new SharedArrayBuffer(4 * plan.weights.scalesLength)),
+  };
+}
+
+/** Quantizes the weights with these indices of `plan.weights.places` (all by default) from θ. */
+export function quantizeWeights(
+  plan: ModelPlan,
+  kernels: Kernels,
+  shared: SharedWeights,
+  only?: readonly number[],
+): void {
+  const { places } = plan.weights;
+  for (const index of only ?? places.keys()) {
+    const place = places[index] as (typeof places)[number];
+    const { rows: N, cols: K, size, offset } = place.tensor;
+    kernels.quantizeWeight({
+      theta: shared.theta.subarray(offset, offset + size),
+      w: shared.codes.subarray(place.codes, place.codes + size),
+      wScales: shared.scales.subarray(place.scales, place.transposedScales),
+      wt: shared.codes.subarray(place.transposed, place.transposed + size),
+      wtScales: shared.scales.subarray(place.transposedScales, place.transposedScales + Math.ceil(N / 1024) * K),
+      N,
+      K,
+    });
+  }
+}
+
+/** A unit's identity: everything but θ that its bits depend on. */
+export interface UnitRequest {
+  /** 32 bytes */
+  readonly draw1: Uint8Array;
+  readonly step: number;
+  readonly unit: number;
+  /** u32 [sequencesPerUnit, context + 1]: inputs and the last target of each sequence. */
+  readonly tokens: Uint32Array;
+}
+
+export class UnitRunner {
+  readonly #plan: ModelPlan;
+  readonly #gpt: GptTape;
+  readonly #bound: BoundTape;
+  /** The unit file of the last {@link compute}: codes plane, then scales plane. */
+  readonly file: Uint8Array;
+
+  constructor(plan: ModelPlan, kernels: Kernels, shared: SharedWeights, microBatches = 1) {
+    this.#plan = plan;
+    this.#gpt = trainingTape(plan.recipe, plan.layout, plan.weights, microBatches);
+    const bytes = unitFileBytes(plan.layout);
+    const memory = new SharedArrayBuffer(bytes.total);
+    this.file = new Uint8Array(memory);
+    this.#bound = new BoundTape(this.#gpt.tape, kernels, {
+      theta: shared.theta,
+      weightCodes: shared.codes,
+      weightScales: shared.scales,
+      unitCodes: new Uint8Array(memory, 0, bytes.codes),
+      unitScales: new Uint16Array(memory, bytes.codes, bytes.scales / 2),
+    });
+  }
+
+  /**
+   * Computes a unit into {@link file}.
+   *
+   * @returns fp32 bits of the unit's loss; {@link NULL_LOSS_BITS} and an all-zero file where the unit is null
+   */
+  compute(request: UnitRequest): number {
+    this.#load(request);
+    try {
+      this.#bound.run();
+    } catch (error) {
+      if (!(error instanceof PogoError && error.code === 'NON_FINITE')) throw error;
+      this.file.fill(0);
+      return NULL_LOSS_BITS;
+    }
+    return lossBits(this.#bound.array('unitLoss') as Float32Array);
+  }
+
+  /** Like {@link compute}, with milliseconds by operation. */
+  profile(request: UnitRequest, clock: () => number): Map<string, number> {
+    this.#load(request);
+    return this.#bound.profile(clock);
+  }
+
+  #load(request: UnitRequest): void {
+    const { recipe, root } = this.#plan;
+    splitSequences(
+      request.tokens,
+      recipe.context,
+      this.#bound.array('tokens') as Uint32Array,
+      this.#bound.array('targets') as Uint32Array,
+    );
+    const seeds = this.#bound.array('seeds') as Uint32Array;
+    this.#gpt.seeds.forEach((use, i) => {
+      seeds.set(ditherSeed(root, request.draw1, request.step, request.unit, use.tensorId, use.purpose), 4 * i);
+    });
+  }
+}
+
+function lossBits(loss: Float32Array): number {
+  return new Uint32Array(loss.buffer, loss.byteOffset, 1)[0] as number;
+}
+
+/** Sequences of context + 1 tokens → inputs and targets, each [sequences, context]. */
+export function splitSequences(
+  sequences: Uint32Array,
+  context: number,
+  inputs: Uint32Array,
+  targets: Uint32Array,
+): void {
+  const count = inputs.length / context;
+  if (sequences.length !== count * (context + 1)) {
+    throw new PogoError(
+      'SHAPE',
+      `expected ${count} sequences of ${context + 1} tokens, found ${sequences.length} tokens`,
+    );
+  }
+  for (let s = 0; s < count; s++) {
+    const from = s * (context + 1);
+    inputs.set(sequences.subarray(from, from + context), s * context);
+    targets.set(sequences.subarray(from + 1, from + context + 1), s * context);
+  }
+}
+
+/** Copies the sequences that start at `offsets` out of a token file: u32 [offsets, context + 1]. */
+export function gatherSequences(
+  tokens: Uint16Array | Uint32Array,
+  offsets: readonly bigint[],
+  context: number,
+): Uint32Array {
+  const out = new Uint32Array(offsets.length * (context + 1));
+  offsets.forEach((offset, i) => {
+    const from = Number(offset);
+    if (from + context + 1 > tokens.length) {
+      throw new PogoError(
+        'RANGE',
+        `a sequence at ${from} of ${context + 1} tokens exceeds the ${tokens.length} tokens`,
+      );
+    }
+    out.set(tokens.subarray(from, from + context + 1), i * (context + 1));
+  });
+  return out;
+}
+
+/** Exact losses of sequences under given weights: the forward pass in fixed groups of sequences. */
+export class LossRunner {
+  readonly #plan: ModelPlan;
+  readonly #kernels: Kernels;
+  readonly #bound: BoundTape;
+  readonly sequences: number;
+
+  constructor(plan: ModelPlan, kernels: Kernels, shared: SharedWeights, sequences: number) {
+    this.#plan = plan;
+    this.#kernels = kernels;
+    this.sequences = sequences;
+    this.#bound = new BoundTape(evaluationTape(plan.recipe, plan.layout, plan.weights, sequences).tape, kernels, {
+      theta: shared.theta,
+      weightCodes: shared.codes,
+      weightScales: shared.scales,
+    });
+  }
+
+  /**
+   * Mean loss in nats per token, as fp32 bits: the sum over all tokens in order × 1/count (`unitLoss`).
+   *
+   * @param sequences u32 [n, context + 1]; n a multiple of the runner's group
+   */
+  lossBits(sequences: Uint32Array): number {
+    const losses = this.losses(sequences);
+    const out = new Float32Array(new SharedArrayBuffer(4));
+    this.#kernels.unitLoss({ loss: losses, out, U: losses.length });
+    return lossBits(out);
+  }
+
+  /** Losses of every token, f32 [n · context]. A sequence's losses do not depend on its neighbours. */
+  losses(sequences: Uint32Array): Float32Array {
+    const { context } = this.#plan.recipe;
+    const count = sequences.length / (context + 1);
+    if (!Number.isInteger(count / this.sequences)) {
+      throw new PogoError('SHAPE', `expected a multiple of ${this.sequences} sequences, found ${count}`);
+    }
+    const all = new Float32Array(new SharedArrayBuffer(4 * count * context));
+    const inputs = this.#bound.array('tokens') as Uint32Array;
+    const targets = this.#bound.array('targets') as Uint32Array;
+    const group = this.sequences * (context + 1);
+    for (let from = 0; from < sequences.length; from += group) {
+      splitSequences(sequences.subarray(from, from + group), context, inputs, targets);
+      this.#bound.run();
+      all.set(this.#bound.array('loss') as Float32Array, (from / (context + 1)) * context);
+    }
+    return all;
+  }
+}
+
+export { unitTokens };
