@@ -1,0 +1,158 @@
+/**
+ * Attestations: signed verdicts over one common message, so that any number of equal ones aggregate to one signature.
+ */
+import { PogoError } from '../errors.js';
+import { equalBytes, toHex } from '../hex.js';
+import { compareBytes } from './beacon.js';
+import type { Bls, KeyPair } from './bls.js';
+import { DOMAIN } from './domains.js';
+import { verifyDraw } from './draws.js';
+import {
+  type AggregatedAttestation,
+  type Attestation,
+  type AttestationData,
+  AttestationDataType,
+  VERDICT,
+} from './types.js';
+
+/** Loss bits of a negative verdict that did not measure: the canonical NaN. */
+export const LOSS_NOT_MEASURED = 0x7fc00000;
+
+export interface AttestationContent {
+  readonly chainId: Uint8Array;
+  readonly claimRoot: Uint8Array;
+  readonly verdict: 'positive' | 'negative';
+  /** fp32 bits; {@link LOSS_NOT_MEASURED} where there is no measurement. */
+  readonly heldOutBeforeBits: number;
+  readonly heldOutAfterBits: number;
+}
+
+export function attestationData(content: AttestationContent): AttestationData {
+  return {
+    domain: DOMAIN.attestation,
+    chainId: content.chainId,
+    claimRoot: content.claimRoot,
+    verdict: VERDICT[content.verdict],
+    heldOutBeforeBits: content.heldOutBeforeBits,
+    heldOutAfterBits: content.heldOutAfterBits,
+  };
+}
+
+/**
+ * @param drawSignature the verifier's `signDraw` over (beacon 2 ‖ claim root)
+ */
+export function signAttestation(
+  bls: Bls,
+  keys: KeyPair,
+  content: AttestationContent,
+  drawSignature: Uint8Array,
+): Attestation {
+  const data = attestationData(content);
+  const signature = bls.sign(keys.secret, AttestationDataType.hashTreeRoot(data));
+  return { data, verifier: keys.publicKey, drawSignature, signature };
+}
+
+/**
+ * Checks an attestation against the claim it must speak of.
+ *
+ * @param expected chain id and claim root; with `beacon2`, the draw signature is checked too
+ * @throws PogoError MALFORMED, MISMATCH: which field, what was expected, what was found
+ */
+export function verifyAttestation(
+  bls: Bls,
+  attestation: Attestation,
+  expected: { readonly chainId: Uint8Array; readonly claimRoot: Uint8Array; readonly beacon2?: Uint8Array },
+): void {
+  const { data } = attestation;
+  checkAttestationData(data, expected);
+  if (!bls.verify(attestation.verifier, AttestationDataType.hashTreeRoot(data), attestation.signature)) {
+    throw new PogoError('MALFORMED', 'expected the verifier’s signature over the attestation, found another');
+  }
+  if (
+    expected.beacon2 !== undefined &&
+    !verifyDraw(bls, attestation.verifier, expected.beacon2, expected.claimRoot, attestation.drawSignature)
+  ) {
+    throw new PogoError('MALFORMED', 'expected the verifier’s draw signature over (beacon 2, claim), found another');
+  }
+}
+
+function checkAttestationData(
+  data: AttestationData,
+  expected: { readonly chainId: Uint8Array; readonly claimRoot: Uint8Array },
+): void {
+  if (!equalBytes(data.domain, DOMAIN.attestation)) {
+    throw new PogoError('MALFORMED', `expected the attestation domain, found ${toHex(data.domain)}`);
+  }
+  if (!equalBytes(data.chainId, expected.chainId)) {
+    throw new PogoError(
+      'MISMATCH',
+      `expected an attestation of chain ${toHex(expected.chainId)}, found ${toHex(data.chainId)}`,
+    );
+  }
+  if (!equalBytes(data.claimRoot, expected.claimRoot)) {
+    throw new PogoError(
+      'MISMATCH',
+      `expected an attestation of claim ${toHex(expected.claimRoot)}, found ${toHex(data.claimRoot)}`,
+    );
+  }
+  if (data.verdict !== VERDICT.positive && data.verdict !== VERDICT.negative) {
+    throw new PogoError('MALFORMED', `expected verdict 0 or 1, found ${data.verdict}`);
+  }
+}
+
+/**
+ * Aggregates attestations: equal messages become one signature. A verifier's second copy of the same message is
+ * dropped; signatures are not checked here (`verifyAttestation` did).
+ *
+ * @returns one aggregate per distinct message, in ascending order of the messages' roots
+ */
+export function aggregateAttestations(bls: Bls, attestations: readonly Attestation[]): AggregatedAttestation[] {
+  const groups = new Map<string, { data: AttestationData; signatures: Map<string, Attestation> }>();
+  for (const attestation of attestations) {
+    const key = toHex(AttestationDataType.hashTreeRoot(attestation.data));
+    const group = groups.get(key) ?? { data: attestation.data, signatures: new Map<string, Attestation>() };
+    group.signatures.set(toHex(attestation.verifier), attestation);
+    groups.set(key, group);
+  }
+  return [...groups.entries()]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([, group]) => {
+      const members = [...group.signatures.values()].sort((a, b) => compareBytes(a.verifier, b.verifier));
+      return {
+        data: group.data,
+        participants: members.map((member) => member.verifier),
+        signature: bls.aggregate(members.map((member) => member.signature)),
+      };
+    });
+}
+
+/**
+ * Checks an aggregate against a claim and the committee.
+ *
+ * @param committee keys whose possession was proven at registration; a participant outside it is an error
+ * @returns the participants' keys
+ * @throws PogoError MALFORMED, MISMATCH
+ */
+export function verifyAggregatedAttestation(
+  bls: Bls,
+  aggregate: AggregatedAttestation,
+  expected: { readonly chainId: Uint8Array; readonly claimRoot: Uint8Array },
+  committee: readonly Uint8Array[],
+): readonly Uint8Array[] {
+  checkAttestationData(aggregate.data, expected);
+  const members = new Set(committee.map(toHex));
+  aggregate.participants.forEach((participant, i) => {
+    if (!members.has(toHex(participant))) {
+      throw new PogoError('MALFORMED', `expected members of the committee, found ${toHex(participant)}`);
+    }
+    // Ascending order makes the encoding canonical and a double count impossible.
+    if (i > 0 && compareBytes(aggregate.participants[i - 1]!, participant) >= 0) {
+      throw new PogoError('MALFORMED', 'expected participants in ascending order of their keys, each once');
+    }
+  });
+  const root = AttestationDataType.hashTreeRoot(aggregate.data);
+  if (!bls.verifyAggregate(aggregate.participants, root, aggregate.signature)) {
+    throw new PogoError('MALFORMED', 'expected the participants’ aggregate signature, found another');
+  }
+  return aggregate.participants;
+}
