@@ -120,12 +120,17 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--steps", type=int, help="default: all of the experiment")
     parser.add_argument("--gradients", choices=("fp32", "4bit"), default="fp32")
+    parser.add_argument("--evaluate", metavar="FILE", help="only the held-out loss of these weights (raw fp32, our layout)")
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
     torch.set_float32_matmul_precision("highest")
     experiment = Experiment(a.folder)
     spec, shape = experiment.spec, experiment.shape
     model = GPT(shape)
+    if a.evaluate:
+        model.load_flat(torch.from_numpy(np.fromfile(a.evaluate, dtype="<f4")))
+        print(json.dumps({"type": "heldOut", "experiment": spec["name"], "seed": spec["seed"], "file": a.evaluate, "loss": held_out_loss(model, experiment)}))
+        return
     model.load_flat(experiment.initial)
     optimizer = LeafAdamW(model, spec["optimizer"])
     ema, ema_every, ema_decay = experiment.initial.clone(), spec["ema"]["every"], spec["ema"]["decay"]

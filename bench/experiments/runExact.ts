@@ -1,0 +1,172 @@
+/**
+ * Trains an experiment folder with the exact arithmetic, in one thread, and writes `result-<run>.jsonl` beside
+ * PyTorch's (format: README.md). The held-out loss is the exact one (integer forward pass) of θ and of the EMA; the
+ * final vectors are kept as `final-<run>-theta.bin` and `final-<run>-ema.bin`, so that
+ * `bench/peers/train_fp32.py --evaluate FILE` gives their fp32 loss as well.
+ *
+ *   node scripts/bench.mjs --experiment .pogo/experiments/moby/seed-0 [--run exact] [--steps N]
+ */
+
+import { closeSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { blake3 } from '@noble/hashes/blake3.js';
+import type { Kernels } from '../../src/backend/types.js';
+import { PogoError } from '../../src/errors.js';
+import { bitsToFloat, decimalToBits, floatToBits } from '../../src/model/fp32.js';
+import type { Recipe } from '../../src/model/recipe.js';
+import { allocateWeights, gatherSequences, LossRunner, modelPlan, quantizeWeights } from '../../src/model/unit.js';
+import { shared } from '../harness.js';
+import { Trainer } from '../trainer.js';
+
+/** Sequences of one forward pass of the held-out loss. */
+const HELD_OUT_GROUP = 16;
+const EMPTY_ROOT = new Uint8Array(32);
+
+interface ExperimentSpec {
+  readonly name: string;
+  readonly seed: number;
+  readonly model: {
+    readonly vocab: number;
+    readonly layers: number;
+    readonly width: number;
+    readonly heads: number;
+    readonly hidden: number;
+    readonly context: number;
+    readonly norm: 'rms' | 'layer';
+    readonly bias: boolean;
+    readonly normEpsilon: number;
+  };
+  readonly sequencesPerUnit: number;
+  readonly unitsPerStep: number;
+  readonly steps: number;
+  readonly measureEvery: number;
+  readonly optimizer: {
+    readonly beta1: number;
+    readonly beta2: number;
+    readonly epsilon: number;
+    readonly weightDecay: number;
+  };
+  readonly ema: { readonly every: number; readonly decay: number };
+  readonly data: { readonly tokens: number; readonly heldOutTokens: number };
+  readonly files: Readonly<Record<'tokens' | 'heldOut' | 'learningRates' | 'batches' | 'initial', string>>;
+}
+
+/** The experiment as a recipe; data roots are empty, since nothing here is claimed. */
+function recipeOf(spec: ExperimentSpec, rates: Float32Array): Recipe {
+  const { normEpsilon, ...model } = spec.model;
+  const { optimizer } = spec;
+  return {
+    ...model,
+    name: spec.name,
+    numerics: 1,
+    family: 'gpt',
+    normEpsilonBits: decimalToBits(String(normEpsilon)),
+    tokenizer: 'bytes',
+    sequencesPerUnit: spec.sequencesPerUnit,
+    unitsPerStep: spec.unitsPerStep,
+    stepsPerClaim: 20,
+    minStepsPerClaim: 20,
+    maxStepsPerClaim: 20,
+    optimizer: {
+      beta1Bits: floatToBits(optimizer.beta1),
+      beta2Bits: floatToBits(optimizer.beta2),
+      epsilonBits: floatToBits(optimizer.epsilon),
+      weightDecayBits: floatToBits(optimizer.weightDecay),
+    },
+    learningRateBits: Uint32Array.from(rates, floatToBits),
+    ema: true,
+    emaDecayBits: floatToBits(spec.ema.decay),
+    data: {
+      name: spec.name,
+      textRoot: EMPTY_ROOT,
+      tokensRoot: EMPTY_ROOT,
+      tokenizerRoot: EMPTY_ROOT,
+      tokens: spec.data.tokens,
+      heldOutTokens: spec.data.heldOutTokens,
+    },
+    start: { kind: 'root', root: EMPTY_ROOT },
+    sampling: 'uniform',
+    detection: { fractionPpm: 100_000, targetPpm: 990_000 },
+  };
+}
+
+function readArray<A>(file: string, make: (buffer: ArrayBuffer) => A): A {
+  const bytes = readFileSync(file);
+  return make(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer);
+}
+
+export interface ExactOptions {
+  /** Names the result file: `exact`, or the variant of the rules that the kernels implement. */
+  readonly run: string;
+  readonly steps?: number;
+  readonly microBatches?: number;
+  readonly onLine?: (line: string) => void;
+}
+
+/** @param folder of one seed, written by buildBytes.mjs or buildBpe.mjs */
+export function runExact(folder: string, kernels: Kernels, options: ExactOptions): void {
+  const spec = JSON.parse(readFileSync(join(folder, 'experiment.json'), 'utf8')) as ExperimentSpec;
+  const file = (key: keyof ExperimentSpec['files']): string => join(folder, spec.files[key]);
+  const tokens = readArray(file('tokens'), (b) => new Uint16Array(b));
+  const heldOut = [...readArray(file('heldOut'), (b) => new BigUint64Array(b))];
+  const batches = [...readArray(file('batches'), (b) => new BigUint64Array(b))];
+  const initial = readArray(file('initial'), (b) => new Float32Array(b));
+  const plan = modelPlan(
+    recipeOf(
+      spec,
+      readArray(file('learningRates'), (b) => new Float32Array(b)),
+    ),
+  );
+  if (initial.length !== plan.layout.length) {
+    throw new PogoError(
+      'SHAPE',
+      `${file('initial')}: expected ${plan.layout.length} elements, found ${initial.length}; build the experiment again`,
+    );
+  }
+  const trainer = new Trainer(plan, kernels, initial, options.microBatches ?? 1);
+  const draw1 = blake3(new TextEncoder().encode(`experiment/${spec.name}/${spec.seed}`));
+
+  // The held-out loss quantizes its own weights: those of the trainer belong to the next step.
+  const scratch = shared.f32(initial.length);
+  const evaluated = allocateWeights(plan, scratch);
+  const loss = new LossRunner(plan, kernels, evaluated, HELD_OUT_GROUP);
+  const sequences = gatherSequences(tokens, heldOut, plan.recipe.context);
+  const lossOf = (vector: Float32Array): number => {
+    scratch.set(vector);
+    quantizeWeights(plan, kernels, evaluated);
+    return bitsToFloat(loss.lossBits(sequences));
+  };
+
+  const final = join(folder, `result-${options.run}.jsonl`);
+  const out = openSync(`${final}.partial`, 'w');
+  const emit = (fields: object): void => {
+    const line = JSON.stringify({ run: options.run, experiment: spec.name, seed: spec.seed, ...fields });
+    writeSync(out, `${line}\n`);
+    options.onLine?.(line);
+  };
+  const start = performance.now();
+  const measure = (step: number): void => {
+    const raw = lossOf(trainer.state.theta);
+    const ema = lossOf(trainer.state.ema);
+    emit({ type: 'heldOut', step, raw, ema, seconds: Number(((performance.now() - start) / 1e3).toFixed(1)) });
+  };
+  measure(0);
+  const steps = Math.min(options.steps ?? spec.steps, spec.steps);
+  const perUnit = spec.sequencesPerUnit;
+  for (let step = 0; step < steps; step++) {
+    let mean = 0;
+    for (let unit = 0; unit < spec.unitsPerStep; unit++) {
+      const from = (step * spec.unitsPerStep + unit) * perUnit;
+      const bits = trainer.computeUnit(tokens, batches.slice(from, from + perUnit), unit, draw1);
+      mean += bitsToFloat(bits) / spec.unitsPerStep;
+    }
+    trainer.commit();
+    const done = step + 1;
+    if (done % 10 === 0 || done === 1) emit({ type: 'train', step: done, loss: mean });
+    if (done % spec.measureEvery === 0 || done === steps) measure(done);
+  }
+  closeSync(out);
+  writeFileSync(join(folder, `final-${options.run}-theta.bin`), trainer.state.theta);
+  writeFileSync(join(folder, `final-${options.run}-ema.bin`), trainer.state.ema);
+  renameSync(`${final}.partial`, final);
+}
