@@ -1,0 +1,132 @@
+// Finds nvcc, or installs the pinned compiler wheels into `.tools/cuda-<hash of the pins>`. Prints the path of nvcc.
+// Order: CUDACXX, PATH, CUDA_HOME, the usual folders, the wheels. `--no-install` only looks; `--wheels` skips the search.
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { capture, cli, isMain, logExcerpt, progress, runProgram, ScriptError, TOOLS, which } from './lib/project.mjs';
+
+/**
+ * CUDA 13.0 update 2 for x86-64 Linux: code for drivers from 580 on. The wheels' own dependencies are unpinned and mix
+ * in newer parts (`ptxas fatal: Unsupported .version`), so all five are named here and pip adds none.
+ */
+export const CUDA_PINS = `\
+nvidia-cuda-nvcc==13.0.88 --hash=sha256:56fe502eb77625a12f25172caa3cdddb4e4c8ba2c8c17dba44b164761b380f03
+nvidia-cuda-crt==13.0.88 --hash=sha256:2c8043c7c9e02492716426e9919fc78d2c5b3b2a7a768a88e952676b08aa55a4
+nvidia-nvvm==13.0.88 --hash=sha256:c5f41ffeb6466944a026dfa5317d7d85355c119bbec279205d22f1869d1054e0
+nvidia-cuda-cccl==13.0.85 --hash=sha256:e0da7ad981f3a8aff08241b5bfc1af868742a63e2762f53a5171c492ef242649
+nvidia-cuda-runtime==13.0.96 --hash=sha256:7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548
+`;
+
+const MINIMUM_CUDA = 13;
+const wheelFolder = () => join(TOOLS, `cuda-${createHash('sha256').update(CUDA_PINS).digest('hex').slice(0, 16)}`);
+
+/** nvcc of the system, without the wheels. @returns { nvcc, source } or undefined */
+export function findSystemCompiler(env = process.env) {
+  const candidates = [
+    ['CUDACXX', env.CUDACXX],
+    ['PATH', which('nvcc')],
+    ['CUDA_HOME', env.CUDA_HOME && join(env.CUDA_HOME, 'bin', 'nvcc')],
+    ['/usr/local/cuda', '/usr/local/cuda/bin/nvcc'],
+  ];
+  for (const [source, file] of candidates) {
+    const nvcc = file ? which(file) : undefined;
+    if (nvcc) return { nvcc, source };
+  }
+  return undefined;
+}
+
+/** True if an NVIDIA driver is loaded on this machine: the reason to build the CUDA addon unasked. */
+export function hasNvidiaDriver() {
+  return existsSync('/proc/driver/nvidia/version') || which('nvidia-smi') !== undefined;
+}
+
+/** nvcc of the wheels if they were installed before. */
+export function findInstalledWheels() {
+  const nvcc = join(wheelFolder(), 'nvidia', 'cu13', 'bin', 'nvcc');
+  return existsSync(nvcc) ? { nvcc, source: 'pinned wheels' } : undefined;
+}
+
+/** Installs the pinned wheels (104 MB to fetch, 271 MB on disk). */
+async function installWheels() {
+  if (process.platform !== 'linux' || process.arch !== 'x64') {
+    throw new ScriptError(
+      `error ENVIRONMENT: the pinned CUDA compiler is for Linux on x64, found ${process.platform}-${process.arch}; ` +
+        'install CUDA 13.0 and set CUDACXX to its nvcc',
+      5,
+    );
+  }
+  const python = which('python3');
+  if (python === undefined || (await capture(python, ['-m', 'pip', '--version'])) === undefined) {
+    throw new ScriptError(
+      'error ENVIRONMENT: expected python3 with pip to install the CUDA compiler, found none; ' +
+        'install python3-pip, or CUDA 13.0 itself and set CUDACXX to its nvcc',
+      5,
+    );
+  }
+  const folder = wheelFolder();
+  const partial = `${folder}.${process.pid}`;
+  mkdirSync(partial, { recursive: true });
+  const pins = join(partial, 'requirements.txt');
+  writeFileSync(pins, CUDA_PINS);
+  progress('cuda: fetching the pinned CUDA 13.0 compiler (104 MB)');
+  const options = [
+    '--no-deps',
+    '--no-compile',
+    '--only-binary=:all:',
+    '--require-hashes',
+    '--disable-pip-version-check',
+  ];
+  const result = await runProgram(python, ['-m', 'pip', 'install', ...options, '--target', partial, '-r', pins], {
+    log: 'cuda-compiler',
+  });
+  if (result.code !== 0) {
+    rmSync(partial, { recursive: true, force: true });
+    throw new ScriptError(
+      `error ENVIRONMENT: the CUDA compiler could not be installed (${result.log}):\n${logExcerpt(result.log)}\n` +
+        'check the network, or install CUDA 13.0 and set CUDACXX to its nvcc',
+      5,
+    );
+  }
+  // nvcc.profile links from lib64, the wheels have lib.
+  symlinkSync('lib', join(partial, 'nvidia', 'cu13', 'lib64'));
+  rmSync(folder, { recursive: true, force: true });
+  renameSync(partial, folder);
+  for (const name of readdirSync(TOOLS)) {
+    const old = join(TOOLS, name);
+    if (/^cuda-[0-9a-f]{16}$/.test(name) && old !== folder) rmSync(old, { recursive: true, force: true });
+  }
+  return { nvcc: join(folder, 'nvidia', 'cu13', 'bin', 'nvcc'), source: 'pinned wheels' };
+}
+
+/**
+ * @param install fetch the wheels if nothing is found
+ * @param wheels skip the search on the system: the same compiler everywhere (CI)
+ * @returns {Promise<{nvcc: string, source: string, version: string} | undefined>} undefined if none was found and none was installed
+ */
+export async function cudaCompiler({ install = true, wheels = false } = {}) {
+  let found = wheels ? undefined : findSystemCompiler();
+  if (found) {
+    if (!(Number.parseFloat(await release(found.nvcc)) >= MINIMUM_CUDA)) {
+      progress(`cuda: ${found.nvcc} (${found.source}) is older than CUDA ${MINIMUM_CUDA}; looking further`);
+      found = undefined;
+    }
+  }
+  found ??= findInstalledWheels();
+  if (found === undefined && install) found = await installWheels();
+  return found && { ...found, version: await release(found.nvcc) };
+}
+
+/** "13.0" from `nvcc --version`. */
+async function release(nvcc) {
+  return (await capture(nvcc, ['--version']))?.match(/release (\d+\.\d+)/)?.[1] ?? 'unknown';
+}
+
+if (isMain(import.meta.url)) {
+  await cli(async (args) => {
+    const found = await cudaCompiler({ install: !args.includes('--no-install'), wheels: args.includes('--wheels') });
+    if (found === undefined) {
+      throw new ScriptError('error ENVIRONMENT: no nvcc found; run node scripts/cuda-compiler.mjs to install one', 5);
+    }
+    process.stdout.write(`${found.nvcc}\n`);
+  });
+}

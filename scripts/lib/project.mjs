@@ -1,0 +1,118 @@
+// Paths, progress lines and child processes shared by the scripts. Plain Node: it runs before anything is installed.
+import { spawn } from 'node:child_process';
+import { accessSync, closeSync, constants, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { delimiter, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const ROOT = fileURLToPath(new URL('../..', import.meta.url)).replace(/[\\/]$/, '');
+/** Everything that the scripts keep between calls: stamps, logs, downloaded compilers. Ignored by git. */
+export const TOOLS = join(ROOT, '.tools');
+export const EXIT_ENVIRONMENT = 5;
+const MINIMUM_NODE = [20, 19];
+
+/** A failure with an exit code of the contract; `cli` prints its message as one line. */
+export class ScriptError extends Error {
+  constructor(message, exitCode = 1) {
+    super(message);
+    this.exitCode = exitCode;
+  }
+}
+
+/** All progress goes to stderr: stdout belongs to the command that runs afterwards (`--json`). */
+export function progress(line) {
+  process.stderr.write(`${line}\n`);
+}
+
+/** Throws with exit code 5 if this Node is older than the code base needs. */
+export function requireNode(version = process.versions.node) {
+  const [major, minor] = version.split('.').map(Number);
+  if (major > MINIMUM_NODE[0] || (major === MINIMUM_NODE[0] && minor >= MINIMUM_NODE[1])) return;
+  throw new ScriptError(
+    `error ENVIRONMENT: expected Node ${MINIMUM_NODE.join('.')} or newer, found ${version}; ` +
+      'install the current LTS release (https://nodejs.org) and run the command again',
+    EXIT_ENVIRONMENT,
+  );
+}
+
+/** Absolute path of an executable on PATH, or undefined. */
+export function which(name, path = process.env.PATH ?? '') {
+  const suffixes = process.platform === 'win32' ? ['.exe', '.cmd', ''] : [''];
+  for (const folder of name.includes('/') ? [''] : path.split(delimiter)) {
+    for (const suffix of suffixes) {
+      const file = folder === '' ? name + suffix : join(folder, name + suffix);
+      try {
+        accessSync(file, constants.X_OK);
+        return file;
+      } catch {
+        // Not here: the next folder.
+      }
+    }
+  }
+  return undefined;
+}
+
+/**
+ * Runs a program to its end. With `log` (a name), output goes to `.tools/logs/<log>.log`, else to our stderr.
+ * @returns exit code (a signal counts as 1), seconds, and the path of the log
+ */
+export function runProgram(command, args, { cwd = ROOT, env = process.env, log, stdio } = {}) {
+  const started = performance.now();
+  let file;
+  let descriptor;
+  if (log !== undefined) {
+    file = join(TOOLS, 'logs', `${log.replaceAll('/', '-')}.log`);
+    mkdirSync(dirname(file), { recursive: true });
+    descriptor = openSync(file, 'w');
+  }
+  const outputs = stdio ?? ['ignore', descriptor ?? 2, descriptor ?? 2];
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { cwd, env, stdio: outputs });
+    const finish = (code, reason) => {
+      if (descriptor !== undefined) closeSync(descriptor);
+      resolve({ code, reason, seconds: (performance.now() - started) / 1000, log: file });
+    };
+    child.once('error', (error) => finish(127, error.message));
+    child.once('close', (code, signal) => finish(code ?? 1, signal === null ? undefined : `ended by ${signal}`));
+  });
+}
+
+/** Runs a program and returns what it wrote to stdout, or undefined if it failed. */
+export function capture(command, args, { cwd = ROOT } = {}) {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { cwd, stdio: ['ignore', 'pipe', 'ignore'] });
+    let text = '';
+    child.stdout.setEncoding('utf8').on('data', (part) => {
+      text += part;
+    });
+    child.once('error', () => resolve(undefined));
+    child.once('close', (code) => resolve(code === 0 ? text : undefined));
+  });
+}
+
+/** The lines of a log that say what went wrong: the first errors, else its end. */
+export function logExcerpt(file, lines = 6) {
+  let text = '';
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch {
+    return '';
+  }
+  const all = text.split('\n').filter((line) => line.trim() !== '');
+  const errors = all.filter((line) => /\b(error|fatal)\b/i.test(line) && !/gyp (ERR!|info)/.test(line));
+  return (errors.length > 0 ? errors.slice(0, lines) : all.slice(-lines)).join('\n');
+}
+
+/** Entry of a script: runs `main` and turns failures into one line and an exit code. */
+export async function cli(main) {
+  try {
+    process.exitCode = (await main(process.argv.slice(2))) ?? 0;
+  } catch (error) {
+    process.stderr.write(`${error instanceof ScriptError ? error.message : (error?.stack ?? error)}\n`);
+    process.exitCode = error instanceof ScriptError ? error.exitCode : 1;
+  }
+}
+
+/** True if the module with this `import.meta.url` is the program that was started. */
+export function isMain(url) {
+  return process.argv[1] !== undefined && fileURLToPath(url) === process.argv[1];
+}
