@@ -8,6 +8,7 @@ import { seededRandom } from './random.js';
  * @param prepare builds the disk that the program starts from, without faults
  * @param program may be killed anywhere; it reports progress through what it returns or through its closure
  * @param inspect gets the disk after the crash, and where and how it happened
+ * @param stride kills at every stride-th tick, to keep `npm test` short; POGO_FULL_SWEEP=1 kills at every one
  * @returns the number of crashes inspected
  */
 export async function crashSweep(
@@ -21,8 +22,9 @@ export async function crashSweep(
   const first = whole.ticks;
   await program(whole);
   const last = whole.ticks;
+  const step = process.env['POGO_FULL_SWEEP'] === '1' ? 1 : stride;
   let crashes = 0;
-  for (let tick = first; tick <= last; tick += stride) {
+  for (let tick = first; tick <= last; tick += step) {
     const files = new FaultFiles();
     await prepare(files);
     files.dieAt = tick;

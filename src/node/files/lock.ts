@@ -10,6 +10,7 @@ import { PogoError } from '../../errors.js';
 import { ioError } from './fileLayer.js';
 
 const LOCK_NAME = 'lock';
+const DRAFT_PREFIX = '.lock-draft-';
 
 /** Who holds a directory. `start` tells two processes apart that had the same id, one after the other. */
 interface Owner {
@@ -81,7 +82,7 @@ export function lockDirectory(directory: string): DirectoryLock {
     token: randomBytes(16).toString('hex'),
   };
   // The complete lock is linked into place, so nobody ever reads a half-written one, and link fails if one is there.
-  const draft = path.join(directory, `.unfinished-lock-${owner.pid}-${owner.token}`);
+  const draft = path.join(directory, `${DRAFT_PREFIX}${owner.token}`);
   try {
     fs.writeFileSync(draft, JSON.stringify(owner), { flag: 'wx' });
   } catch (error) {
@@ -91,6 +92,7 @@ export function lockDirectory(directory: string): DirectoryLock {
     for (let attempt = 0; attempt < 100; attempt += 1) {
       try {
         fs.linkSync(draft, file);
+        removeDeadDrafts(directory);
         return heldLock(file, owner);
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw ioError('create', file, error);
@@ -112,7 +114,7 @@ export function lockDirectory(directory: string): DirectoryLock {
  * the right reads the file again, and a file with that token can only be removed under that right.
  */
 function removeStale(file: string, stale: Owner, draft: string): void {
-  const right = `${path.join(path.dirname(file), '.unfinished-takeover')}-${stale.token}`;
+  const right = path.join(path.dirname(file), `.lock-takeover-${stale.token}`);
   try {
     fs.linkSync(draft, right);
   } catch (error) {
@@ -125,6 +127,16 @@ function removeStale(file: string, stale: Owner, draft: string): void {
     if (readOwner(file)?.token === stale.token) fs.rmSync(file, { force: true });
   } finally {
     fs.rmSync(right, { force: true });
+  }
+}
+
+/** Clears the drafts of processes that were killed while they asked for the lock. */
+function removeDeadDrafts(directory: string): void {
+  for (const name of fs.readdirSync(directory)) {
+    if (!name.startsWith(DRAFT_PREFIX)) continue;
+    const draft = path.join(directory, name);
+    const owner = readOwner(draft);
+    if (owner !== undefined && owner.pid > 0 && !isAlive(owner)) fs.rmSync(draft, { force: true });
   }
 }
 
