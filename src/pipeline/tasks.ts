@@ -1,0 +1,96 @@
+/**
+ * What travels to a worker: plain data and typed arrays over shared memory (which are shared, not copied).
+ *
+ * A task names its *session*: the model and the memory that it works on. Workers keep the sessions that they have seen,
+ * so the tape of a recipe is bound once per worker and then reused for every unit.
+ */
+import type { BackendName, IsaName } from '../backend/types.js';
+import type { StateScalars, StateVectors } from '../model/state.js';
+import type { SharedWeights, UnitRequest } from '../model/unit.js';
+
+export interface Session {
+  /** Unique in the process that owns the pool. */
+  readonly id: string;
+  /** SSZ bytes of the recipe. */
+  readonly recipe: Uint8Array;
+  readonly microBatches: number;
+  readonly weights: SharedWeights;
+  /** Absent in sessions that only evaluate. */
+  readonly state?: StateVectors;
+}
+
+export interface UnitTask extends UnitRequest {
+  readonly kind: 'unit';
+  readonly session: Session;
+  /** Where the unit file goes: shared memory of `unitFileBytes` bytes. */
+  readonly file: Uint8Array;
+}
+
+export interface CommitTask {
+  readonly kind: 'commit';
+  readonly session: Session;
+  readonly before: StateScalars;
+  readonly units: readonly Uint8Array[];
+  readonly fromLeaf: number;
+  readonly toLeaf: number;
+}
+
+export interface WeightsTask {
+  readonly kind: 'weights';
+  readonly session: Session;
+  /** Indices into the places of the weights' layout. */
+  readonly places: readonly number[];
+}
+
+export interface HashTask {
+  readonly kind: 'hash';
+  /** The bytes of the level-0 nodes [first, …), and the tree they belong to. */
+  readonly bytes: Uint8Array;
+  readonly tree: Uint8Array;
+  readonly nodes: number;
+  readonly first: number;
+}
+
+export interface PackTask {
+  readonly kind: 'pack';
+  readonly session: Session;
+  readonly vector: Float32Array;
+  readonly file: Uint8Array;
+  readonly tensors: readonly number[];
+}
+
+export interface LossTask {
+  readonly kind: 'loss';
+  readonly session: Session;
+  /** u32 [n, context + 1] */
+  readonly sequences: Uint32Array;
+  /** f32 [n · context] on shared memory: losses by token. */
+  readonly losses: Float32Array;
+}
+
+export type LaneTask = UnitTask | CommitTask | WeightsTask | HashTask | PackTask | LossTask;
+
+export interface UnitResult {
+  readonly lossBits: number;
+  /** BLAKE3 of the unit file. */
+  readonly root: Uint8Array;
+  readonly ms: number;
+}
+
+/** What each kind of task returns. */
+export interface TaskResults {
+  unit: UnitResult;
+  commit: { readonly ms: number };
+  weights: { readonly ms: number };
+  hash: { readonly ms: number };
+  pack: { readonly ms: number };
+  loss: { readonly ms: number };
+}
+
+/** What every worker of a pool is started with. */
+export interface LaneOptions {
+  readonly backend: BackendName;
+  readonly isa: IsaName;
+  /** Counters in shared memory: see `progress.ts`. */
+  readonly progress: Int32Array;
+}

@@ -1,0 +1,217 @@
+/**
+ * One state in memory and the lanes that advance it: gradient units, the commit pass, roots.
+ *
+ * The miner and the verifier use the same class; a verifier feeds it with units from a claim's log. The vectors of
+ * state s are hashed while the lanes already compute the units of step s: hashing and lanes only read them.
+ */
+import type { MerkleKernels } from '../merkle/kernels.js';
+import { nodeCount, treeBytes } from '../merkle/shape.js';
+import { packedModelLayout, unitFileBytes } from '../model/layout.js';
+import { encodeRecipe } from '../model/recipe.js';
+import {
+  advanceScalars,
+  evaluatedVector,
+  leafCount,
+  START_SCALARS,
+  type StateScalars,
+  type StateVectors,
+} from '../model/state.js';
+import { allocateWeights, type ModelPlan, type UnitRequest } from '../model/unit.js';
+import type { StateHeader } from '../protocol/types.js';
+import { STATE_VERSION, stateRoot, ZERO_ROOT } from '../protocol/types.js';
+import { Evaluator } from './evaluator.js';
+import type { LanePool } from './lanePool.js';
+import { balancedGroups, evenRanges } from './shards.js';
+import type { Session, UnitResult } from './tasks.js';
+
+/** Leaves that one hash task takes: 4 MiB, aligned, so that a task also computes the 12 levels above its leaves. */
+const HASH_LEAVES_LOG = 12;
+
+export interface TrainerOptions {
+  readonly microBatches?: number;
+  /** Parts of the commit pass; the pool's lanes by default. */
+  readonly shards?: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface ComputedUnit extends UnitResult {
+  /** The unit's bytes: valid until the second next call of {@link Trainer.computeUnits}. */
+  readonly file: Uint8Array;
+}
+
+export type VectorName = keyof StateVectors;
+const VECTORS: readonly VectorName[] = ['theta', 'm', 'v', 'ema'];
+
+let sessionCounter = 0;
+
+export class Trainer {
+  readonly plan: ModelPlan;
+  readonly pool: LanePool;
+  readonly state: StateVectors;
+  readonly session: Session;
+  readonly evaluator: Evaluator;
+  readonly #merkle: MerkleKernels;
+  readonly #options: TrainerOptions;
+  readonly #shards: number;
+  /** Two sets of M unit files: one is written by lanes while the other is committed and stored. */
+  readonly #slots: readonly (readonly Uint8Array[])[];
+  #slotSet = 0;
+  #scalars: StateScalars;
+  /** The trees of the vectors of the current state, every chaining value kept; complete once `#header` resolved. */
+  readonly trees: Readonly<Record<VectorName, Uint8Array>>;
+  #header: Promise<StateHeader> | undefined;
+
+  constructor(
+    plan: ModelPlan,
+    pool: LanePool,
+    merkle: MerkleKernels,
+    state: StateVectors,
+    scalars: StateScalars = START_SCALARS,
+    options: TrainerOptions = {},
+  ) {
+    this.plan = plan;
+    this.pool = pool;
+    this.state = state;
+    this.#merkle = merkle;
+    this.#scalars = scalars;
+    this.#options = options;
+    this.#shards = options.shards ?? pool.lanes;
+    sessionCounter += 1;
+    this.session = {
+      id: `train-${sessionCounter}`,
+      recipe: encodeRecipe(plan.recipe),
+      microBatches: options.microBatches ?? 1,
+      weights: allocateWeights(plan, state.theta),
+      state,
+    };
+    const unitBytes = unitFileBytes(plan.layout).total;
+    this.#slots = [0, 1].map(() =>
+      Array.from({ length: plan.recipe.unitsPerStep }, () => new Uint8Array(new SharedArrayBuffer(unitBytes))),
+    );
+    const tree = (name: VectorName): Uint8Array =>
+      new Uint8Array(new SharedArrayBuffer(state[name].length === 0 ? 0 : treeBytes(state[name].byteLength)));
+    this.trees = { theta: tree('theta'), m: tree('m'), v: tree('v'), ema: tree('ema') };
+    this.evaluator = new Evaluator(plan, pool, options.signal);
+  }
+
+  get scalars(): StateScalars {
+    return this.#scalars;
+  }
+
+  /** Makes the integer weights of the current θ: once after the vectors were filled from outside. */
+  async prepare(): Promise<void> {
+    const sizes = this.plan.weights.places.map((p) => p.tensor.size);
+    const groups = balancedGroups(sizes, this.#shards);
+    await Promise.all(groups.map((places) => this.#run({ kind: 'weights', session: this.session, places })));
+  }
+
+  /** Goes to another state whose vectors were just written into {@link state}. */
+  async reset(scalars: StateScalars): Promise<void> {
+    this.#scalars = scalars;
+    this.#header = undefined;
+    await this.prepare();
+  }
+
+  /** The units of a step, in the order of `requests`, computed by all lanes in any order. */
+  async computeUnits(requests: readonly Omit<UnitRequest, 'step'>[]): Promise<ComputedUnit[]> {
+    const slots = this.#slots[this.#slotSet] as readonly Uint8Array[];
+    this.#slotSet = 1 - this.#slotSet;
+    const { step } = this.#scalars;
+    return Promise.all(
+      requests.map(async (request, i) => {
+        const file = slots[i % slots.length] as Uint8Array;
+        const result = await this.#run({ kind: 'unit', session: this.session, ...request, step, file });
+        return { ...result, file };
+      }),
+    );
+  }
+
+  /** State(s) → state(s + 1) from the M unit files of step s in index order (on shared memory). */
+  async commit(units: readonly Uint8Array[]): Promise<void> {
+    // The current vectors are about to change: their hashing, if any, ends first.
+    await this.#header;
+    const { session } = this;
+    const before = this.#scalars;
+    const ranges = evenRanges(leafCount(this.plan.layout), this.#shards);
+    await Promise.all(
+      ranges.map(({ from, to }) =>
+        this.#run({ kind: 'commit', session, before, units, fromLeaf: from, toLeaf: to }),
+      ),
+    );
+    this.#scalars = advanceScalars(this.plan.recipe, before);
+    this.#header = undefined;
+    await this.prepare();
+  }
+
+  /** Header of the current state; hashes the vectors once per state, in the background of whatever else runs. */
+  header(): Promise<StateHeader> {
+    this.#header ??= this.#computeHeader();
+    return this.#header;
+  }
+
+  async stateRoot(): Promise<Uint8Array> {
+    return stateRoot(await this.header());
+  }
+
+  async #computeHeader(): Promise<StateHeader> {
+    const scalars = this.#scalars;
+    const roots = await Promise.all(VECTORS.map((name) => this.#hashVector(name)));
+    const [thetaRoot, mRoot, vRoot, emaRoot] = roots as [Uint8Array, Uint8Array, Uint8Array, Uint8Array];
+    return {
+      version: STATE_VERSION,
+      recipeRoot: this.plan.root,
+      ...scalars,
+      thetaRoot,
+      mRoot,
+      vRoot,
+      emaRoot,
+    };
+  }
+
+  async #hashVector(name: VectorName): Promise<Uint8Array> {
+    const vector = this.state[name];
+    if (vector.length === 0) return ZERO_ROOT;
+    const bytes = new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength);
+    return hashParallel(this.pool, this.#merkle, bytes, this.trees[name], this.#options.signal);
+  }
+
+  /** The packed 4-bit model of the current state. */
+  async packModel(): Promise<Uint8Array> {
+    const file = new Uint8Array(new SharedArrayBuffer(packedModelLayout(this.plan.layout).bytes));
+    const vector = evaluatedVector(this.plan.recipe, this.state);
+    const sizes = this.plan.layout.tensors.map((t) => t.size);
+    const groups = balancedGroups(sizes, this.#shards);
+    await Promise.all(
+      groups.map((tensors) => this.#run({ kind: 'pack', session: this.session, vector, file, tensors })),
+    );
+    return file;
+  }
+
+  #run<T extends Parameters<LanePool['run']>[0]>(task: T): ReturnType<typeof this.pool.run<T>> {
+    return this.pool.run(task, this.#options.signal);
+  }
+}
+
+/**
+ * BLAKE3 root of `bytes` (on shared memory) by all lanes; every chaining value is left in `tree`.
+ *
+ * @param tree shared memory of `treeBytes(bytes.length)` bytes
+ */
+export async function hashParallel(
+  pool: LanePool,
+  merkle: MerkleKernels,
+  bytes: Uint8Array,
+  tree: Uint8Array,
+  signal?: AbortSignal,
+): Promise<Uint8Array> {
+  const nodes = nodeCount(bytes.length);
+  const span = 2 ** HASH_LEAVES_LOG;
+  const tasks = [];
+  for (let first = 0; first < nodes; first += span) {
+    const part = bytes.subarray(first * 1024, Math.min(bytes.length, (first + span) * 1024));
+    tasks.push(pool.run({ kind: 'hash', bytes: part, tree, nodes, first }, signal));
+  }
+  await Promise.all(tasks);
+  merkle.finish(tree, nodes, Math.min(HASH_LEAVES_LOG, Math.ceil(Math.log2(nodes))));
+  return tree.slice(tree.length - 32);
+}
