@@ -40,16 +40,19 @@ export function ditherSeed(
 }
 
 /**
- * Seed words of one tensor's initial weights.
+ * Seed words of one block of a tensor's initial weights.
  *
  * @param seed 32 bytes from the recipe
+ * @param block number of the block of 2^20 elements, so that the counter inside a block stays a small integer
  * @returns four words; the first two key the counter hash
  */
-export function initialSeed(seed: Uint8Array, tensorId: number): Uint32Array {
+export function initialSeed(seed: Uint8Array, tensorId: number, block: number): Uint32Array {
   invariant(seed.length === 32, 'initialSeed: the seed has 32 bytes');
-  const input = new Uint8Array(36);
+  const input = new Uint8Array(44);
   input.set(seed, 0);
-  new DataView(input.buffer).setUint32(32, tensorId, true);
+  const view = new DataView(input.buffer);
+  view.setUint32(32, tensorId, true);
+  view.setBigUint64(36, BigInt(block), true);
   return fourWords(blake3(input, { context: INITIAL, dkLen: 16 }));
 }
 

@@ -54,6 +54,9 @@ export function serializeTokenizer(pattern: string, entries: readonly Uint8Array
 
 const BYTE_ENTRIES: readonly Uint8Array[] = Array.from({ length: 256 }, (_, byte) => Uint8Array.of(byte));
 
+/** How GPT-2 cuts a text into words before it merges bytes (openai/gpt-2 `src/encoder.py`). */
+export const GPT2_PATTERN = `'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+`;
+
 /** One token per byte of the UTF-8 text. */
 export const byteTokenizer: Tokenizer = Object.freeze({
   name: 'bytes',

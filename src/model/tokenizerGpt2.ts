@@ -7,10 +7,8 @@ import { blake3 } from '@noble/hashes/blake3.js';
 import ranks from 'gpt-tokenizer/bpeRanks/r50k_base';
 import { encode } from 'gpt-tokenizer/encoding/r50k_base';
 import { invariant } from '../errors.js';
-import { joinEntries, serializeTokenizer, type Tokenizer } from './tokenizer.js';
+import { GPT2_PATTERN, joinEntries, serializeTokenizer, type Tokenizer } from './tokenizer.js';
 
-/** How GPT-2 cuts a text into words before it merges bytes (openai/gpt-2 `src/encoder.py`). */
-const PATTERN = `'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+`;
 const END_OF_TEXT = '<|endoftext|>';
 const NO_SPECIAL = { disallowedSpecial: new Set<string>() };
 
@@ -26,7 +24,7 @@ export function gpt2Tokenizer(): Tokenizer {
   tokenizer = Object.freeze({
     name: 'gpt2',
     entries: entries.length,
-    root: blake3(serializeTokenizer(PATTERN, entries)),
+    root: blake3(serializeTokenizer(GPT2_PATTERN, entries)),
     encode: (input: string) => Uint32Array.from(encode(input, NO_SPECIAL)),
     decodeBytes: (tokens: ArrayLike<number>) => joinEntries(entries, tokens),
   });
