@@ -263,8 +263,8 @@ class Gradients {
     readonly microBatches: number,
   ) {
     const { layout, b } = g;
-    // Every tensor is quantized once (purpose 1), each linear adds two or three error quantizations, attention four.
-    this.seedBuffer = b.buffer('seeds', 'u32', 4 * (layout.tensors.length + 11 * g.recipe.layers + 4));
+    // One per tensor (purpose 1), twelve more per layer (proj 2, fc 2, o 3, qkv 5), two for the head.
+    this.seedBuffer = b.buffer('seeds', 'u32', 4 * (layout.tensors.length + 12 * g.recipe.layers + 2));
     this.#unitCodes = b.buffer('unitCodes', 'u8', layout.length / 2, 'given');
     this.#unitScales = b.buffer('unitScales', 'bf16', layout.length / 64, 'given');
     const single = microBatches === 1;
