@@ -83,6 +83,23 @@ describe('BlobStore', () => {
     );
   });
 
+  it('hashes parts across group boundaries as one string', () => {
+    const store = BlobStore.open('/blobs', { layer: new FaultFiles() });
+    const whole = seededBytes(3 * 16384 + 100, 5);
+    for (const length of [16383, 16384, 16385, 32768, whole.length]) {
+      for (const cut of [0, 1, 1000, 16383, 16384, 16385, 20000, length]) {
+        if (cut > length) continue;
+        const root = store.put(
+          whole.subarray(0, cut),
+          whole.subarray(cut, Math.min(cut + 7, length)),
+          whole.subarray(Math.min(cut + 7, length), length),
+        );
+        expect(toHex(root)).toBe(toHex(blake3(whole.subarray(0, length))));
+        store.verify(root);
+      }
+    }
+  });
+
   it('takes and fills views of SharedArrayBuffers', () => {
     const store = BlobStore.open('/blobs', { layer: new FaultFiles() });
     const shared = new Uint8Array(new SharedArrayBuffer(64), 16, 32);

@@ -20,7 +20,7 @@
 import * as path from 'node:path';
 import { PogoError } from '../../errors.js';
 import { equalBytes } from '../../hex.js';
-import { digest } from './digest.js';
+import { hashBytes } from './digest.js';
 import type { FileLayer, OpenFile } from './fileLayer.js';
 
 const MAGIC = 0x474c4f50;
@@ -40,7 +40,7 @@ function header(length: number, offset: number): Uint8Array {
   const bound = new Uint8Array(16);
   bound.set(bytes.subarray(0, 8));
   new DataView(bound.buffer).setBigUint64(8, BigInt(offset), true);
-  bytes.set(digest(bound).subarray(0, 8), 8);
+  bytes.set(hashBytes(bound).subarray(0, 8), 8);
   return bytes;
 }
 
@@ -131,7 +131,7 @@ export class AppendLog {
     const record = new Uint8Array(HEADER_BYTES + payload.length + TRAILER_BYTES);
     record.set(header(payload.length, this.#end));
     record.set(payload, HEADER_BYTES);
-    record.set(digest(record.subarray(0, HEADER_BYTES + payload.length)), HEADER_BYTES + payload.length);
+    record.set(hashBytes(record.subarray(0, HEADER_BYTES + payload.length)), HEADER_BYTES + payload.length);
     record[record.length - 1] = END_MARK;
     this.#broken = true;
     try {
@@ -178,7 +178,8 @@ function scanLog(handle: OpenFile, name: string): Scan {
     handle.read(record, offset);
     const body = HEADER_BYTES + length;
     const good =
-      equalBytes(digest(record.subarray(0, body)), record.subarray(body, body + 32)) && record[total - 1] === END_MARK;
+      equalBytes(hashBytes(record.subarray(0, body)), record.subarray(body, body + 32)) &&
+      record[total - 1] === END_MARK;
     if (!good) {
       const last = offset + total === size;
       if (!last || !hasUnwrittenSector(handle, offset, size)) throw corrupt(name, offset, records.length);

@@ -8,7 +8,7 @@
 import * as path from 'node:path';
 import { PogoError } from '../../errors.js';
 import { equalBytes, toHex } from '../../hex.js';
-import { type BlobHasher, blobHasher } from './digest.js';
+import { blobHasher, hashBytes } from './digest.js';
 import { prepareDirectory, writeFileAtomic } from './durable.js';
 import { type FileLayer, type OpenFile, realFiles } from './fileLayer.js';
 
@@ -71,7 +71,7 @@ export class BlobStore {
     if (total > this.#maxBytes) {
       throw new PogoError('RANGE', `blob: expected at most ${this.#maxBytes} bytes, found ${total}`, { bytes: total });
     }
-    const hasher = blobHasher();
+    const hasher = blobHasher(total);
     for (const part of parts) hasher.update(part);
     const root = hasher.digest();
     if (!this.#isIntact(root, total)) writeFileAtomic(this.#layer, this.path(root), ...parts);
@@ -120,14 +120,14 @@ export class BlobStore {
     const size = this.#checkedSize(root, options);
     const file = this.#layer.open(this.path(root), 'read');
     try {
-      const hasher = blobHasher();
+      const hasher = blobHasher(size);
       for (let at = 0; at < size; at += STREAM_BYTES) {
         const chunk = new Uint8Array(Math.min(STREAM_BYTES, size - at));
         if (file.read(chunk, at) !== chunk.length) throw this.#missing(root, 'the file shrank while it was read');
         hasher.update(chunk);
         yield chunk;
       }
-      this.#compare(root, hasher);
+      this.#compare(root, hasher.digest());
     } finally {
       file.close();
     }
@@ -188,13 +188,10 @@ export class BlobStore {
 
   #fill(root: Uint8Array, file: OpenFile, into: Uint8Array): void {
     if (file.read(into, 0) !== into.length) throw this.#missing(root, 'the file shrank while it was read');
-    const hasher = blobHasher();
-    hasher.update(into);
-    this.#compare(root, hasher);
+    this.#compare(root, hashBytes(into));
   }
 
-  #compare(root: Uint8Array, hasher: BlobHasher): void {
-    const found = hasher.digest();
+  #compare(root: Uint8Array, found: Uint8Array): void {
     if (!equalBytes(found, root)) throw this.#missing(root, `bytes whose root is ${toHex(found)}`);
   }
 

@@ -10,7 +10,7 @@ import { PogoError } from '../../errors.js';
 import { equalBytes, toHex } from '../../hex.js';
 import { decodeStrict } from '../../protocol/ssz.js';
 import { type StateHeader, StateHeaderType, ZERO_ROOT } from '../../protocol/types.js';
-import { blobHasher } from './digest.js';
+import { hashBytes } from './digest.js';
 import { unfinishedPath } from './durable.js';
 import { type FileLayer, readWholeFile, realFiles, removeTree } from './fileLayer.js';
 
@@ -45,12 +45,6 @@ const PARTS = [
 
 function bytesOf(vector: Float32Array): Uint8Array {
   return new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength);
-}
-
-function rootOf(bytes: Uint8Array): Uint8Array {
-  const hasher = blobHasher();
-  hasher.update(bytes);
-  return hasher.digest();
 }
 
 function corrupt(folder: string, what: string): PogoError {
@@ -112,7 +106,7 @@ export function readStateFolder(folder: string, layout: VectorLayout, layer: Fil
     } finally {
       file.close();
     }
-    const found = rootOf(view);
+    const found = hashBytes(view);
     if (!equalBytes(found, root)) {
       throw corrupt(folder, `expected ${name} with root ${toHex(root)}, found root ${toHex(found)}`);
     }
@@ -156,7 +150,7 @@ export function writeStateFolder(
   for (const [name, rootName, key] of PARTS) {
     const vector = vectors[key];
     const root = header[rootName];
-    const found = vector === undefined ? ZERO_ROOT : rootOf(bytesOf(vector));
+    const found = vector === undefined ? ZERO_ROOT : hashBytes(bytesOf(vector));
     if (!equalBytes(found, root)) {
       throw new PogoError('INTERNAL', `state: expected ${name} with root ${toHex(root)}, found ${toHex(found)}`, {});
     }
