@@ -1,5 +1,5 @@
 /**
- * The bench program: `node scripts/bench.mjs [--only NAME,…] [--recipe R] [--json|--markdown] [--no-peers] [--quick]`.
+ * The bench program: `npm run bench -- [--only NAME,…] [--recipe R] [--json|--markdown] [--no-peers] [--quick]`.
  * With `--experiment FOLDER` it trains one convergence experiment instead (bench/experiments/README.md).
  */
 
@@ -14,13 +14,16 @@ import type { BenchLine } from './harness.js';
 import { boundary } from './lines/boundary.js';
 import { codes } from './lines/codes.js';
 import { commit } from './lines/commit.js';
+import { diff } from './lines/diff.js';
 import { gemm } from './lines/gemm.js';
+import { merkle } from './lines/merkle.js';
+import { step } from './lines/step.js';
 import { unit } from './lines/unit.js';
 import { peakResidentBytes } from './machine.js';
 import { markdownTable, textLine } from './table.js';
 
 /** In the order of printing: from the smallest parts to whole steps. */
-const GROUPS: readonly BenchGroup[] = [boundary, gemm, codes, commit, unit];
+const GROUPS: readonly BenchGroup[] = [boundary, gemm, codes, diff, merkle, commit, unit, step];
 
 const OPTIONS = {
   only: { type: 'string' },
