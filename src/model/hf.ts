@@ -202,12 +202,14 @@ export function hfTokenizerEntries(json: unknown): Uint8Array[] {
     }
     entries[id] = Uint8Array.from(bytes as number[]);
   }
-  const hole = entries.findIndex((entry) => entry === undefined);
-  if (hole >= 0)
+  // Object.entries gave distinct numbers, so the table is complete exactly if none lies beyond their count.
+  const count = Object.keys(model.vocab).length;
+  if (entries.length !== count) {
     throw new PogoError(
       'MALFORMED',
-      `tokenizer.json: expected tokens 0 to ${entries.length - 1}, found no token ${hole}`,
+      `tokenizer.json: expected ${count} tokens numbered from 0, found one numbered ${entries.length - 1}`,
     );
+  }
   return entries;
 }
 

@@ -37,6 +37,13 @@ export function writeInitialState(layout: Layout, recipe: Start, theta: Float32A
   fillInitialRange(layout, recipe, 0, theta);
 }
 
+/** @returns θ of step 0 as a new vector on shared memory, fp32 [layout.length] */
+export function initialVector(recipe: Start, layout: Layout): Float32Array<SharedArrayBuffer> {
+  const theta = new Float32Array(new SharedArrayBuffer(4 * layout.length));
+  writeInitialState(layout, recipe, theta);
+  return theta;
+}
+
 /**
  * Fills a range of θ of step 0, for vectors in segments and for workers that share the filling.
  *

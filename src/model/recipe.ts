@@ -32,6 +32,10 @@ export interface RecipeData {
   readonly heldOutTokens: number;
 }
 
+/**
+ * The state before step 0. `seed`: initial weights from the counter hash. `root`: θ is the vector with this BLAKE3 root
+ * (an imported checkpoint, a finalized model); in both cases m and v are +0, the EMA is θ, β^t is 1.
+ */
 export type RecipeStart =
   | { readonly kind: 'seed'; readonly seed: Uint8Array }
   | { readonly kind: 'root'; readonly root: Uint8Array };

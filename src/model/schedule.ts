@@ -89,8 +89,3 @@ export function learningRateTable(schedule: CosineSchedule): Uint32Array {
   }
   return table;
 }
-
-/** fp32 bits of the learning rate of the step that leads from state `step` to `step + 1`. */
-export function learningRateBitsAt(table: Uint32Array, step: number): number {
-  return table[Math.min(step, table.length - 1)];
-}

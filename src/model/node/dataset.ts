@@ -6,15 +6,15 @@
  * does not match is made anew.
  */
 
-import { randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { open, readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { blake3 } from '@noble/hashes/blake3.js';
+import { hashBytes } from '../../backend/merkleAddon.js';
 import { PogoError } from '../../errors.js';
 import { equalBytes, toHex } from '../../hex.js';
 import { bytesPerToken, type Recipe } from '../recipe.js';
 import { openTokenizer, type Tokenizer } from '../tokenizer.js';
+import { readAll, writeAll, writeAtomically } from './wholeFile.js';
 
 /** Tokens over shared memory, for workers. */
 export type Tokens = Uint16Array<SharedArrayBuffer> | Uint32Array<SharedArrayBuffer>;
@@ -146,33 +146,14 @@ export async function buildTokenFile(
   }
   const text = Buffer.concat(parts);
   const tokens = tokenizeText(text, tokenizer, tokenizer.entries, paths.join(', '));
-  const tokensRoot = blake3(bytesOf(tokens));
+  const tokensRoot = hashBytes(bytesOf(tokens));
   const path = tokenFilePath(directory, name, tokensRoot);
-  await writeAtomically(path, bytesOf(tokens));
-  return { path, tokens, textRoot: blake3(text), tokensRoot, tokenizerRoot: tokenizer.root };
+  await writeAtomically(path, (file) => writeAll(file, bytesOf(tokens), 0));
+  return { path, tokens, textRoot: hashBytes(text), tokensRoot, tokenizerRoot: tokenizer.root };
 }
 
 function tokenFilePath(directory: string, name: string, tokensRoot: Uint8Array): string {
   return join(directory, `${name}-${toHex(tokensRoot).slice(0, 16)}.tokens`);
-}
-
-/** Whole or not at all: a temporary file in the same folder, synced, then renamed. */
-async function writeAtomically(path: string, bytes: Uint8Array): Promise<void> {
-  const temporary = `${path}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
-  try {
-    await mkdir(dirname(path), { recursive: true });
-    const file = await open(temporary, 'wx');
-    try {
-      await file.writeFile(bytes);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, path);
-  } catch (cause) {
-    await rm(temporary, { force: true });
-    throw PogoError.from(cause);
-  }
 }
 
 /**
@@ -188,7 +169,7 @@ export async function prepareData(recipe: Recipe, directory: string): Promise<Pr
   if (loaded !== undefined) return { tokens: loaded, tokensRoot: data.tokensRoot, textRoot: data.textRoot, path };
 
   const text = await readMobyDick();
-  if (!equalBytes(blake3(text), data.textRoot)) {
+  if (!equalBytes(hashBytes(text), data.textRoot)) {
     throw new PogoError(
       'DATA',
       `expected the token file ${path} of data "${data.name}" (text root ${toHex(data.textRoot)}), found none that matches; ` +
@@ -199,9 +180,9 @@ export async function prepareData(recipe: Recipe, directory: string): Promise<Pr
   const tokenizer = await openTokenizer(recipe.tokenizer);
   expectRoot('tokenizer', tokenizer.root, data.tokenizerRoot);
   const tokens = tokenizeText(text, tokenizer, recipe.vocab, data.name);
-  expectRoot('token file', blake3(bytesOf(tokens)), data.tokensRoot);
+  expectRoot('token file', hashBytes(bytesOf(tokens)), data.tokensRoot);
   checkLength(tokens.length, recipe, path);
-  await writeAtomically(path, bytesOf(tokens));
+  await writeAtomically(path, (file) => writeAll(file, bytesOf(tokens), 0));
   return { tokens, tokensRoot: data.tokensRoot, textRoot: data.textRoot, path };
 }
 
@@ -227,12 +208,8 @@ async function loadTokens(path: string, recipe: Recipe): Promise<Tokens | undefi
     if (size !== recipe.data.tokens * bytesPerToken(recipe)) return undefined;
     const tokens = allocateTokens(recipe.data.tokens, recipe.vocab);
     const bytes = bytesOf(tokens);
-    for (let at = 0; at < size; ) {
-      const { bytesRead } = await file.read(bytes, at, Math.min(size - at, 1 << 26), at);
-      if (bytesRead === 0) return undefined;
-      at += bytesRead;
-    }
-    if (!equalBytes(blake3(bytes), recipe.data.tokensRoot)) return undefined;
+    if (!(await readAll(file, bytes, 0))) return undefined;
+    if (!equalBytes(hashBytes(bytes), recipe.data.tokensRoot)) return undefined;
     checkRange(tokens, recipe.vocab, path);
     return tokens;
   } catch (cause) {
