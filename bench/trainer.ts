@@ -52,7 +52,7 @@ export class Trainer {
    * @param offsets of its sequences in the token file
    * @returns fp32 bits of the unit's loss
    */
-  computeUnit(tokens: Uint16Array | Uint32Array, offsets: readonly bigint[], unit: number, draw1: Uint8Array): number {
+  computeUnit(tokens: Uint16Array | Uint32Array, offsets: readonly number[], unit: number, draw1: Uint8Array): number {
     const sequences = gatherSequences(tokens, offsets, this.plan.recipe.context);
     const bits = this.runner.compute({ draw1, step: this.scalars.step, unit, tokens: sequences });
     this.units[unit].set(this.runner.file);

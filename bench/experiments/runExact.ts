@@ -95,6 +95,14 @@ function readArray<A>(file: string, make: (buffer: ArrayBuffer) => A): A {
   return make(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer);
 }
 
+/** u64 offsets of a file, as numbers: a token file is far shorter than 2^53. */
+function offsets(file: string): number[] {
+  return Array.from(
+    readArray(file, (b) => new BigUint64Array(b)),
+    Number,
+  );
+}
+
 export interface ExactOptions {
   /** Names the result file: `exact`, or the variant of the rules that the kernels implement. */
   readonly run: string;
@@ -108,8 +116,8 @@ export function runExact(folder: string, kernels: Kernels, options: ExactOptions
   const spec = JSON.parse(readFileSync(join(folder, 'experiment.json'), 'utf8')) as ExperimentSpec;
   const file = (key: keyof ExperimentSpec['files']): string => join(folder, spec.files[key]);
   const tokens = readArray(file('tokens'), (b) => new Uint16Array(b));
-  const heldOut = [...readArray(file('heldOut'), (b) => new BigUint64Array(b))];
-  const batches = [...readArray(file('batches'), (b) => new BigUint64Array(b))];
+  const heldOut = offsets(file('heldOut'));
+  const batches = offsets(file('batches'));
   const initial = readArray(file('initial'), (b) => new Float32Array(b));
   const plan = modelPlan(
     recipeOf(

@@ -40,7 +40,7 @@ async function timeSteps(context: BenchContext, plan: ModelPlan, lanes: number, 
     for (let i = 0; i < WARM_UP_STEPS + count; i++) {
       const start = performance.now();
       // The hashing of the state before runs beside the units, as it does in the miner.
-      const units = await trainer.computeUnits(requests);
+      const units = await Promise.all(requests.map((request) => trainer.computeUnit(request)));
       await header;
       await trainer.commit(units.map((unit) => unit.file));
       header = trainer.stateRoot();
