@@ -1,0 +1,69 @@
+/**
+ * `pogo bench`: results as ratios to ceilings that are measured in the same run. The bench files are part of the
+ * repository, not of the shipped package; the command compiles and runs them in a child process.
+ */
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Command } from 'commander';
+import { EXIT, PogoError } from '../errors.js';
+
+/** This file lies two folders below the root of the package, in `src` as in `dist`. */
+const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+
+interface BenchFlags {
+  readonly only?: string;
+  readonly recipe?: string;
+  readonly lanes?: string;
+  readonly json?: boolean;
+  readonly markdown?: boolean;
+  readonly quick?: boolean;
+  readonly peers: boolean;
+}
+
+/** Flags of `bench/main.ts` for the flags of the command. */
+function benchArguments(flags: BenchFlags): string[] {
+  const out: string[] = [];
+  if (flags.only !== undefined) out.push('--only', flags.only);
+  if (flags.recipe !== undefined) out.push('--recipe', flags.recipe);
+  if (flags.lanes !== undefined) out.push('--lanes', flags.lanes);
+  if (flags.json) out.push('--json');
+  if (flags.markdown) out.push('--markdown');
+  if (flags.quick) out.push('--quick');
+  if (!flags.peers) out.push('--no-peers');
+  return out;
+}
+
+/** @returns the exit code of the bench program @throws PogoError ENVIRONMENT where there are no bench files */
+async function runBench(flags: BenchFlags): Promise<number> {
+  const program = join(packageRoot, 'bench', 'build.mjs');
+  if (!existsSync(program)) {
+    throw new PogoError(
+      'ENVIRONMENT',
+      `expected the bench files at ${program}, found none: the shipped package leaves them out; clone the repository and run: npm run bench`,
+    );
+  }
+  const child = spawn(process.execPath, [program, ...benchArguments(flags)], { cwd: packageRoot, stdio: 'inherit' });
+  return new Promise((resolve, reject) => {
+    child.on('error', (error) => reject(PogoError.from(error)));
+    // Ctrl-C reaches the child by the terminal as well; its own message and exit code are the answer.
+    child.on('close', (code) => resolve(code ?? EXIT.interrupted));
+  });
+}
+
+export function register(program: Command): void {
+  program
+    .command('bench')
+    .description('ratios to measured ceilings: kernels, hashing, commit pass, whole steps')
+    .option('--only <names>', 'lines to measure, comma-separated; gemm stands for gemm/…')
+    .option('--recipe <name>', 'recipe of the lines that train', 'moby')
+    .option('--lanes <n>', 'lanes of step and pipeline/scaling')
+    .option('--json', 'one JSON object a line')
+    .option('--markdown', 'a Markdown table')
+    .option('--quick', 'short budgets: a smoke test, no measurement')
+    .option('--no-peers', 'leave PyTorch out')
+    .action(async (flags: BenchFlags) => {
+      process.exitCode = await runBench(flags);
+    });
+}
