@@ -39,7 +39,12 @@ export const START_SCALARS: StateScalars = { step: 0, tokens: 0, beta1Power: ONE
 
 export function allocateState(layout: Layout, ema: boolean): StateVectors {
   const vector = (length: number): Float32Array => new Float32Array(new SharedArrayBuffer(4 * length));
-  return { theta: vector(layout.length), m: vector(layout.length), v: vector(layout.length), ema: vector(ema ? layout.length : 0) };
+  return {
+    theta: vector(layout.length),
+    m: vector(layout.length),
+    v: vector(layout.length),
+    ema: vector(ema ? layout.length : 0),
+  };
 }
 
 /** The start state of a recipe that starts from a seed: initial weights, zero moments, EMA = θ. */
@@ -156,7 +161,11 @@ export function packModel(
   const packed = packedModelLayout(plan.layout);
   for (const index of only ?? plan.layout.tensors.keys()) {
     const place = packed.tensors[index] as (typeof packed.tensors)[number];
-    kernels.packModel({ x: tensorElements(vector, place.tensor), ...packedPlanes(file, place), ...packedSizes(place.tensor) });
+    kernels.packModel({
+      x: tensorElements(vector, place.tensor),
+      ...packedPlanes(file, place),
+      ...packedSizes(place.tensor),
+    });
   }
 }
 
@@ -167,7 +176,11 @@ export function unpackModel(plan: ModelPlan, kernels: Kernels, file: Uint8Array,
     throw new PogoError('SHAPE', `expected a packed model of ${packed.bytes} bytes, found ${file.length}`);
   }
   for (const place of packed.tensors) {
-    kernels.unpackModel({ x: tensorElements(vector, place.tensor), ...packedPlanes(file, place), ...packedSizes(place.tensor) });
+    kernels.unpackModel({
+      x: tensorElements(vector, place.tensor),
+      ...packedPlanes(file, place),
+      ...packedSizes(place.tensor),
+    });
   }
 }
 

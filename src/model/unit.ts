@@ -169,12 +169,11 @@ export function splitSequences(
 /** Copies the sequences that start at `offsets` out of a token file: u32 [offsets, context + 1]. */
 export function gatherSequences(
   tokens: Uint16Array | Uint32Array,
-  offsets: readonly bigint[],
+  offsets: readonly number[],
   context: number,
 ): Uint32Array {
   const out = new Uint32Array(offsets.length * (context + 1));
-  offsets.forEach((offset, i) => {
-    const from = Number(offset);
+  offsets.forEach((from, i) => {
     if (from + context + 1 > tokens.length) {
       throw new PogoError(
         'RANGE',

@@ -33,7 +33,12 @@ export class Evaluator {
       evaluationCounter += 1;
       const theta = new Float32Array(new SharedArrayBuffer(4 * this.#plan.layout.length));
       const id = `evaluate-${evaluationCounter}`;
-      this.#session = { id, recipe: encodeRecipe(this.#plan.recipe), microBatches: 1, weights: allocateWeights(this.#plan, theta) };
+      this.#session = {
+        id,
+        recipe: encodeRecipe(this.#plan.recipe),
+        microBatches: 1,
+        weights: allocateWeights(this.#plan, theta),
+      };
     }
     return this.#session;
   }

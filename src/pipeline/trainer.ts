@@ -35,7 +35,7 @@ export interface TrainerOptions {
 }
 
 export interface ComputedUnit extends UnitResult {
-  /** The unit's bytes: valid until the second next call of {@link Trainer.computeUnits}. */
+  /** The unit's bytes: valid until the second next call of {@link Trainer.computeUnit} for this unit index. */
   readonly file: Uint8Array;
 }
 
@@ -55,7 +55,6 @@ export class Trainer {
   readonly #shards: number;
   /** Two sets of M unit files: one is written by lanes while the other is committed and stored. */
   readonly #slots: readonly (readonly Uint8Array[])[];
-  #slotSet = 0;
   #scalars: StateScalars;
   /** The trees of the vectors of the current state, every chaining value kept; complete once `#header` resolved. */
   readonly trees: Readonly<Record<VectorName, Uint8Array>>;
@@ -112,18 +111,16 @@ export class Trainer {
     await this.prepare();
   }
 
-  /** The units of a step, in the order of `requests`, computed by all lanes in any order. */
-  async computeUnits(requests: readonly Omit<UnitRequest, 'step'>[]): Promise<ComputedUnit[]> {
-    const slots = this.#slots[this.#slotSet] as readonly Uint8Array[];
-    this.#slotSet = 1 - this.#slotSet;
+  /**
+   * One unit of the current step, on the next free lane. Its file is valid until the same unit of the second next step
+   * is computed.
+   */
+  async computeUnit(request: Omit<UnitRequest, 'step'>): Promise<ComputedUnit> {
     const { step } = this.#scalars;
-    return Promise.all(
-      requests.map(async (request, i) => {
-        const file = slots[i % slots.length] as Uint8Array;
-        const result = await this.#run({ kind: 'unit', session: this.session, ...request, step, file });
-        return { ...result, file };
-      }),
-    );
+    const slots = this.#slots[step % 2] as readonly Uint8Array[];
+    const file = slots[request.unit] as Uint8Array;
+    const result = await this.#run({ kind: 'unit', session: this.session, ...request, step, file });
+    return { ...result, file };
   }
 
   /** State(s) → state(s + 1) from the M unit files of step s in index order (on shared memory). */
@@ -134,9 +131,7 @@ export class Trainer {
     const before = this.#scalars;
     const ranges = evenRanges(leafCount(this.plan.layout), this.#shards);
     await Promise.all(
-      ranges.map(({ from, to }) =>
-        this.#run({ kind: 'commit', session, before, units, fromLeaf: from, toLeaf: to }),
-      ),
+      ranges.map(({ from, to }) => this.#run({ kind: 'commit', session, before, units, fromLeaf: from, toLeaf: to })),
     );
     this.#scalars = advanceScalars(this.plan.recipe, before);
     this.#header = undefined;

@@ -2,12 +2,12 @@
  * A lane: the piscina worker. It runs one task at a time with synchronous kernels on shared memory.
  */
 import { workerData } from 'node:worker_threads';
+import { merkleKernels } from '../backend/merkleAddon.js';
 import { openBackend } from '../backend/open.js';
 import { PogoError } from '../errors.js';
 import { decodeRecipe } from '../model/recipe.js';
 import { commitLeafRange, packModel } from '../model/state.js';
 import { LossRunner, type ModelPlan, modelPlan, quantizeWeights, UnitRunner, unitTokens } from '../model/unit.js';
-import { nodeMerkle } from '../node/merkle.js';
 import { countTask, countUnit } from './progress.js';
 import type { LaneOptions, LaneTask, LossTask, Session, UnitResult, UnitTask } from './tasks.js';
 
@@ -24,7 +24,7 @@ interface BoundSession {
 // Piscina hands the pool's workerData on as the second half of its own.
 const options = (Array.isArray(workerData) ? workerData[1] : workerData) as LaneOptions;
 const opened = openBackend({ backend: options.backend, isa: options.isa });
-const merkle = nodeMerkle();
+const merkle = merkleKernels();
 const sessions = new Map<string, BoundSession>();
 
 function bind(session: Session): BoundSession {

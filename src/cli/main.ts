@@ -1,0 +1,65 @@
+#!/usr/bin/env node
+/**
+ * The `pogo` command. Each command is a file of this folder that registers itself; this one only puts them together,
+ * turns every failure into the documented exit code, and never lets an error pass silently.
+ */
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { EXIT, PogoError } from '../errors.js';
+import { reportFailure } from './fail.js';
+
+const commands = [
+  () => import('./run.js'),
+  () => import('./mine.js'),
+  () => import('./verify.js'),
+  () => import('./evidence.js'),
+  () => import('./eval.js'),
+  () => import('./sample.js'),
+  () => import('./exportImport.js'),
+  () => import('./hash.js'),
+  () => import('./diffPatch.js'),
+  () => import('./doctor.js'),
+  () => import('./bench.js'),
+  () => import('./recipe.js'),
+];
+
+function version(): string {
+  const file = new URL('../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}
+
+async function main(argv: readonly string[]): Promise<number> {
+  const json = argv.includes('--json');
+  const program = new Command('pogo')
+    .description('Verified training: exact gradients, commitments, checks and fraud proofs.')
+    .version(version())
+    .exitOverride()
+    .configureOutput({ writeErr: () => undefined })
+    .showHelpAfterError(false)
+    .addHelpText('after', '\nExit codes: 0 done or claim holds, 1 bug, 2 bad usage, 3 claim false, 4 undecided, 5 environment, 130 interrupted.');
+  for (const load of commands) (await load()).register(program);
+  for (const command of program.commands) command.exitOverride().configureOutput({ writeErr: () => undefined });
+  try {
+    await program.parseAsync(argv as string[]);
+    return typeof process.exitCode === 'number' ? process.exitCode : EXIT.ok;
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return EXIT.ok;
+      if (error.code === 'commander.help') {
+        process.stderr.write(program.helpInformation());
+        return EXIT.usage;
+      }
+      const message = error.message.replace(/^error: /, '');
+      return reportFailure(new PogoError('USAGE', `${message}; see: pogo --help`), json);
+    }
+    return reportFailure(error, json);
+  }
+}
+
+// A reader that closes the pipe (`pogo … | head`) is no error of ours.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(EXIT.ok);
+  throw error;
+});
+
+process.exitCode = await main(process.argv);

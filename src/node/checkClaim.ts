@@ -1,0 +1,294 @@
+/**
+ * Checking a claim by doing part of it again: the whole log replayed, state roots compared at the drawn steps and at the
+ * end, drawn units recomputed, the 4-bit model and its diff rebuilt. Every comparison is an equality.
+ *
+ * What is found false is returned with the bytes that prove it, captured when they were in memory. Bytes that are
+ * missing or do not match their root decide nothing: they are thrown as MISSING.
+ */
+import { hashBytes } from '../backend/merkleAddon.js';
+import { PogoError } from '../errors.js';
+import { equalBytes, toHex } from '../hex.js';
+import { unitFileBytes } from '../model/layout.js';
+import { type StateScalars, type StateVectors } from '../model/state.js';
+import { gatherSequences } from '../model/unit.js';
+import type { Trainer } from '../pipeline/trainer.js';
+import { type CommitmentFault, checkStepCommitments } from '../protocol/claim.js';
+import { encodeDiff } from '../protocol/diff.js';
+import { type DrawnUnit, drawBatch, unitOffsets } from '../protocol/draws.js';
+import {
+  type ClaimHeader,
+  type StateHeader,
+  type StepCommitment,
+  type StepCommitmentList,
+  ZERO_ROOT,
+} from '../protocol/types.js';
+import { canonicalUnitFault } from '../protocol/unitBytes.js';
+
+/** Where a claim's bytes come from: a bundle, or the store that miner and verifiers share. */
+export interface ClaimSource {
+  readonly header: ClaimHeader;
+  readonly list: StepCommitmentList;
+  /** @throws PogoError MISSING when the blob is absent or does not match its root */
+  blob(root: Uint8Array, length: number): Uint8Array;
+}
+
+/** A pre-state as bytes that evidence can carry. */
+export interface CapturedState {
+  readonly header: StateHeader;
+  readonly theta: Uint8Array;
+  readonly m: Uint8Array;
+  readonly v: Uint8Array;
+  readonly ema: Uint8Array;
+}
+
+/** Something false that the claim commits to, with what proves it. */
+export type Fault =
+  | { readonly kind: 'commitments' | 'batch'; readonly stepIndex: number; readonly message: string }
+  | {
+      readonly kind: 'unit' | 'loss';
+      readonly stepIndex: number;
+      readonly unit: number;
+      readonly pre: CapturedState;
+      /** The unit as committed and as recomputed. */
+      readonly committed: Uint8Array;
+      readonly computed: Uint8Array;
+      readonly computedLossBits: number;
+      readonly message: string;
+    }
+  | {
+      readonly kind: 'state-root';
+      readonly stepIndex: number;
+      readonly pre: CapturedState;
+      readonly units: readonly Uint8Array[];
+      readonly message: string;
+    }
+  | {
+      readonly kind: 'quantization';
+      readonly post: CapturedState;
+      readonly committedModel: Uint8Array;
+      readonly computedModel: Uint8Array;
+      readonly message: string;
+    }
+  | { readonly kind: 'diff'; readonly message: string };
+
+export interface CheckOptions {
+  /** Positioned at the claim's from state; at the end of a true claim it stands at the to state. */
+  readonly trainer: Trainer;
+  readonly source: ClaimSource;
+  readonly tokens: Uint16Array | Uint32Array;
+  /** Units to recompute. */
+  readonly drawn: readonly DrawnUnit[];
+  /** The parent's packed model; undefined for the first claim. */
+  readonly parentModel: Uint8Array | undefined;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (unitsDone: number, unitsDrawn: number) => void;
+}
+
+export interface CheckResult {
+  readonly fault: Fault | undefined;
+  /** Comparisons that were made. */
+  readonly checks: number;
+  readonly unitsRecomputed: number;
+  readonly bytesRead: number;
+  readonly seconds: number;
+  /** The claim's packed model, rebuilt; present where no fault was found. */
+  readonly model: Uint8Array | undefined;
+}
+
+export async function checkClaim(options: CheckOptions): Promise<CheckResult> {
+  return new ClaimCheck(options).run();
+}
+
+class ClaimCheck {
+  readonly #options: CheckOptions;
+  readonly #trainer: Trainer;
+  #checks = 0;
+  #units = 0;
+  #bytes = 0;
+  #model: Uint8Array | undefined;
+
+  constructor(options: CheckOptions) {
+    this.#options = options;
+    this.#trainer = options.trainer;
+  }
+
+  async run(): Promise<CheckResult> {
+    const start = performance.now();
+    const fault = (await this.#commitments()) ?? (await this.#replay()) ?? (await this.#results());
+    return {
+      fault,
+      checks: this.#checks,
+      unitsRecomputed: this.#units,
+      bytesRead: this.#bytes,
+      seconds: (performance.now() - start) / 1000,
+      model: fault === undefined ? this.#model : undefined,
+    };
+  }
+
+  async #commitments(): Promise<CommitmentFault | undefined> {
+    const { header, list } = this.#options.source;
+    const from = await this.#trainer.header();
+    this.#checks += 3 + 2 * list.length;
+    return checkStepCommitments(header, list, from, this.#trainer.plan.recipe);
+  }
+
+  /** Σ over the log: drawn units are recomputed on the way. */
+  async #replay(): Promise<Fault | undefined> {
+    const { source, drawn } = this.#options;
+    const start = snapshot(this.#trainer);
+    for (let stepIndex = 0; stepIndex < source.list.length; stepIndex += 1) {
+      const commitment = source.list[stepIndex] as StepCommitment;
+      const units = this.#readUnits(commitment);
+      const wanted = drawn.filter((d) => d.stepIndex === stepIndex);
+      if (wanted.length > 0) {
+        // The state first: a unit is only judged under a state root that holds.
+        if (!(await this.#atRoot(commitment.preStateRoot))) return this.#findFalseState(start);
+        const fault = await this.#recompute(stepIndex, commitment, units, wanted);
+        if (fault !== undefined) return fault;
+      }
+      const malformed = await this.#canonical(stepIndex, units, start);
+      if (malformed !== undefined) return malformed;
+      await this.#trainer.commit(units);
+    }
+    if (!(await this.#atRoot(source.header.toRoot))) return this.#findFalseState(start);
+    return undefined;
+  }
+
+  async #atRoot(root: Uint8Array): Promise<boolean> {
+    this.#checks += 1;
+    return equalBytes(await this.#trainer.stateRoot(), root);
+  }
+
+  #readUnits(commitment: StepCommitment): Uint8Array[] {
+    const { total } = unitFileBytes(this.#trainer.plan.layout);
+    return commitment.unitRoots.map((root) => {
+      const shared = new Uint8Array(new SharedArrayBuffer(total));
+      shared.set(this.#options.source.blob(root, total));
+      this.#bytes += total;
+      return shared;
+    });
+  }
+
+  /** A unit file that no encoder writes is false whatever it should have been: recomputing it proves that. */
+  async #canonical(stepIndex: number, units: readonly Uint8Array[], start: Snapshot): Promise<Fault | undefined> {
+    for (const [unit, file] of units.entries()) {
+      this.#checks += 1;
+      if (canonicalUnitFault(this.#trainer.plan.layout, file) === undefined) continue;
+      const commitment = this.#options.source.list[stepIndex] as StepCommitment;
+      if (!(await this.#atRoot(commitment.preStateRoot))) return this.#findFalseState(start);
+      return this.#recompute(stepIndex, commitment, units, [{ stepIndex, unit }]);
+    }
+    return undefined;
+  }
+
+  async #recompute(
+    stepIndex: number,
+    commitment: StepCommitment,
+    units: readonly Uint8Array[],
+    wanted: readonly DrawnUnit[],
+  ): Promise<Fault | undefined> {
+    const { recipe } = this.#trainer.plan;
+    const { draw1 } = this.#options.source.header;
+    const offsets = drawBatch(draw1, commitment.step, recipe);
+    const results = await Promise.all(
+      wanted.map(async ({ unit }) => {
+        const tokens = gatherSequences(this.#options.tokens, unitOffsets(offsets, unit, recipe), recipe.context);
+        return { unit, computed: await this.#trainer.computeUnit({ draw1, unit, tokens }) };
+      }),
+    );
+    for (const { unit, computed } of results) {
+      this.#units += 1;
+      this.#checks += 2;
+      this.#options.onProgress?.(this.#units, this.#options.drawn.length);
+      const committed = units[unit] as Uint8Array;
+      const sameBytes = equalBytes(committed, computed.file);
+      if (sameBytes && computed.lossBits === commitment.unitLosses[unit]) continue;
+      const kind = sameBytes ? 'loss' : 'unit';
+      return {
+        kind,
+        stepIndex,
+        unit,
+        pre: await capture(this.#trainer),
+        committed,
+        computed: computed.file.slice(),
+        computedLossBits: computed.lossBits,
+        message: `${kind} ${unit} of step ${commitment.step} is not what its batch and state give`,
+      };
+    }
+    return undefined;
+  }
+
+  /** The replay left the committed chain somewhere: goes through it again and compares every state root. */
+  async #findFalseState(start: Snapshot): Promise<Fault> {
+    await restore(this.#trainer, start);
+    const { list } = this.#options.source;
+    for (let stepIndex = 0; stepIndex < list.length; stepIndex += 1) {
+      const commitment = list[stepIndex] as StepCommitment;
+      const units = this.#readUnits(commitment);
+      const pre = await capture(this.#trainer);
+      await this.#trainer.commit(units);
+      if (await this.#atRoot(commitment.postStateRoot)) continue;
+      const found = toHex(commitment.postStateRoot);
+      const expected = toHex(await this.#trainer.stateRoot());
+      const message = `state root after step ${commitment.step}: expected ${expected}, found ${found}`;
+      return { kind: 'state-root', stepIndex, pre, units, message };
+    }
+    throw new PogoError('INTERNAL', 'a replay gave two different results: this machine is faulty; run pogo doctor');
+  }
+
+  /** The packed model and its diff. */
+  async #results(): Promise<Fault | undefined> {
+    const { header, blob } = this.#options.source;
+    const model = await this.#trainer.packModel();
+    this.#checks += 2;
+    if (!equalBytes(hashBytes(model), header.modelRoot)) {
+      return {
+        kind: 'quantization',
+        post: await capture(this.#trainer),
+        committedModel: blob.call(this.#options.source, header.modelRoot, model.length),
+        computedModel: model,
+        message: 'the 4-bit model is not what the state gives',
+      };
+    }
+    const { parentModel } = this.#options;
+    const diffRoot = parentModel === undefined ? ZERO_ROOT : hashBytes(encodeDiff(parentModel, model, hashBytes));
+    if (!equalBytes(diffRoot, header.diffRoot)) {
+      return { kind: 'diff', message: `diff root: expected ${toHex(diffRoot)}, found ${toHex(header.diffRoot)}` };
+    }
+    this.#model = model;
+    return undefined;
+  }
+}
+
+/** A copy of a trainer's state. */
+export interface Snapshot {
+  readonly vectors: StateVectors;
+  readonly scalars: StateScalars;
+}
+
+const NAMES = ['theta', 'm', 'v', 'ema'] as const;
+
+export function snapshot(trainer: Trainer): Snapshot {
+  const [theta, m, v, ema] = NAMES.map((name) => trainer.state[name].slice()) as [
+    Float32Array,
+    Float32Array,
+    Float32Array,
+    Float32Array,
+  ];
+  return { vectors: { theta, m, v, ema }, scalars: trainer.scalars };
+}
+
+export async function restore(trainer: Trainer, saved: Snapshot): Promise<void> {
+  for (const name of NAMES) trainer.state[name].set(saved.vectors[name]);
+  await trainer.reset(saved.scalars);
+}
+
+/** The current state as bytes. */
+export async function capture(trainer: Trainer): Promise<CapturedState> {
+  const header = await trainer.header();
+  const bytes = (name: (typeof NAMES)[number]): Uint8Array => {
+    const vector = trainer.state[name];
+    return new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength).slice();
+  };
+  return { header, theta: bytes('theta'), m: bytes('m'), v: bytes('v'), ema: bytes('ema') };
+}
