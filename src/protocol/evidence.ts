@@ -1,0 +1,125 @@
+/**
+ * Evidence: fraud proofs that any third party can check from one file (DESIGN §6.9).
+ *
+ * Only evidence slashes (I10). `checkEvidence` fails closed: what cannot be parsed or does not lead to the roots that
+ * the accused signed is malformed and convicts nobody; what parses and turns out right is a false accusation.
+ */
+import { PogoError } from '../errors.js';
+import { checkBatchEvidence } from './evidence/batch.js';
+import { checkCommitmentsEvidence } from './evidence/commitments.js';
+import { checkEquivocationEvidence } from './evidence/equivocation.js';
+import type { EvidenceExecutors, Finding } from './evidence/head.js';
+import { checkLeafEvidence } from './evidence/leaf.js';
+import { checkQuantizationEvidence } from './evidence/quantization.js';
+import { checkStateRootEvidence } from './evidence/stateRoot.js';
+import {
+  EVIDENCE_KIND,
+  EVIDENCE_TYPES,
+  type EvidenceBody,
+  type EvidenceHead,
+  type EvidenceKind,
+  MAX_EVIDENCE_BYTES,
+} from './evidence/types.js';
+import { checkLossEvidence, checkUnitEvidence } from './evidence/unit.js';
+import { type Codec, decodeStrict } from './ssz.js';
+
+export { createEvidenceHead, type EvidenceExecutors } from './evidence/head.js';
+export { EVIDENCE_KIND, type EvidenceBody, type EvidenceKind } from './evidence/types.js';
+
+/** What a third party finds. Everything in it is bound by the accused's own signature. */
+export interface Verdict {
+  readonly verdict: 'guilty' | 'false-accusation';
+  readonly kind: EvidenceKind;
+  readonly chainId: Uint8Array;
+  readonly claimRoot: Uint8Array;
+  readonly accused: Uint8Array;
+  readonly job: number;
+  readonly claimNumber: number;
+  readonly attempt: number;
+  /** What is false, or that nothing is. */
+  readonly reason: string;
+}
+
+type Checkers = {
+  readonly [K in EvidenceKind]: (executors: EvidenceExecutors, body: EvidenceBody<K>) => Finding | Promise<Finding>;
+};
+
+const CHECKERS: Checkers = {
+  leaf: checkLeafEvidence,
+  quantization: checkQuantizationEvidence,
+  unit: checkUnitEvidence,
+  loss: checkLossEvidence,
+  batch: checkBatchEvidence,
+  'state-root': checkStateRootEvidence,
+  equivocation: checkEquivocationEvidence,
+  commitments: checkCommitmentsEvidence,
+};
+
+/** Names of all kinds. */
+export const EVIDENCE_KINDS = Object.keys(EVIDENCE_KIND) as readonly EvidenceKind[];
+
+/** @returns the file: kind byte ‖ SSZ */
+export function encodeEvidence<K extends EvidenceKind>(kind: K, body: EvidenceBody<K>): Uint8Array {
+  const type: Codec<EvidenceBody<K>> = EVIDENCE_TYPES[kind] as unknown as Codec<EvidenceBody<K>>;
+  const ssz = type.serialize(body);
+  const file = new Uint8Array(1 + ssz.length);
+  file[0] = EVIDENCE_KIND[kind];
+  file.set(ssz, 1);
+  return file;
+}
+
+/** The kind of a file of evidence. @throws PogoError MALFORMED */
+export function evidenceKind(bytes: Uint8Array): EvidenceKind {
+  const kind = EVIDENCE_KINDS.find((name) => EVIDENCE_KIND[name] === bytes[0]);
+  if (kind === undefined) {
+    throw new PogoError('MALFORMED', `expected a file of evidence, found first byte ${bytes[0] ?? 'missing'}`);
+  }
+  return kind;
+}
+
+/**
+ * Checks a file of evidence, trusting nothing in it.
+ *
+ * @param bytes the whole file
+ * @param executors BLS; and a backend for the kinds that recompute a unit or a step
+ * @throws PogoError MALFORMED: the file convicts nobody and accuses nobody; ENVIRONMENT when a backend is needed
+ */
+export async function checkEvidence(bytes: Uint8Array, executors: EvidenceExecutors): Promise<Verdict> {
+  return checkKind(evidenceKind(bytes), bytes.subarray(1), executors);
+}
+
+async function checkKind<K extends EvidenceKind>(
+  kind: K,
+  ssz: Uint8Array,
+  executors: EvidenceExecutors,
+): Promise<Verdict> {
+  const type: Codec<EvidenceBody<K>> = EVIDENCE_TYPES[kind] as unknown as Codec<EvidenceBody<K>>;
+  const body = decodeStrict(type, ssz, MAX_EVIDENCE_BYTES);
+  let finding: Finding;
+  try {
+    finding = await CHECKERS[kind](executors, body);
+  } catch (error) {
+    throw failClosed(error);
+  }
+  const { head } = body as { readonly head: EvidenceHead };
+  const { header } = head.claim;
+  return {
+    verdict: finding === undefined ? 'false-accusation' : 'guilty',
+    kind,
+    chainId: head.chainId,
+    claimRoot: head.claimRoot,
+    accused: head.accused,
+    job: header.job,
+    claimNumber: header.claimNumber,
+    attempt: header.attempt,
+    reason: finding ?? 'the claim holds in the point that is disputed',
+  };
+}
+
+/** Values that break a range or a shape somewhere below are, seen from here, a malformed file. */
+function failClosed(error: unknown): unknown {
+  if (!(error instanceof PogoError)) return error;
+  const { code } = error;
+  if (code !== 'RANGE' && code !== 'SHAPE' && code !== 'DATA' && code !== 'RECIPE') return error;
+  return new PogoError('MALFORMED', `evidence: ${error.message}`, error.details, error);
+}

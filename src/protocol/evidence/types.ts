@@ -1,0 +1,143 @@
+/**
+ * SSZ containers of the fraud proofs: one per kind.
+ *
+ * A file of evidence is one kind byte followed by the container. Every container starts with an {@link EvidenceHeadType}
+ * that binds it to a chain, a claim and an accused key; every byte of it is either bound by a root under the claim's
+ * signature or compared with what the recipe says, so a changed byte never convicts anybody else or of anything else.
+ */
+import { ContainerType, ListCompositeType, type ValueOf } from '@chainsafe/ssz';
+import { LeafCheckType } from '../leafCheck.js';
+import { ProvenCommitmentType } from '../listProof.js';
+import { ChunkOpeningsType, ChunkOpeningType } from '../openings.js';
+import { byteList, PublicKey, Root, Uint32, Uint64 } from '../ssz.js';
+import { MAX_UNITS_PER_STEP, SignedClaimType, StateHeaderType, StepCommitmentListType } from '../types.js';
+
+/** Kind → first byte of the file. */
+export const EVIDENCE_KIND = {
+  leaf: 1,
+  quantization: 2,
+  unit: 3,
+  loss: 4,
+  batch: 5,
+  'state-root': 6,
+  equivocation: 7,
+  commitments: 8,
+} as const;
+export type EvidenceKind = keyof typeof EVIDENCE_KIND;
+
+/** Largest recipe: 2^20 learning rates of 4 bytes, and the rest. */
+const MAX_RECIPE_BYTES = (1 << 22) + 4096;
+/** Largest vector that evidence carries: 1 GiB. Larger models need disputes to one element. */
+const MAX_VECTOR_BYTES = 1 << 30;
+/** Largest file of evidence that is looked at. SSZ offsets are 32 bits. */
+export const MAX_EVIDENCE_BYTES = 2 ** 32 - 1;
+
+/** Whom it accuses of what claim. `claim` and `recipe` are carried whole and checked against the roots. */
+export const EvidenceHeadType = new ContainerType(
+  {
+    chainId: Root,
+    claimRoot: Root,
+    accused: PublicKey,
+    claim: SignedClaimType,
+    /** SSZ of the recipe; its hash_tree_root is in the claim. */
+    recipe: byteList(MAX_RECIPE_BYTES),
+  },
+  { typeName: 'EvidenceHead', jsonCase: 'eth2' },
+);
+export type EvidenceHead = ValueOf<typeof EvidenceHeadType>;
+
+/** A leaf of the state, or a scalar of its header, does not follow from the state before and the units. */
+export const LeafEvidenceType = new ContainerType(
+  { head: EvidenceHeadType, check: LeafCheckType },
+  { typeName: 'LeafEvidence', jsonCase: 'eth2' },
+);
+
+/**
+ * The packed 4-bit model is not what the quantizer makes of the claim's last EMA (θ without one).
+ *
+ * `modelBytes` is the length of the committed file. Where that differs from the recipe's, `modelChunks` is the file's
+ * last chunk, `leaf` is 0 and `vectorLeaf` is empty.
+ */
+export const QuantizationEvidenceType = new ContainerType(
+  {
+    head: EvidenceHeadType,
+    toHeader: StateHeaderType,
+    leaf: Uint64,
+    vectorLeaf: ChunkOpeningType,
+    modelBytes: Uint64,
+    modelChunks: ChunkOpeningsType,
+  },
+  { typeName: 'QuantizationEvidence', jsonCase: 'eth2' },
+);
+
+/** What a unit or a loss is recomputed from. `theta` is θ at the start of the step, `tokenChunks` of the token file. */
+const recomputation = {
+  head: EvidenceHeadType,
+  step: ProvenCommitmentType,
+  unit: Uint32,
+  preHeader: StateHeaderType,
+  theta: byteList(MAX_VECTOR_BYTES),
+  tokenChunks: ChunkOpeningsType,
+};
+
+/**
+ * One chunk of a committed unit differs from the recomputed unit.
+ *
+ * `unitBytes` is the length of the committed file. Where that differs from the recipe's, `chunkIndex` is the file's
+ * last chunk, and `theta` and `tokenChunks` are empty: nothing needs to be recomputed.
+ */
+export const UnitEvidenceType = new ContainerType(
+  { ...recomputation, unitBytes: Uint64, chunkIndex: Uint64, chunk: ChunkOpeningType },
+  { typeName: 'UnitEvidence', jsonCase: 'eth2' },
+);
+
+/** The committed loss of a unit differs from the recomputed one. */
+export const LossEvidenceType = new ContainerType(recomputation, { typeName: 'LossEvidence', jsonCase: 'eth2' });
+
+/** A committed batch digest is not that of draw 1. */
+export const BatchEvidenceType = new ContainerType(
+  { head: EvidenceHeadType, step: ProvenCommitmentType },
+  { typeName: 'BatchEvidence', jsonCase: 'eth2' },
+);
+
+/** The post-state root of a step does not follow from its pre-state and its units. `ema` is empty without an EMA. */
+export const StateRootEvidenceType = new ContainerType(
+  {
+    head: EvidenceHeadType,
+    step: ProvenCommitmentType,
+    preHeader: StateHeaderType,
+    theta: byteList(MAX_VECTOR_BYTES),
+    m: byteList(MAX_VECTOR_BYTES),
+    v: byteList(MAX_VECTOR_BYTES),
+    ema: byteList(MAX_VECTOR_BYTES),
+    units: new ListCompositeType(byteList(MAX_VECTOR_BYTES), MAX_UNITS_PER_STEP),
+  },
+  { typeName: 'StateRootEvidence', jsonCase: 'eth2' },
+);
+
+/** Two claims of one miner with equal chain, job, number and attempt. `head.claim` is one of them. */
+export const EquivocationEvidenceType = new ContainerType(
+  { head: EvidenceHeadType, other: SignedClaimType },
+  { typeName: 'EquivocationEvidence', jsonCase: 'eth2' },
+);
+
+/** The list of commitments breaks a rule by itself: count, step numbers, M, or the chain of state roots. */
+export const CommitmentsEvidenceType = new ContainerType(
+  { head: EvidenceHeadType, fromHeader: StateHeaderType, commitments: StepCommitmentListType },
+  { typeName: 'CommitmentsEvidence', jsonCase: 'eth2' },
+);
+
+/** Kind → container. */
+export const EVIDENCE_TYPES = {
+  leaf: LeafEvidenceType,
+  quantization: QuantizationEvidenceType,
+  unit: UnitEvidenceType,
+  loss: LossEvidenceType,
+  batch: BatchEvidenceType,
+  'state-root': StateRootEvidenceType,
+  equivocation: EquivocationEvidenceType,
+  commitments: CommitmentsEvidenceType,
+} as const;
+
+/** The container's value for each kind. */
+export type EvidenceBody<K extends EvidenceKind> = ValueOf<(typeof EVIDENCE_TYPES)[K]>;
