@@ -16,6 +16,7 @@ import { codes } from './lines/codes.js';
 import { commit } from './lines/commit.js';
 import { diff } from './lines/diff.js';
 import { gemm } from './lines/gemm.js';
+import { leafCheck } from './lines/leafCheck.js';
 import { merkle } from './lines/merkle.js';
 import { step } from './lines/step.js';
 import { unit } from './lines/unit.js';
@@ -23,7 +24,7 @@ import { peakResidentBytes } from './machine.js';
 import { markdownTable, textLine } from './table.js';
 
 /** In the order of printing: from the smallest parts to whole steps. */
-const GROUPS: readonly BenchGroup[] = [boundary, gemm, codes, diff, merkle, commit, unit, step];
+const GROUPS: readonly BenchGroup[] = [boundary, gemm, codes, diff, merkle, commit, leafCheck, unit, step];
 
 const OPTIONS = {
   only: { type: 'string' },
