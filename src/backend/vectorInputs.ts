@@ -95,17 +95,19 @@ function elementBits(spec: TensorSpec, i: number): number {
 
 /** The array that a spec describes. */
 export function makeTensor(spec: TensorSpec): Tensor {
-  const bits = new Uint32Array(spec.length);
-  for (let i = 0; i < spec.length; i += 1) bits[i] = elementBits(spec, i);
+  const { length, dtype } = spec;
+  const bits = new Uint32Array(length);
+  if (spec.fill !== 'zero') for (let i = 0; i < length; i += 1) bits[i] = elementBits(spec, i);
+  const wantsHalves = dtype === 'u16';
+  if (wantsHalves) for (let i = 0; i < length; i += 1) bits[i] = bits[i] >>> 16;
   for (const [index, pattern] of spec.poke ?? []) bits[index] = Number.parseInt(pattern, 16);
-  switch (spec.dtype) {
+  switch (dtype) {
     case 'i8':
-      return Int8Array.from(bits, (b) => b | 0);
+      return new Int8Array(bits);
     case 'u8':
-      return Uint8Array.from(bits);
+      return new Uint8Array(bits);
     case 'u16':
-      // A poke gives the bf16 itself; a fill of floats gives its upper half.
-      return Uint16Array.from(bits, (b, i) => (spec.poke?.some(([index]) => index === i) ? b : b >>> 16));
+      return new Uint16Array(bits);
     case 'u32':
       return bits;
     case 'f32':
