@@ -9,7 +9,6 @@ import { readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { blake3 } from '@noble/hashes/blake3.js';
 import type { MerkleKernels } from '../merkle/kernels.js';
 import { portableKernels } from '../merkle/portable.js';
 import { CV_BYTES, treeBytes } from '../merkle/shape.js';
@@ -109,11 +108,9 @@ export function merkleKernels(): MerkleKernels {
   return loadMerkleAddon().addon ?? portableKernels;
 }
 
-/** BLAKE3 of `bytes`, 32 bytes: the addon's if it is there, else `@noble/hashes`. */
+/** BLAKE3 of `bytes`, 32 bytes, by the fastest kernels of this machine. */
 export function hashBytes(bytes: Uint8Array): Uint8Array {
-  const { addon } = loadMerkleAddon();
-  if (addon === undefined) return blake3(bytes);
   const out = new Uint8Array(CV_BYTES);
-  addon.hash(bytes, out);
+  merkleKernels().hash(bytes, out);
   return out;
 }

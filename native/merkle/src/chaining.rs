@@ -11,10 +11,16 @@ use blake3::IncrementCounter;
 pub const CV: usize = 32;
 /// Bytes of a chunk: one leaf of the tree.
 pub const CHUNK: usize = 1024;
+/// Largest supported group, as a power of two of chunks.
+pub const MAX_GROUP_LOG: u32 = 8;
 /// Bytes of a compression block.
 const BLOCK: usize = 64;
 /// Inputs of one `hash_many`: the widest machine (AVX-512) takes 16, narrower ones loop inside.
 const BATCH: usize = 16;
+
+/// Chunks that are hashed together when groups are kept; a multiple of every group.
+const WIDE: usize = 1 << MAX_GROUP_LOG;
+const WIDE_BYTES: usize = WIDE * CHUNK;
 
 // BLAKE3 specification, section 2.2, table 3: domain flags.
 const CHUNK_START: u8 = 1;
@@ -80,14 +86,36 @@ pub fn hash_chunks(platform: Platform, bytes: &[u8], counter: u64, out: &mut [u8
 
 /// Chaining values of consecutive groups of `2^group_log` chunks, the last one possibly short.
 /// Requires: `counter` is a multiple of `2^group_log`; `bytes` is not empty.
-fn hash_groups(bytes: &[u8], counter: u64, group_log: u32, out: &mut [u8]) {
+fn hash_groups(platform: Platform, bytes: &[u8], counter: u64, group_log: u32, out: &mut [u8]) {
+    let (blocks, rest) = bytes.as_chunks::<WIDE_BYTES>();
+    let wide_groups = WIDE >> group_log;
+    // Many groups' parents at once fill the SIMD width; a group alone has 8, 4, 2, 1 pairs a level.
+    let mut outputs = out.chunks_exact_mut(wide_groups * CV);
+    for (index, (block, output)) in blocks.iter().zip(&mut outputs).enumerate() {
+        hash_wide(platform, block, counter + (index * WIDE) as u64, group_log, output);
+    }
     let group_bytes = CHUNK << group_log;
-    for (index, (group, output)) in bytes.chunks(group_bytes).zip(out.chunks_exact_mut(CV)).enumerate() {
-        let offset = counter * CHUNK as u64 + (index * group_bytes) as u64;
+    let first = counter * CHUNK as u64 + (blocks.len() * WIDE_BYTES) as u64;
+    let done = blocks.len() * wide_groups * CV;
+    for (index, (group, output)) in rest.chunks(group_bytes).zip(out[done..].chunks_exact_mut(CV)).enumerate() {
         let mut hasher = blake3::Hasher::new();
-        hasher.set_input_offset(offset).update(group);
+        hasher.set_input_offset(first + (index * group_bytes) as u64).update(group);
         output.copy_from_slice(&hasher.finalize_non_root());
     }
+}
+
+/// Chaining values of the groups of `WIDE` chunks, level by level over all of them.
+fn hash_wide(platform: Platform, bytes: &[u8; WIDE_BYTES], counter: u64, group_log: u32, out: &mut [u8]) {
+    let (mut first, mut second) = ([0u8; WIDE * CV], [0u8; WIDE / 2 * CV]);
+    let (mut children, mut parents) = (&mut first[..], &mut second[..]);
+    hash_chunks(platform, bytes, counter, children);
+    let mut length = WIDE * CV;
+    for _ in 0..group_log {
+        hash_pairs(platform, &children[..length], &mut parents[..length / 2]);
+        std::mem::swap(&mut children, &mut parents);
+        length /= 2;
+    }
+    out.copy_from_slice(&children[..length]);
 }
 
 /// Chaining values of the lowest kept level: chunks for `group_log` 0, groups of `2^group_log` chunks above.
@@ -95,7 +123,7 @@ pub fn hash_nodes(platform: Platform, bytes: &[u8], counter: u64, group_log: u32
     if group_log == 0 || bytes.is_empty() {
         hash_chunks(platform, bytes, counter, out);
     } else {
-        hash_groups(bytes, counter, group_log, out);
+        hash_groups(platform, bytes, counter, group_log, out);
     }
 }
 

@@ -7,7 +7,7 @@
 mod chaining;
 mod tree;
 
-use chaining::CHUNK;
+use chaining::{CHUNK, MAX_GROUP_LOG};
 use napi::bindgen_prelude::{Error, Result, Status, Uint8ArraySlice};
 use napi_derive::napi;
 use tree::{Levels, Tree};
@@ -25,10 +25,10 @@ fn index(value: f64, name: &str) -> Result<u64> {
 }
 
 fn group(value: u32) -> Result<u32> {
-    if value <= 10 {
+    if value <= MAX_GROUP_LOG {
         Ok(value)
     } else {
-        Err(invalid(format!("groupLog: expected 0 to 10, found {value}")))
+        Err(invalid(format!("groupLog: expected 0 to {MAX_GROUP_LOG}, found {value}")))
     }
 }
 
