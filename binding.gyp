@@ -1,0 +1,56 @@
+{
+  # One static library per instruction set: gyp has no flags per file, and code compiled for a newer set must not be
+  # reachable by an older one. -ffp-contract=off and -fno-math-errno (an inlined SQRTSS) everywhere, never -ffast-math.
+  "variables": {
+    "pogo_x86": "<!(node -p \"process.arch === 'x64' || process.arch === 'ia32' ? 1 : 0\")",
+    "pogo_cflags": ["-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra"]
+  },
+  "target_defaults": {
+    "cflags!": ["-O2"],
+    "cflags_cc!": ["-fno-exceptions", "-fno-rtti", "-std=gnu++17", "-std=gnu++20", "-std=c++17"],
+    "cflags_cc": ["<@(pogo_cflags)"],
+    "conditions": [
+      ["pogo_x86==1", { "defines": ["POGO_X86=1"] }]
+    ],
+    "msvs_settings": {
+      "VCCLCompilerTool": { "ExceptionHandling": 1, "AdditionalOptions": ["/std:c++17", "/fp:precise"] }
+    },
+    "xcode_settings": {
+      "GCC_ENABLE_CPP_EXCEPTIONS": "YES",
+      "CLANG_CXX_LANGUAGE_STANDARD": "c++17",
+      "OTHER_CPLUSPLUSFLAGS": ["<@(pogo_cflags)"]
+    }
+  },
+  "targets": [
+    {
+      "target_name": "pogo_cpu_scalar",
+      "type": "static_library",
+      "sources": ["native/cpu/isa/scalar.cc"]
+    },
+    {
+      "target_name": "pogo_cpu_avx2",
+      "type": "static_library",
+      "conditions": [
+        ["pogo_x86==1", {
+          "sources": ["native/cpu/isa/avx2.cc"],
+          "cflags_cc": ["-mavx2"],
+          "xcode_settings": { "OTHER_CPLUSPLUSFLAGS": ["-mavx2"] },
+          "msvs_settings": { "VCCLCompilerTool": { "EnableEnhancedInstructionSet": 5 } }
+        }, { "type": "none" }]
+      ]
+    },
+    {
+      "target_name": "pogo_cpu",
+      "sources": ["native/cpu/addon.cc", "native/cpu/arena.cc", "native/cpu/dispatch.cc"],
+      "dependencies": [
+        "pogo_cpu_scalar",
+        "pogo_cpu_avx2",
+        "<!(node -p \"require('node-addon-api').targets\"):node_addon_api_except"
+      ],
+      "defines": ["NAPI_VERSION=8", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
+      "conditions": [
+        ["OS=='linux'", { "ldflags": ["-Wl,-z,nodelete", "-Wl,--exclude-libs,ALL"] }]
+      ]
+    }
+  ]
+}

@@ -1,0 +1,163 @@
+// The N-API door of the CPU kernels: one function per operation, dimensions first, then arrays, positional.
+// State lives per environment, so that every worker has its own scratch memory and its own choice of kernels.
+#include <napi.h>
+
+#include <atomic>
+#include <map>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "arena.h"
+#include "arguments.h"
+#include "dispatch.h"
+#include "fp_mode.h"
+
+namespace {
+
+constexpr size_t kIsas = 8;
+/** Kernel calls per instruction set, all environments of the process. */
+std::atomic<uint64_t> g_calls[kIsas];
+
+int64_t panels(int64_t k) { return (k + 1023) / 1024; }
+
+class CpuAddon : public Napi::Addon<CpuAddon> {
+ public:
+  CpuAddon(Napi::Env, Napi::Object exports) : arena_(pogo_arena_new()) {
+    choose(pogo_best_isa());
+    DefineAddon(exports, {
+                             InstanceMethod<&CpuAddon::Describe>("describe"),
+                             InstanceMethod<&CpuAddon::SetIsa>("setIsa"),
+                             InstanceMethod<&CpuAddon::Mode>("floatingPointMode"),
+                             InstanceMethod<&CpuAddon::SetMode>("setFloatingPointMode"),
+                             InstanceMethod<&CpuAddon::Embed>("embed"),
+                             InstanceMethod<&CpuAddon::NormForward>("normForward"),
+                             InstanceMethod<&CpuAddon::NormBackward>("normBackward"),
+                             InstanceMethod<&CpuAddon::Gemm>("gemm"),
+                             InstanceMethod<&CpuAddon::LinearHeads>("linearHeads"),
+                             InstanceMethod<&CpuAddon::LinearResidual>("linearResidual"),
+                             InstanceMethod<&CpuAddon::LinearGelu>("linearGelu"),
+                             InstanceMethod<&CpuAddon::LinearBf16>("linearBf16"),
+                             InstanceMethod<&CpuAddon::LinearGeluGradient>("linearGeluGradient"),
+                             InstanceMethod<&CpuAddon::AttentionForward>("attentionForward"),
+                             InstanceMethod<&CpuAddon::AttentionBackward>("attentionBackward"),
+                             InstanceMethod<&CpuAddon::QuantizeRows>("quantizeRows"),
+                             InstanceMethod<&CpuAddon::Recode>("recode"),
+                             InstanceMethod<&CpuAddon::HeadForward>("headForward"),
+                             InstanceMethod<&CpuAddon::HeadInputGradient>("headInputGradient"),
+                             InstanceMethod<&CpuAddon::EmbedBackward>("embedBackward"),
+                             InstanceMethod<&CpuAddon::UnitLoss>("unitLoss"),
+                             InstanceMethod<&CpuAddon::Quantize4>("quantize4"),
+                             InstanceMethod<&CpuAddon::Dequantize4>("dequantize4"),
+                             InstanceMethod<&CpuAddon::QuantizeWeight>("quantizeWeight"),
+                             InstanceMethod<&CpuAddon::CommitLeaves>("commitLeaves"),
+                             InstanceMethod<&CpuAddon::PackModel>("packModel"),
+                             InstanceMethod<&CpuAddon::UnpackModel>("unpackModel"),
+                         });
+  }
+  ~CpuAddon() { pogo_arena_delete(arena_); }
+
+ private:
+  PogoArena* arena_;
+  const PogoKernels* kernels_ = nullptr;
+  size_t index_ = 0;
+
+  void choose(const PogoIsa* isa) {
+    kernels_ = isa->kernels;
+    index_ = static_cast<size_t>(isa - pogo_isas().data());
+  }
+
+  /** Runs a kernel in the exact floating-point mode; the scratch is free again however it ends. */
+  template <class Kernel>
+  Napi::Value run(const Napi::CallbackInfo& info, Kernel kernel) {
+    struct Reset {
+      PogoArena* arena;
+      ~Reset() { pogo_arena_reset(arena); }
+    };
+    PogoResult bad = nullptr;
+    try {
+      Reset reset{arena_};
+      PogoFpMode mode;
+      bad = kernel(*kernels_, arena_);
+    } catch (const std::bad_alloc&) {
+      throw Napi::Error::New(info.Env(), "out of memory for scratch");
+    }
+    g_calls[index_].fetch_add(1, std::memory_order_relaxed);
+    if (bad != nullptr) {
+      Napi::Error error = Napi::Error::New(info.Env(), bad);
+      error.Set("code", Napi::String::New(info.Env(), "NON_FINITE"));
+      throw error;
+    }
+    return info.Env().Undefined();
+  }
+
+  Napi::Value Describe(const Napi::CallbackInfo& info) {
+    Napi::Env env = info.Env();
+    Napi::Object out = Napi::Object::New(env), isas = Napi::Object::New(env);
+    for (size_t i = 0; i < pogo_isas().size(); i++) {
+      const PogoIsa& isa = pogo_isas()[i];
+      Napi::Object entry = Napi::Object::New(env);
+      entry.Set("built", isa.kernels != nullptr);
+      entry.Set("machine", isa.machine);
+      entry.Set("calls", static_cast<double>(g_calls[i].load(std::memory_order_relaxed)));
+      isas.Set(isa.name, entry);
+    }
+    Napi::Array features = Napi::Array::New(env);
+    uint32_t at = 0;
+    for (const std::string& name : pogo_cpu_features()) features.Set(at++, name);
+    out.Set("isa", kernels_->name);
+    out.Set("isas", isas);
+    out.Set("features", features);
+    return out;
+  }
+
+  /** 'auto' or a name; throws where the build or the machine lacks it. Returns the name chosen. */
+  Napi::Value SetIsa(const Napi::CallbackInfo& info) {
+    std::string name = info[0].IsString() ? info[0].As<Napi::String>().Utf8Value() : "";
+    const PogoIsa* isa = name == "auto" ? pogo_best_isa() : pogo_isa(name);
+    if (isa == nullptr) throw Napi::Error::New(info.Env(), "unknown instruction set '" + name + "'");
+    if (!isa->machine) throw Napi::Error::New(info.Env(), "this machine lacks " + name);
+    if (isa->kernels == nullptr) throw Napi::Error::New(info.Env(), "this build has no kernels for " + name);
+    choose(isa);
+    return Napi::String::New(info.Env(), isa->name);
+  }
+
+  // For tests: the host's own mode, which every operation must put back.
+  Napi::Value Mode(const Napi::CallbackInfo& info) {
+#if defined(POGO_X86)
+    return Napi::Number::New(info.Env(), _mm_getcsr());
+#else
+    return info.Env().Undefined();
+#endif
+  }
+  Napi::Value SetMode(const Napi::CallbackInfo& info) {
+#if defined(POGO_X86)
+    _mm_setcsr(info[0].As<Napi::Number>().Uint32Value());
+#endif
+    return info.Env().Undefined();
+  }
+
+  static PogoCodes codes(Arguments& a, int64_t rows, int64_t cols) {
+    const int8_t* c = a.i8(rows * cols);
+    return {c, a.f32(panels(cols) * rows)};
+  }
+  /** Widths of everything but plain products are multiples of 64. */
+  static int64_t width(Arguments& a) {
+    int64_t v = a.count();
+    a.multiple(v, 64);
+    return v;
+  }
+  /** A seed, or null for an empty array. */
+  static const uint32_t* seed(Arguments& a) {
+    const uint32_t* s = a.u32(0);
+    if (a.last_length() == 0) return nullptr;
+    if (a.last_length() < 4) a.fail("a seed of 4 words");
+    return s;
+  }
+
+#include "bindings.inc"
+};
+
+}  // namespace
+
+NODE_API_ADDON(CpuAddon)

@@ -1,0 +1,304 @@
+// Eight lanes of AVX2: the primitives of native/exact on vectors, memory operations, and the GEMM tile by VPMADDWD.
+//
+// FMA is never used: it would round once where the definition rounds twice. Everything is static: a copy compiled here
+// must not become the one the linker keeps for other instruction sets.
+#ifndef POGO_CPU_SIMD_AVX2_H
+#define POGO_CPU_SIMD_AVX2_H
+
+#include <immintrin.h>
+
+#include "../../exact/adamw.h"
+#include "../../exact/attention.h"
+#include "../../exact/norm.h"
+#include "../../exact/quantize.h"
+#include "../../exact/sums.h"
+
+struct PogoF8 {
+  __m256 v;
+};
+struct PogoI8 {
+  __m256i v;
+};
+typedef PogoF8 F;
+typedef PogoI8 I;
+static constexpr int W = 8;
+
+POGO_HD F pogo_add(F a, F b) { return {_mm256_add_ps(a.v, b.v)}; }
+POGO_HD F pogo_sub(F a, F b) { return {_mm256_sub_ps(a.v, b.v)}; }
+POGO_HD F pogo_mul(F a, F b) { return {_mm256_mul_ps(a.v, b.v)}; }
+POGO_HD F pogo_div(F a, F b) { return {_mm256_div_ps(a.v, b.v)}; }
+POGO_HD F pogo_sqrt(F a) { return {_mm256_sqrt_ps(a.v)}; }
+POGO_HD I pogo_bits(F a) { return {_mm256_castps_si256(a.v)}; }
+POGO_HD F pogo_of_bits(I a) { return {_mm256_castsi256_ps(a.v)}; }
+POGO_HD F pogo_to_float(I a) { return {_mm256_cvtepi32_ps(a.v)}; }
+POGO_HD F pogo_fill(F, float c) { return {_mm256_set1_ps(c)}; }
+POGO_HD I pogo_ifill(I, uint32_t c) { return {_mm256_set1_epi32((int)c)}; }
+
+// Masks are integer vectors of all ones or all zeros.
+POGO_HD I pogo_lt(F a, F b) { return {_mm256_castps_si256(_mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ))}; }
+POGO_HD I pogo_gt(F a, F b) { return {_mm256_castps_si256(_mm256_cmp_ps(a.v, b.v, _CMP_GT_OQ))}; }
+POGO_HD F pogo_sel(I m, F a, F b) { return {_mm256_blendv_ps(b.v, a.v, _mm256_castsi256_ps(m.v))}; }
+POGO_HD I pogo_isel(I m, I a, I b) { return {_mm256_blendv_epi8(b.v, a.v, m.v)}; }
+// MAXPS is a > b ? a : b, with the second operand for NaN and for zeros of both signs: exactly pogo_max.
+POGO_HD F pogo_max(F a, F b) { return {_mm256_max_ps(a.v, b.v)}; }
+
+POGO_HD I pogo_iadd(I a, I b) { return {_mm256_add_epi32(a.v, b.v)}; }
+POGO_HD I pogo_isub(I a, I b) { return {_mm256_sub_epi32(a.v, b.v)}; }
+POGO_HD I pogo_imul(I a, I b) { return {_mm256_mullo_epi32(a.v, b.v)}; }
+POGO_HD I pogo_iand(I a, I b) { return {_mm256_and_si256(a.v, b.v)}; }
+POGO_HD I pogo_ior(I a, I b) { return {_mm256_or_si256(a.v, b.v)}; }
+POGO_HD I pogo_ixor(I a, I b) { return {_mm256_xor_si256(a.v, b.v)}; }
+template <int n>
+POGO_HD I pogo_shl(I a) {
+  return {_mm256_slli_epi32(a.v, n)};
+}
+template <int n>
+POGO_HD I pogo_shr(I a) {
+  return {_mm256_srli_epi32(a.v, n)};
+}
+template <int n>
+POGO_HD I pogo_sar(I a) {
+  return {_mm256_srai_epi32(a.v, n)};
+}
+POGO_HD I pogo_igt(I a, I b) { return {_mm256_cmpgt_epi32(a.v, b.v)}; }
+POGO_HD I pogo_imax(I a, I b) { return {_mm256_max_epi32(a.v, b.v)}; }
+
+POGO_HD F ld(const float* p) { return {_mm256_loadu_ps(p)}; }
+POGO_HD void st(float* p, F a) { _mm256_storeu_ps(p, a.v); }
+POGO_HD I ldi(const uint32_t* p) { return {_mm256_loadu_si256((const __m256i*)p)}; }
+POGO_HD void sti(uint32_t* p, I a) { _mm256_storeu_si256((__m256i*)p, a.v); }
+POGO_HD F ldbf(const uint16_t* p) {
+  __m256i x = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p));
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(x, 16))};
+}
+POGO_HD void stbf(uint16_t* p, F a) {
+  __m256i x = pogo_bf16(a).v;
+  x = _mm256_permute4x64_epi64(_mm256_packus_epi32(x, x), 0x08);
+  _mm_storeu_si128((__m128i*)p, _mm256_castsi256_si128(x));
+}
+POGO_HD F ldcode(const int8_t* p) {
+  return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)))};
+}
+/** Low halves of 4W integers in the range of int16 or uint16 as int16 patterns. */
+POGO_HD void sthalves(int16_t* p, const I* c) {
+  __m256i a = _mm256_permute4x64_epi64(_mm256_packs_epi32(c[0].v, c[1].v), 0xD8);
+  __m256i b = _mm256_permute4x64_epi64(_mm256_packs_epi32(c[2].v, c[3].v), 0xD8);
+  _mm256_storeu_si256((__m256i*)p, a);
+  _mm256_storeu_si256((__m256i*)(p + 16), b);
+}
+/** Low bytes of 4W integers in -128..127. */
+POGO_HD void stcodes(int8_t* p, const I* c) {
+  __m256i x = _mm256_packs_epi16(_mm256_packs_epi32(c[0].v, c[1].v), _mm256_packs_epi32(c[2].v, c[3].v));
+  x = _mm256_permutevar8x32_epi32(x, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  _mm256_storeu_si256((__m256i*)p, x);
+}
+POGO_HD I lanes(uint32_t first) {
+  return {_mm256_add_epi32(_mm256_set1_epi32((int)first), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))};
+}
+POGO_HD uint32_t hmax(I a) {
+  __m128i x = _mm_max_epi32(_mm256_castsi256_si128(a.v), _mm256_extracti128_si256(a.v, 1));
+  x = _mm_max_epi32(x, _mm_shuffle_epi32(x, 0x4E));
+  x = _mm_max_epi32(x, _mm_shuffle_epi32(x, 0xB1));
+  return (uint32_t)_mm_cvtsi128_si32(x);
+}
+POGO_HD float hmaxf(F a) {
+  __m128 x = _mm_max_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
+  x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+  x = _mm_max_ss(x, _mm_shuffle_ps(x, x, 1));
+  return _mm_cvtss_f32(x);
+}
+
+/** T64. Pair sums of two vectors come out in the order 0 1 4 5 2 3 6 7; the tree's last three levels undo it. */
+POGO_HD __m256 pair_sums(__m256 a, __m256 b) {
+  return _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x88), _mm256_shuffle_ps(a, b, 0xDD));
+}
+POGO_HD float t64(const float* x) {
+  __m256 y0 = pair_sums(_mm256_loadu_ps(x), _mm256_loadu_ps(x + 8));
+  __m256 y1 = pair_sums(_mm256_loadu_ps(x + 16), _mm256_loadu_ps(x + 24));
+  __m256 y2 = pair_sums(_mm256_loadu_ps(x + 32), _mm256_loadu_ps(x + 40));
+  __m256 y3 = pair_sums(_mm256_loadu_ps(x + 48), _mm256_loadu_ps(x + 56));
+  __m256 z = _mm256_add_ps(_mm256_add_ps(y0, y2), _mm256_add_ps(y1, y3));
+  // Lane halves now hold (0 1 4 5) and (2 3 6 7): 4 apart is inside a half, 2 apart across the halves.
+  __m128 low = _mm256_castps256_ps128(z), high = _mm256_extractf128_ps(z, 1);
+  __m128 a = _mm_add_ps(low, _mm_movehl_ps(low, low));
+  __m128 b = _mm_add_ps(high, _mm_movehl_ps(high, high));
+  __m128 c = _mm_add_ps(a, b);
+  return _mm_cvtss_f32(_mm_add_ss(c, _mm_shuffle_ps(c, c, 1)));
+}
+
+POGO_HD void widen(const int8_t* in, int16_t* out, int64_t n) {
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    __m128i x = _mm_loadu_si128((const __m128i*)(in + i));
+    _mm256_storeu_si256((__m256i*)(out + i), _mm256_cvtepi8_epi16(x));
+  }
+  for (; i < n; i++) out[i] = in[i];
+}
+
+POGO_HD void pack_nibbles(const int8_t* c, uint8_t* out) {
+  const __m256i low = _mm256_set1_epi8(15), weights = _mm256_set1_epi16(0x1001);
+  __m256i a = _mm256_and_si256(_mm256_loadu_si256((const __m256i*)c), low);
+  __m256i b = _mm256_and_si256(_mm256_loadu_si256((const __m256i*)(c + 32)), low);
+  // even + 16 odd per 16-bit lane
+  __m256i x = _mm256_packus_epi16(_mm256_maddubs_epi16(a, weights), _mm256_maddubs_epi16(b, weights));
+  _mm256_storeu_si256((__m256i*)out, _mm256_permute4x64_epi64(x, 0xD8));
+}
+POGO_HD void unpack_nibbles(const uint8_t* in, int8_t* c) {
+  const __m256i low = _mm256_set1_epi8(15), sign = _mm256_set1_epi8(8);
+  __m256i x = _mm256_permute4x64_epi64(_mm256_loadu_si256((const __m256i*)in), 0xD8);
+  __m256i even = _mm256_and_si256(x, low), odd = _mm256_and_si256(_mm256_srli_epi16(x, 4), low);
+  even = _mm256_sub_epi8(_mm256_xor_si256(even, sign), sign);
+  odd = _mm256_sub_epi8(_mm256_xor_si256(odd, sign), sign);
+  _mm256_storeu_si256((__m256i*)c, _mm256_unpacklo_epi8(even, odd));
+  _mm256_storeu_si256((__m256i*)(c + 32), _mm256_unpackhi_epi8(even, odd));
+}
+
+/** 16 x 16 bytes by four rounds of interleaving. */
+POGO_HD void transpose16(const int8_t* in, int64_t ldi_, int8_t* out, int64_t ldo) {
+  __m128i a[16], b[16];
+  for (int i = 0; i < 16; i++) a[i] = _mm_loadu_si128((const __m128i*)(in + i * ldi_));
+  for (int i = 0; i < 8; i++) {
+    b[2 * i] = _mm_unpacklo_epi8(a[i], a[i + 8]);
+    b[2 * i + 1] = _mm_unpackhi_epi8(a[i], a[i + 8]);
+  }
+  for (int i = 0; i < 8; i++) {
+    a[2 * i] = _mm_unpacklo_epi8(b[i], b[i + 8]);
+    a[2 * i + 1] = _mm_unpackhi_epi8(b[i], b[i + 8]);
+  }
+  for (int i = 0; i < 8; i++) {
+    b[2 * i] = _mm_unpacklo_epi8(a[i], a[i + 8]);
+    b[2 * i + 1] = _mm_unpackhi_epi8(a[i], a[i + 8]);
+  }
+  for (int i = 0; i < 8; i++) {
+    a[2 * i] = _mm_unpacklo_epi8(b[i], b[i + 8]);
+    a[2 * i + 1] = _mm_unpackhi_epi8(b[i], b[i + 8]);
+  }
+  for (int i = 0; i < 16; i++) _mm_storeu_si128((__m128i*)(out + i * ldo), a[i]);
+}
+static void transpose64(const int8_t* in, int64_t ldi_, int8_t* out, int64_t ldo) {
+  for (int n = 0; n < 64; n += 16) {
+    for (int t = 0; t < 64; t += 16) transpose16(in + t * ldi_ + n, ldi_, out + n * ldo + t, ldo);
+  }
+}
+
+/** Eight rows of eight 32-bit values, transposed. */
+POGO_HD void transpose8(__m256i* r) {
+  __m256i t[8], u[8];
+  for (int i = 0; i < 4; i++) {
+    t[2 * i] = _mm256_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+    t[2 * i + 1] = _mm256_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+  }
+  for (int i = 0; i < 2; i++) {
+    u[4 * i] = _mm256_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
+    u[4 * i + 1] = _mm256_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
+    u[4 * i + 2] = _mm256_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
+    u[4 * i + 3] = _mm256_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
+  }
+  for (int i = 0; i < 4; i++) {
+    r[i] = _mm256_permute2x128_si256(u[i], u[i + 4], 0x20);
+    r[i + 4] = _mm256_permute2x128_si256(u[i], u[i + 4], 0x31);
+  }
+}
+
+/** 16 rows of b (row stride ldb, `rows` of them real, K columns) to pairs [ceil(K/2)][16][2]. */
+static void pack_b16(const int8_t* b, int64_t ldb, int rows, int64_t K, int16_t* out) {
+  int64_t k = 0;
+  for (; rows == 16 && k + 16 <= K; k += 16) {
+    for (int half = 0; half < 2; half++) {
+      __m256i r[8];
+      for (int i = 0; i < 8; i++) {
+        r[i] = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i*)(b + (half * 8 + i) * ldb + k)));
+      }
+      transpose8(r);
+      for (int i = 0; i < 8; i++) _mm256_storeu_si256((__m256i*)(out + (k / 2 + i) * 32 + half * 16), r[i]);
+    }
+  }
+  for (int64_t kp = k / 2; kp < (K + 1) / 2; kp++) {
+    for (int n = 0; n < 16; n++) {
+      for (int e = 0; e < 2; e++) {
+        int64_t at = 2 * kp + e;
+        out[(kp * 16 + n) * 2 + e] = n < rows && at < K ? b[n * ldb + at] : 0;
+      }
+    }
+  }
+}
+
+// 6 x 16 accumulators fill 12 of the 16 registers; two hold b, one the broadcast of a, one the product.
+static constexpr int TILE_ROWS = 6;
+
+template <int R>
+POGO_HD void tile_accumulate(const int16_t* a, int64_t ars, int64_t aks, const int16_t* b, int64_t bks, int64_t pairs,
+                             __m256i* acc) {
+  for (int r = 0; r < R; r++) acc[2 * r] = acc[2 * r + 1] = _mm256_setzero_si256();
+  const int32_t* pa = (const int32_t*)(const void*)a;
+  for (int64_t k = 0; k < pairs; k++) {
+    __m256i b0 = _mm256_loadu_si256((const __m256i*)b), b1 = _mm256_loadu_si256((const __m256i*)(b + 16));
+#pragma GCC unroll 6
+    for (int r = 0; r < R; r++) {
+      int32_t word;
+      memcpy(&word, pa + r * ars, 4);
+      __m256i x = _mm256_set1_epi32(word);
+      acc[2 * r] = _mm256_add_epi32(acc[2 * r], _mm256_madd_epi16(x, b0));
+      acc[2 * r + 1] = _mm256_add_epi32(acc[2 * r + 1], _mm256_madd_epi16(x, b1));
+    }
+    pa += aks;
+    b += 2 * bks;
+  }
+}
+
+template <int R>
+static void tile_i32_rows(const int16_t* a, int64_t ars, int64_t aks, const int16_t* b, int64_t bks, int64_t pairs,
+                          int32_t* acc, int64_t ldacc) {
+  __m256i sum[2 * R];
+  tile_accumulate<R>(a, ars, aks, b, bks, pairs, sum);
+  for (int r = 0; r < R; r++) {
+    _mm256_storeu_si256((__m256i*)(acc + r * ldacc), sum[2 * r]);
+    _mm256_storeu_si256((__m256i*)(acc + r * ldacc + 8), sum[2 * r + 1]);
+  }
+}
+
+template <int R>
+static void tile_f32_rows(const int16_t* a, int64_t ars, const int16_t* b, int64_t pairs, const float* sa,
+                          const float* sb, float* y, int64_t ldy, bool first) {
+  __m256i sum[2 * R];
+  tile_accumulate<R>(a, ars, 1, b, 16, pairs, sum);
+  for (int c = 0; c < 2; c++) {
+    F scale = ld(sb + 8 * c);
+    for (int r = 0; r < R; r++) {
+      F v = pogo_promote(I{sum[2 * r + c]}, pogo_fill(scale, sa[r]), scale);
+      float* p = y + r * ldy + 8 * c;
+      st(p, first ? v : pogo_add(ld(p), v));
+    }
+  }
+}
+
+/**
+ * Integer tile: acc[r][c] = sum over k pairs of a . b. Strides in pairs (int32 units): `a` advances `ars` per row and
+ * `aks` per pair, `b` advances `bks` per pair, 16 columns contiguous. rows <= TILE_ROWS.
+ */
+static void tile_i32(const int16_t* a, int64_t ars, int64_t aks, const int16_t* b, int64_t bks, int64_t pairs, int rows,
+                     int32_t* acc, int64_t ldacc) {
+  switch (rows) {
+    case 6: return tile_i32_rows<6>(a, ars, aks, b, bks, pairs, acc, ldacc);
+    case 5: return tile_i32_rows<5>(a, ars, aks, b, bks, pairs, acc, ldacc);
+    case 4: return tile_i32_rows<4>(a, ars, aks, b, bks, pairs, acc, ldacc);
+    case 3: return tile_i32_rows<3>(a, ars, aks, b, bks, pairs, acc, ldacc);
+    case 2: return tile_i32_rows<2>(a, ars, aks, b, bks, pairs, acc, ldacc);
+    default: return tile_i32_rows<1>(a, ars, aks, b, bks, pairs, acc, ldacc);
+  }
+}
+
+/** The same tile promoted: y[r][c] = (first ? : y +) float(acc) * (sa[r] * sb[c]). */
+static void tile_f32(const int16_t* a, int64_t ars, const int16_t* b, int64_t pairs, int rows, const float* sa,
+                     const float* sb, float* y, int64_t ldy, bool first) {
+  switch (rows) {
+    case 6: return tile_f32_rows<6>(a, ars, b, pairs, sa, sb, y, ldy, first);
+    case 5: return tile_f32_rows<5>(a, ars, b, pairs, sa, sb, y, ldy, first);
+    case 4: return tile_f32_rows<4>(a, ars, b, pairs, sa, sb, y, ldy, first);
+    case 3: return tile_f32_rows<3>(a, ars, b, pairs, sa, sb, y, ldy, first);
+    case 2: return tile_f32_rows<2>(a, ars, b, pairs, sa, sb, y, ldy, first);
+    default: return tile_f32_rows<1>(a, ars, b, pairs, sa, sb, y, ldy, first);
+  }
+}
+
+#endif

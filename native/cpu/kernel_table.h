@@ -1,0 +1,102 @@
+// The kernels of one instruction set, as a table of function pointers. Only plain C types: it crosses translation
+// units compiled for different instruction sets. Shapes and dtypes: src/backend/ops.ts; formulas: docs/numerics.md.
+#ifndef POGO_CPU_KERNEL_TABLE_H
+#define POGO_CPU_KERNEL_TABLE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/** Scratch memory of one environment: grows to the largest operation seen, then allocates nothing (arena.cc). */
+struct PogoArena;
+/** 64-byte aligned scratch, valid until the operation ends. Throws std::bad_alloc. */
+void* pogo_take(PogoArena* arena, size_t bytes);
+
+/** A kernel's result: null, or the name of the tensor that holds an Inf or NaN. */
+typedef const char* PogoResult;
+
+/** A code matrix: codes [rows, cols] row-major, scales [ceil(cols / 1024), rows]. */
+struct PogoCodes {
+  const int8_t* codes;
+  const float* scales;
+};
+
+struct PogoCommit {
+  float *theta, *m, *v, *ema;
+  const uint8_t* const* codes;
+  const uint16_t* const* scales;
+  uint32_t units;
+  int64_t n;
+  float beta1, beta2, b1t, b2t, epsilon, weight_decay, learning_rate, ema_decay;
+  bool update_ema;
+};
+
+struct PogoHead {
+  PogoCodes a, w;
+  const uint32_t* targets;
+  int8_t* codes;
+  float *e_scales, *loss;
+  const uint32_t* seed;
+  int64_t T, C, V, vocab, t0, U;
+};
+
+struct PogoAttentionBackward {
+  const int8_t* qkv;
+  const float* qkv_scales;
+  const int8_t* d_o;
+  const float *d_o_scales, *lambda;
+  uint16_t* dqkv;
+  const uint32_t *seed_v, *seed_k, *seed_q;
+  int64_t T, C, H, context, t0, U;
+};
+
+struct PogoKernels {
+  const char* name;
+  PogoResult (*embed)(PogoArena*, const uint32_t* tokens, const float* wte, const float* wpe, uint16_t* x, int64_t T,
+                      int64_t C, int64_t context);
+  PogoResult (*norm_forward)(PogoArena*, const uint16_t* x, const float* gain, const float* bias, int8_t* codes,
+                             float* scales, float* rstd, float* mean, int64_t T, int64_t C, bool layer, float epsilon);
+  PogoResult (*norm_backward)(PogoArena*, const uint16_t* dy, const uint16_t* x, const float* gain, const float* rstd,
+                              const float* mean, uint16_t* dx, float* d_gain, float* d_bias, int64_t T, int64_t C,
+                              bool layer, bool residual, bool accumulate);
+  PogoResult (*gemm)(PogoArena*, PogoCodes a, PogoCodes b, float* y, int64_t M, int64_t N, int64_t K, bool accumulate);
+  PogoResult (*linear_heads)(PogoArena*, PogoCodes a, PogoCodes w, const float* bias, const uint32_t* seed,
+                             int8_t* codes, float* scales, int64_t T, int64_t N, int64_t K, int64_t head_size,
+                             int64_t t0);
+  PogoResult (*linear_residual)(PogoArena*, PogoCodes a, PogoCodes w, const float* bias, const uint16_t* x, uint16_t* y,
+                                int64_t T, int64_t N, int64_t K);
+  PogoResult (*linear_gelu)(PogoArena*, PogoCodes a, PogoCodes w, const float* bias, int8_t* codes, float* scales,
+                            int8_t* derivative, int64_t T, int64_t N, int64_t K);
+  PogoResult (*linear_bf16)(PogoArena*, PogoCodes e, PogoCodes wt, uint16_t* dx, int64_t T, int64_t N, int64_t K);
+  PogoResult (*linear_gelu_gradient)(PogoArena*, PogoCodes e, PogoCodes wt, const int8_t* derivative, int8_t* codes,
+                                     float* scales, float* bias, const uint32_t* seed, int64_t T, int64_t N, int64_t K,
+                                     int64_t t0, bool accumulate);
+  PogoResult (*attention_forward)(PogoArena*, const int8_t* qkv, const float* qkv_scales, uint16_t* o, float* lambda,
+                                  int64_t T, int64_t C, int64_t H, int64_t context);
+  PogoResult (*attention_backward)(PogoArena*, const PogoAttentionBackward& a);
+  PogoResult (*quantize_rows)(PogoArena*, const uint16_t* x, int8_t* codes, float* scales, float* bias,
+                              const uint32_t* seed, int64_t T, int64_t N, int64_t t0, bool accumulate);
+  PogoResult (*recode)(PogoArena*, PogoCodes in, int8_t* out, float* out_scales, const uint32_t* seed, int64_t T,
+                       int64_t N, int64_t t0);
+  PogoResult (*head_forward)(PogoArena*, const PogoHead& a);
+  PogoResult (*head_input_gradient)(PogoArena*, PogoCodes e, PogoCodes wt, PogoCodes w, const uint32_t* targets,
+                                    uint16_t* dx, int64_t T, int64_t V, int64_t C, int64_t U);
+  PogoResult (*embed_backward)(PogoArena*, const uint32_t* tokens, const uint32_t* targets, PogoCodes a,
+                               const uint16_t* dx, float* d_wte, float* d_wpe, int64_t U, int64_t C, int64_t V,
+                               int64_t context);
+  PogoResult (*unit_loss)(PogoArena*, const float* loss, float* out, int64_t U);
+  PogoResult (*quantize4)(PogoArena*, const float* x, uint8_t* codes, uint16_t* scales, const uint32_t* seed,
+                          int64_t rows, int64_t cols);
+  PogoResult (*dequantize4)(PogoArena*, const uint8_t* codes, const uint16_t* scales, float* x, int64_t n);
+  PogoResult (*quantize_weight)(PogoArena*, const float* theta, int8_t* w, float* w_scales, int8_t* wt,
+                                float* wt_scales, int64_t N, int64_t K);
+  PogoResult (*commit_leaves)(PogoArena*, const PogoCommit& a);
+  PogoResult (*pack_model)(PogoArena*, const float* x, uint8_t* codes, uint16_t* scales, int64_t n, int bits);
+  PogoResult (*unpack_model)(PogoArena*, const uint8_t* codes, const uint16_t* scales, float* x, int64_t n, int bits);
+};
+
+extern const PogoKernels pogo_kernels_scalar;
+#if defined(POGO_X86)
+extern const PogoKernels pogo_kernels_avx2;
+#endif
+
+#endif

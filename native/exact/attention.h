@@ -1,0 +1,45 @@
+// Causal attention by blocks of 64 with block-local scales (docs/numerics.md 4: attentionForward, attentionBackward).
+#ifndef POGO_EXACT_ATTENTION_H
+#define POGO_EXACT_ATTENTION_H
+
+#include "functions.h"
+
+/** log2e / sqrt(h): multiplied by a query's scale it turns u into base-2 logits. */
+POGO_HD float pogo_attention_temperature(uint32_t head_size) {
+  return pogo_div(POGO_LOG2E, pogo_sqrt(pogo_to_float(head_size)));
+}
+
+/** 1 / sqrt(h), the factor of dQ and dK. */
+POGO_HD float pogo_attention_inverse_root(uint32_t head_size) {
+  return pogo_div(1.0f, pogo_sqrt(pogo_to_float(head_size)));
+}
+
+/** Unnormalized probability inside a block: exp2c((u - m) a). */
+template <class V>
+POGO_HD V pogo_attention_weight(V u, V m, V a) {
+  return pogo_exp2c(pogo_mul(pogo_sub(u, m), a));
+}
+
+/** exp2((m - m') a): the weight of a block's sums when the running maximum moves. */
+POGO_HD float pogo_attention_rescale(float m, float m_new, float a) {
+  return pogo_exp2(pogo_mul(pogo_sub(m, m_new), a));
+}
+
+/** old alpha + block w, two products and a sum: O and l. */
+template <class V>
+POGO_HD V pogo_attention_merge(V old, V alpha, V block, V w) {
+  return pogo_add(pogo_mul(old, alpha), pogo_mul(block, w));
+}
+
+/** Lambda = M a + log2(l). */
+POGO_HD float pogo_attention_lambda(float m, float a, float l) { return pogo_add(pogo_mul(m, a), pogo_log2(l)); }
+
+/** Backward probability: exp2c(min(0, u a - Lambda)). */
+template <class V>
+POGO_HD V pogo_attention_probability(V u, V a, V lambda) {
+  V z = pogo_sub(pogo_mul(u, a), lambda);
+  V zero = pogo_fill(u, 0.0f);
+  return pogo_exp2c(pogo_sel(pogo_gt(z, zero), zero, z));
+}
+
+#endif

@@ -1,0 +1,115 @@
+// exp2, log2, GELU and its derivative, bf16 (docs/numerics.md 1.6 to 1.9).
+#ifndef POGO_EXACT_FUNCTIONS_H
+#define POGO_EXACT_FUNCTIONS_H
+
+#include "arith.h"
+
+/** p * f + c, two roundings. */
+template <class V>
+POGO_HD V pogo_horner(V p, V f, float c) {
+  return pogo_add(pogo_mul(p, f), pogo_fill(f, c));
+}
+
+// Range reduction shared by both exponentials: z = k + f, |f| <= 1/2.
+template <class V>
+POGO_HD V pogo_exp2_clamp(V z) {
+  V top = pogo_fill(z, POGO_EXP2_MAX);
+  return pogo_sel(pogo_gt(z, top), top, z);
+}
+
+// The result of a polynomial p of f, scaled by 2^k; below -64 the exponent would wrap, so the test uses the original z.
+template <class V>
+POGO_HD V pogo_exp2_finish(V z, V p, V t) {
+  auto b = pogo_bits(t);
+  auto k = pogo_isub(b, pogo_ifill(b, POGO_ROUND_BITS));
+  V result = pogo_of_bits(pogo_iadd(pogo_bits(p), pogo_shl<23>(k)));
+  return pogo_sel(pogo_lt(z, pogo_fill(z, POGO_EXP2_MIN)), pogo_fill(z, 0.0f), result);
+}
+
+/** 2^z by the polynomial of degree 5: row scalars, loss, GELU. */
+template <class V>
+POGO_HD V pogo_exp2(V z) {
+  V c = pogo_exp2_clamp(z);
+  V round = pogo_fill(z, POGO_ROUND);
+  V t = pogo_add(c, round);
+  V f = pogo_sub(c, pogo_sub(t, round));
+  V p = pogo_fill(z, POGO_EXP2_C5);
+  p = pogo_horner(p, f, POGO_EXP2_C4);
+  p = pogo_horner(p, f, POGO_EXP2_C3);
+  p = pogo_horner(p, f, POGO_EXP2_C2);
+  p = pogo_horner(p, f, POGO_EXP2_C1);
+  p = pogo_horner(p, f, POGO_ONE);
+  return pogo_exp2_finish(z, p, t);
+}
+
+/** 2^z by the cubic: attention probabilities, whose result becomes an 8-bit code. */
+template <class V>
+POGO_HD V pogo_exp2c(V z) {
+  V c = pogo_exp2_clamp(z);
+  V round = pogo_fill(z, POGO_ROUND);
+  V t = pogo_add(c, round);
+  V f = pogo_sub(c, pogo_sub(t, round));
+  V p = pogo_fill(z, POGO_EXP2C_C3);
+  p = pogo_horner(p, f, POGO_EXP2C_C2);
+  p = pogo_horner(p, f, POGO_EXP2C_C1);
+  p = pogo_horner(p, f, POGO_ONE);
+  return pogo_exp2_finish(z, p, t);
+}
+
+/** log2(x) of a normal x > 0. */
+template <class V>
+POGO_HD V pogo_log2(V x) {
+  auto b = pogo_bits(x);
+  auto offset = pogo_ifill(b, POGO_LOG2_OFFSET);
+  auto i = pogo_isub(b, offset);
+  V e = pogo_to_float(pogo_sar<23>(i));
+  V m = pogo_of_bits(pogo_iadd(pogo_iand(i, pogo_ifill(b, POGO_MANTISSA)), offset));
+  V one = pogo_fill(x, POGO_ONE);
+  V s = pogo_div(pogo_sub(m, one), pogo_add(m, one));
+  V w = pogo_mul(s, s);
+  V q = pogo_fill(x, POGO_LOG2_L3);
+  q = pogo_horner(q, w, POGO_LOG2_L2);
+  q = pogo_horner(q, w, POGO_LOG2_L1);
+  q = pogo_horner(q, w, POGO_LOG2_L0);
+  return pogo_add(e, pogo_mul(s, q));
+}
+
+/** gelu(u) in `*value` and gelu'(u) in `*derivative`: they share the sigmoid. */
+template <class V>
+POGO_HD void pogo_gelu(V u, V* value, V* derivative) {
+  V one = pogo_fill(u, POGO_ONE);
+  V square = pogo_mul(u, u);
+  V c = pogo_add(pogo_fill(u, POGO_GELU_C0), pogo_mul(pogo_fill(u, POGO_GELU_C1), square));
+  V w = pogo_neg(pogo_mul(u, c));
+  V sigmoid = pogo_div(one, pogo_add(one, pogo_exp2(w)));
+  // Without the clamp u < -10 wraps the exponent.
+  V s = pogo_sel(pogo_gt(w, pogo_fill(u, POGO_GELU_MAX)), pogo_fill(u, 0.0f), sigmoid);
+  *value = pogo_mul(u, s);
+  V slope = pogo_mul(u, pogo_mul(s, pogo_sub(one, s)));
+  V d = pogo_add(pogo_fill(u, POGO_GELU_D0), pogo_mul(pogo_fill(u, POGO_GELU_D1), square));
+  *derivative = pogo_add(s, pogo_mul(slope, d));
+}
+
+/** The code of the activation's derivative: nearest(112 gelu'). */
+template <class V>
+POGO_HD auto pogo_derivative_code(V derivative) {
+  return pogo_nearest(pogo_mul(derivative, pogo_fill(derivative, POGO_DERIVATIVE)));
+}
+
+/** bf16 pattern of x, nearest even, in the low 16 bits; subnormals kept, NaN carried with its quiet bit. */
+template <class V>
+POGO_HD auto pogo_bf16(V x) {
+  auto b = pogo_bits(x);
+  auto high = pogo_shr<16>(b);
+  auto odd = pogo_iand(high, pogo_ifill(b, 1u));
+  auto rounded = pogo_shr<16>(pogo_iadd(b, pogo_iadd(odd, pogo_ifill(b, 0x7FFFu))));
+  auto is_nan = pogo_igt(pogo_iand(b, pogo_ifill(b, POGO_ABS)), pogo_ifill(b, POGO_INFINITY_BITS));
+  return pogo_isel(is_nan, pogo_ior(high, pogo_ifill(b, 0x40u)), rounded);
+}
+
+/** bf16 pattern of a positive finite x, rounded up: the scale of a 4-bit block must not shrink. */
+POGO_HD uint16_t pogo_bf16_up(float x) { return (uint16_t)((pogo_bits(x) + 0xFFFFu) >> 16); }
+
+POGO_HD float pogo_of_bf16(uint16_t x) { return pogo_of_bits((uint32_t)x << 16); }
+
+#endif

@@ -1,0 +1,51 @@
+// Quantizers (docs/numerics.md 2): what a group's absmax gives, and the code of one element.
+#ifndef POGO_EXACT_QUANTIZE_H
+#define POGO_EXACT_QUANTIZE_H
+
+#include "dither.h"
+#include "functions.h"
+
+/** A group's multiplier and stored scale; `multiplier` 0 gives codes 0. */
+struct PogoScale {
+  float multiplier;
+  float scale;
+};
+
+POGO_HD bool pogo_absmax_is_finite(uint32_t absmax_bits) { return absmax_bits < POGO_INFINITY_BITS; }
+
+/** Q8: codes -127..127. Groups below 2^-100 have all codes 0 (`live` false), whatever the dither. */
+POGO_HD bool pogo_q8(uint32_t absmax_bits, float c, float r, PogoScale* out) {
+  float a = pogo_of_bits(absmax_bits);
+  bool live = !pogo_lt(a, POGO_ABSMAX_MIN);
+  out->multiplier = live ? pogo_div(c, a) : 0.0f;
+  out->scale = live ? pogo_mul(a, r) : 0.0f;
+  return live;
+}
+
+/** Q4 and model codes: `multiplier` = 1 / d; `stored` = d as bf16, rounded up. */
+POGO_HD bool pogo_q4(uint32_t absmax_bits, float r, float* multiplier, uint16_t* stored) {
+  float a = pogo_of_bits(absmax_bits);
+  if (pogo_lt(a, POGO_ABSMAX_MIN)) {
+    *multiplier = 0.0f;
+    *stored = 0;
+    return false;
+  }
+  *stored = pogo_bf16_up(pogo_mul(a, r));
+  *multiplier = pogo_div(1.0f, pogo_of_bf16(*stored));
+  return true;
+}
+
+template <class V>
+POGO_HD auto pogo_code(V x, V multiplier) {
+  return pogo_nearest(pogo_mul(x, multiplier));
+}
+
+template <class V, class I>
+POGO_HD auto pogo_code_dithered(V x, V multiplier, I column, I row) {
+  return pogo_nearest(pogo_dithered(pogo_mul(x, multiplier), column, row));
+}
+
+/** Sign-extended nibble of two's complement. */
+POGO_HD int32_t pogo_nibble(uint8_t byte, int high) { return (int32_t)(((byte >> (high ? 4 : 0)) & 15) ^ 8) - 8; }
+
+#endif
