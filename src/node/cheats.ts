@@ -138,7 +138,10 @@ export const DEFAULT_CHEAT = 'invent-units';
 export function findCheat(name: string): Cheat {
   const cheat = CHEATS.find((c) => c.name === name);
   if (cheat === undefined) {
-    throw new PogoError('USAGE', `--cheat: expected one of ${CHEAT_NAMES.join(', ')} or none, found ${JSON.stringify(name)}`);
+    throw new PogoError(
+      'USAGE',
+      `--cheat: expected one of ${CHEAT_NAMES.join(', ')} or none, found ${JSON.stringify(name)}`,
+    );
   }
   return cheat;
 }

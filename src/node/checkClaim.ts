@@ -9,7 +9,7 @@ import { hashBytes } from '../backend/merkleAddon.js';
 import { PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
 import { unitFileBytes } from '../model/layout.js';
-import { type StateScalars, type StateVectors } from '../model/state.js';
+import type { StateScalars, StateVectors } from '../model/state.js';
 import { gatherSequences } from '../model/unit.js';
 import type { Trainer } from '../pipeline/trainer.js';
 import { type CommitmentFault, checkStepCommitments } from '../protocol/claim.js';

@@ -1,0 +1,88 @@
+/**
+ * The executor that evidence checks recompute with: one backend, this thread.
+ *
+ * Vectors and units arrive as bytes of any alignment and are copied into memory of our own, so nothing that a caller
+ * changes meanwhile can change a verdict.
+ */
+import type { Backend } from '../backend/types.js';
+import { PogoError } from '../errors.js';
+import { equalBytes } from '../hex.js';
+import { createLayout } from '../model/layout.js';
+import type { Recipe } from '../model/recipe.js';
+import { advanceScalars, allocateState, commitLeafRange, leafCount, type StateVectors } from '../model/state.js';
+import {
+  allocateWeights,
+  type ModelPlan,
+  modelPlan,
+  quantizeWeights,
+  type SharedWeights,
+  UnitRunner,
+} from '../model/unit.js';
+import type { CommitStepRequest, ComputedUnit, ComputeUnitRequest, UnitExecutor } from '../protocol/executor.js';
+import { STATE_VERSION, type StateHeader, ZERO_ROOT } from '../protocol/types.js';
+
+interface Bound {
+  readonly plan: ModelPlan;
+  readonly weights: SharedWeights;
+  readonly runner: UnitRunner;
+}
+
+export class BackendExecutor implements UnitExecutor {
+  readonly #backend: Backend;
+  readonly #hash: (bytes: Uint8Array) => Uint8Array;
+  /** The last recipe's memory: evidence of one run names one recipe. */
+  #bound: Bound | undefined;
+
+  /** @param hash BLAKE3 of bytes */
+  constructor(backend: Backend, hash: (bytes: Uint8Array) => Uint8Array) {
+    this.#backend = backend;
+    this.#hash = hash;
+  }
+
+  async computeUnit(request: ComputeUnitRequest): Promise<ComputedUnit> {
+    const { plan, weights, runner } = this.#bind(request.recipe, request.recipeRoot);
+    fill('theta', request.theta, weights.theta);
+    quantizeWeights(plan, this.#backend.kernels, weights);
+    const lossBits = runner.compute(request);
+    return { unit: Uint8Array.from(runner.file), lossBits };
+  }
+
+  async commitStep(request: CommitStepRequest): Promise<{ readonly header: StateHeader }> {
+    const plan = modelPlan(request.recipe);
+    const state = allocateState(createLayout(request.recipe), request.recipe.ema);
+    for (const name of ['theta', 'm', 'v', 'ema'] as const) fill(name, request[name], state[name]);
+    const units = request.units.map((unit) => {
+      const copy = new Uint8Array(new SharedArrayBuffer(unit.length));
+      copy.set(unit);
+      return copy;
+    });
+    const { step, tokens, beta1Power, beta2Power } = request.header;
+    const before = { step, tokens, beta1Power, beta2Power };
+    commitLeafRange(plan, this.#backend.kernels, state, before, units, 0, leafCount(plan.layout));
+    const after = advanceScalars(request.recipe, before);
+    return { header: { version: STATE_VERSION, recipeRoot: plan.root, ...after, ...this.#roots(state) } };
+  }
+
+  #roots(state: StateVectors): Pick<StateHeader, 'thetaRoot' | 'mRoot' | 'vRoot' | 'emaRoot'> {
+    const root = (vector: Float32Array): Uint8Array =>
+      vector.length === 0 ? ZERO_ROOT : this.#hash(new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength));
+    return { thetaRoot: root(state.theta), mRoot: root(state.m), vRoot: root(state.v), emaRoot: root(state.ema) };
+  }
+
+  #bind(recipe: Recipe, root: Uint8Array): Bound {
+    if (this.#bound === undefined || !equalBytes(this.#bound.plan.root, root)) {
+      const plan = modelPlan(recipe);
+      const theta = new Float32Array(new SharedArrayBuffer(4 * plan.layout.length));
+      const weights = allocateWeights(plan, theta);
+      this.#bound = { plan, weights, runner: new UnitRunner(plan, this.#backend.kernels, weights) };
+    }
+    return this.#bound;
+  }
+}
+
+function fill(name: string, bytes: Uint8Array, vector: Float32Array): void {
+  if (bytes.length !== vector.byteLength) {
+    throw new PogoError('SHAPE', `${name}: expected ${vector.byteLength} bytes, found ${bytes.length}`);
+  }
+  new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength).set(bytes);
+}
