@@ -29,9 +29,8 @@ const PARENT: u8 = 4;
 const ROOT: u8 = 8;
 
 /// BLAKE3 specification, section 2.2, table 1.
-const IV: [u32; 8] = [
-    0x6A09_E667, 0xBB67_AE85, 0x3C6E_F372, 0xA54F_F53A, 0x510E_527F, 0x9B05_688C, 0x1F83_D9AB, 0x5BE0_CD19,
-];
+const IV: [u32; 8] =
+    [0x6A09_E667, 0xBB67_AE85, 0x3C6E_F372, 0xA54F_F53A, 0x510E_527F, 0x9B05_688C, 0x1F83_D9AB, 0x5BE0_CD19];
 
 fn store_words(words: &[u32; 8], out: &mut [u8]) {
     for (word, bytes) in words.iter().zip(out.chunks_exact_mut(4)) {
