@@ -1,0 +1,125 @@
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { blake3 } from '@noble/hashes/blake3.js';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { toHex } from '../../../src/hex.js';
+import { buildTokenFile, prepareData, readMobyDick, type Tokens } from '../../../src/model/node/dataset.js';
+import { mobyDickRoots } from '../../../src/model/node/pinData.js';
+import { loadRecipe, type Recipe } from '../../../src/model/recipe.js';
+import { MOBY_BYTES, MOBY_GPT2 } from '../../../src/model/recipeData.js';
+import { openTokenizer } from '../../../src/model/tokenizer.js';
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'pogo-data-'));
+});
+afterAll(async () => {
+  await rm(folder, { recursive: true });
+});
+
+/** Element by element, which for a million of them is far quicker than the assertion library's comparison. */
+function sameTokens(a: Tokens, b: Tokens): boolean {
+  return a.length === b.length && a.every((token, i) => token === b[i]);
+}
+
+describe('the pinned data', () => {
+  it.each([
+    ['bytes', MOBY_BYTES],
+    ['gpt2', MOBY_GPT2],
+  ] as const)('in tokens of %s are what the package gives', async (tokenizer, data) => {
+    expect(await mobyDickRoots(tokenizer)).toEqual({
+      textRoot: toHex(data.textRoot),
+      tokensRoot: toHex(data.tokensRoot),
+      tokenizerRoot: toHex(data.tokenizerRoot),
+      tokens: data.tokens,
+    });
+  });
+
+  it('are the whole novel in order', async () => {
+    const text = Buffer.from(await readMobyDick()).toString('utf8');
+    const numbers = [...text.matchAll(/^CHAPTER (\d+)\. /gm)].map((match) => Number(match[1]));
+    expect(numbers).toEqual(Array.from({ length: 135 }, (_, i) => i + 1));
+    expect(text.startsWith('CHAPTER 1. Loomings.\n\nCall me Ishmael.')).toBe(true);
+  });
+});
+
+describe('prepareData', () => {
+  const recipe = loadRecipe('tiny');
+
+  it('writes a token file whose BLAKE3 is the root in the recipe, and loads it again', async () => {
+    const first = await prepareData(recipe, join(folder, 'new'));
+    const bytes = await readFile(first.path);
+    expect(toHex(blake3(bytes))).toBe(toHex(recipe.data.tokensRoot));
+    expect(first.path.endsWith(`moby-dick-${toHex(recipe.data.tokensRoot).slice(0, 16)}.tokens`)).toBe(true);
+    const { mtimeMs } = await stat(first.path);
+    const second = await prepareData(recipe, join(folder, 'new'));
+    expect((await stat(first.path)).mtimeMs).toBe(mtimeMs);
+    expect(sameTokens(second.tokens, first.tokens)).toBe(true);
+    expect(second.tokens.buffer).toBeInstanceOf(SharedArrayBuffer);
+    expect(await readdir(join(folder, 'new'))).toHaveLength(1); // no temporary file stays
+  });
+
+  it('makes a changed or cut file anew', async () => {
+    const { path, tokens } = await prepareData(recipe, folder);
+    const good = await readFile(path);
+    const flipped = Buffer.from(good);
+    flipped[1000] ^= 1;
+    for (const bad of [flipped, good.subarray(0, 999), Buffer.concat([good, Buffer.of(0, 0)])]) {
+      await writeFile(path, bad);
+      expect(sameTokens((await prepareData(recipe, folder)).tokens, tokens)).toBe(true);
+      expect((await readFile(path)).equals(good)).toBe(true);
+    }
+  });
+
+  it('says so when the data of a recipe are not there', async () => {
+    const other: Recipe = {
+      ...recipe,
+      data: { ...recipe.data, name: 'mine', textRoot: new Uint8Array(32), tokensRoot: new Uint8Array(32) },
+    };
+    await expect(prepareData(other, folder)).rejects.toMatchObject({
+      code: 'DATA',
+      message: expect.stringContaining('pogo data build'),
+    });
+  });
+
+  it('reports a folder that cannot be written', async () => {
+    const file = join(folder, 'a-file');
+    await writeFile(file, 'x');
+    await expect(prepareData(recipe, join(file, 'sub'))).rejects.toMatchObject({ code: 'IO' });
+  });
+});
+
+describe('token files from user text', () => {
+  it('are found by a recipe with their roots', async () => {
+    const recipe = loadRecipe('tiny');
+    const paths = [join(folder, 'one.txt'), join(folder, 'two.txt')];
+    await writeFile(paths[0], 'A tale of wind. '.repeat(40));
+    await writeFile(paths[1], 'Ünïcode 🐋');
+    const tokenizer = await openTokenizer('bytes');
+    const built = await buildTokenFile(paths, tokenizer, folder, 'mine');
+    const text = Buffer.concat([await readFile(paths[0]), Buffer.from('\n'), await readFile(paths[1])]);
+    expect(toHex(built.textRoot)).toBe(toHex(blake3(text)));
+    expect(Buffer.from(Uint8Array.from(built.tokens)).equals(text)).toBe(true);
+    const { textRoot, tokensRoot, tokenizerRoot } = built;
+    const data = { name: 'mine', textRoot, tokensRoot, tokenizerRoot, tokens: built.tokens.length, heldOutTokens: 65 };
+    expect((await prepareData({ ...recipe, data }, folder)).tokens).toEqual(built.tokens);
+  });
+
+  it.each([
+    ['empty.txt', Buffer.alloc(0), /empty/],
+    ['latin1.txt', Buffer.from('caf\xe9', 'latin1'), /not UTF-8/],
+  ])('refuse %s', async (name, content, message) => {
+    const path = join(folder, name);
+    await writeFile(path, content);
+    const tokenizer = await openTokenizer('bytes');
+    const attempt = buildTokenFile([path], tokenizer, folder, 'bad');
+    await expect(attempt).rejects.toMatchObject({ code: 'DATA', message: expect.stringMatching(message) });
+    await expect(attempt).rejects.toMatchObject({ message: expect.stringContaining(name) });
+  });
+
+  it('refuse a path without a file', async () => {
+    const attempt = buildTokenFile([join(folder, 'none.txt')], await openTokenizer('bytes'), folder, 'bad');
+    await expect(attempt).rejects.toMatchObject({ code: 'IO' });
+  });
+});
