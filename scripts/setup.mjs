@@ -80,6 +80,15 @@ async function compileTypeScript(force) {
   return { component: 'typescript', status: 'built', reason: '', fix: '', seconds: result.seconds };
 }
 
+/** `.tools/setup.json`, which `pogo doctor` reads. */
+function writeReport(components) {
+  const about = { node: process.version, platform: process.platform, arch: process.arch };
+  mkdirSync(TOOLS, { recursive: true });
+  const file = join(TOOLS, 'setup.json');
+  writeFileSync(`${file}.${process.pid}`, `${JSON.stringify({ ...about, components }, null, 2)}\n`);
+  renameSync(`${file}.${process.pid}`, file);
+}
+
 function describe(entry) {
   const time = entry.seconds > 0 ? ` in ${entry.seconds.toFixed(1)} s` : '';
   const reason = entry.reason ? `: ${entry.reason}` : '';
@@ -105,15 +114,12 @@ export async function setup({ quiet = false, cuda = false, force = false, requir
     list.push(await buildCpu({ force }));
     list.push(await buildMerkle({ force }));
     list.push(await buildCuda({ force, wanted: cuda || required.includes('cuda') }));
-    if (typescript) list.push(await compileTypeScript(force));
-    const text = JSON.stringify(
-      { node: process.version, platform: process.platform, arch: process.arch, components: list },
-      null,
-      2,
-    );
-    mkdirSync(TOOLS, { recursive: true });
-    writeFileSync(join(TOOLS, `setup.json.${process.pid}`), `${text}\n`);
-    renameSync(join(TOOLS, `setup.json.${process.pid}`), join(TOOLS, 'setup.json'));
+    // Written before TypeScript, too: the reasons of missing parts must be there even if a source does not compile.
+    writeReport(list);
+    if (typescript) {
+      list.push(await compileTypeScript(force));
+      writeReport(list);
+    }
     return list;
   });
   for (const entry of entries) {
