@@ -5,7 +5,7 @@
  * Every accepted transaction makes a block of its own, so heights advance by events and never by time. A block, its
  * state and its transaction's index entry are one atomic synced batch of the store; then (height, block root, state
  * root) is appended to `heights.log`. The log is the witness against a store that silently lost its end: LevelDB cuts
- * its write-ahead log at the first damaged record, and only a second file can tell that committed blocks are gone.
+ * its write-ahead log at the first damaged record and makes a new database where CURRENT is gone, both without a word.
  */
 import * as path from 'node:path';
 import { hashBytes } from '../backend/merkleAddon.js';

@@ -39,9 +39,8 @@ function storeError(location: string, error: unknown): PogoError {
       error,
     );
   }
-  // A store whose own files contradict each other; LevelDB reports some of these as invalid arguments or missing files.
-  const broken =
-    /corrupt|checksum|missing files|no meta-nextfile|no meta-lognumber|not an sstable|bad block|truncated/i;
+  // Files of the store that are gone or too short come as input errors (ENOENT, EINVAL), and mean the same.
+  const broken = /no such file|invalid argument/i;
   if (codes.includes('LEVEL_CORRUPTION') || broken.test(found)) return corruptStore(location, found, error);
   return new PogoError(
     'IO',

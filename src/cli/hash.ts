@@ -1,0 +1,28 @@
+/** `pogo hash FILE… [--tree OUT]`: BLAKE3 roots, one line a file, as `b3sum` prints them. */
+import type { Command } from 'commander';
+import { PogoError } from '../errors.js';
+import { toHex } from '../hex.js';
+import { hashFile } from '../node/hashFile.js';
+
+/** `b3sum`'s form of a name: a name with a backslash or line break is escaped and the line begins with a backslash. */
+function line(root: Uint8Array, file: string): string {
+  const escaped = file.replaceAll('\\', '\\\\').replaceAll('\n', '\\n');
+  return `${escaped === file ? '' : '\\'}${toHex(root)}  ${escaped}\n`;
+}
+
+export function register(program: Command): void {
+  program
+    .command('hash')
+    .description('BLAKE3 of files, as b3sum prints it')
+    .argument('<file...>', 'files to hash')
+    .option('--tree <out>', 'also write the tree of chaining values (one file only)')
+    .action(async (files: string[], options: { tree?: string }) => {
+      if (options.tree !== undefined && files.length !== 1) {
+        throw new PogoError('USAGE', `--tree: expected one file, found ${files.length}: hash them one by one`);
+      }
+      for (const file of files) {
+        const { root } = await hashFile(file, options.tree === undefined ? {} : { treeFile: options.tree });
+        process.stdout.write(line(root, file));
+      }
+    });
+}
