@@ -7,7 +7,7 @@
   },
   "target_defaults": {
     "cflags!": ["-O2"],
-    "cflags_cc!": ["-fno-exceptions", "-fno-rtti", "-std=gnu++17", "-std=gnu++20", "-std=c++17"],
+    "cflags_cc!": ["-fno-exceptions", "-fno-rtti", "-std=gnu++17", "-std=gnu++20"],
     "cflags_cc": ["<@(pogo_cflags)"],
     "conditions": [
       ["pogo_x86==1", { "defines": ["POGO_X86=1"] }]

@@ -1,0 +1,131 @@
+/**
+ * The door to the CPU addon `native/cpu`: the only file that loads it. Node-only.
+ *
+ * The addon's functions take dimensions first, then arrays, positional, in the order of `native/cpu/bindings.inc`; they
+ * check only what memory safety needs. {@link file://./cpu.ts} is the typed, validated side.
+ */
+import { readdirSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** What the build and the machine offer for one instruction set. */
+export interface CpuIsa {
+  /** The addon holds kernels for it. */
+  readonly built: boolean;
+  /** CPU and operating system support it. */
+  readonly machine: boolean;
+  /** Kernel calls of the whole process that ran its code. */
+  readonly calls: number;
+}
+
+export interface CpuDescription {
+  /** Instruction set chosen in this environment (thread). */
+  readonly isa: string;
+  readonly isas: Readonly<Record<string, CpuIsa>>;
+  readonly features: readonly string[];
+}
+
+type Operation = (...positional: readonly unknown[]) => void;
+
+/** Operations that the addon exports; several operations of the tape share one. */
+export const NATIVE_OPERATIONS = [
+  'embed',
+  'normForward',
+  'normBackward',
+  'gemm',
+  'linearHeads',
+  'linearResidual',
+  'linearGelu',
+  'linearBf16',
+  'linearGeluGradient',
+  'attentionForward',
+  'attentionBackward',
+  'quantizeRows',
+  'recode',
+  'headForward',
+  'headInputGradient',
+  'embedBackward',
+  'unitLoss',
+  'quantize4',
+  'dequantize4',
+  'quantizeWeight',
+  'commitLeaves',
+  'packModel',
+  'unpackModel',
+] as const;
+
+/** What `native/cpu/addon.cc` exports. */
+export type CpuAddon = {
+  readonly [K in (typeof NATIVE_OPERATIONS)[number]]: Operation;
+} & {
+  describe(): CpuDescription;
+  /** 'auto' or a name. @throws Error where the build or the machine lacks it */
+  setIsa(name: string): string;
+  /** The thread's floating-point control word as the host left it (x86), for tests. */
+  floatingPointMode(): number | undefined;
+  setFloatingPointMode(mode: number): void;
+};
+
+/** The addon and where it was found; or why it cannot be used, and the command that would change that. */
+export type LoadedCpuAddon =
+  | { readonly addon: CpuAddon; readonly path: string }
+  | { readonly addon?: undefined; readonly reason: string; readonly fix: string };
+
+/** The root of the package: this file lies two folders below it, in `src/` as in `dist/`. */
+const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+
+/** The override alone if there is one, then shipped builds, then the local one. */
+function candidates(): string[] {
+  const forced = process.env['POGO_CPU_ADDON'];
+  if (forced !== undefined && forced !== '') return [join(process.cwd(), relative(process.cwd(), forced))];
+  const shipped = join(packageRoot, 'prebuilds', `${process.platform}-${process.arch}`);
+  let files: string[] = [];
+  try {
+    files = readdirSync(shipped).filter((file) => file.endsWith('.node') && !/pogo_(cuda|merkle)/.test(file));
+  } catch {
+    // No prebuilds: the usual case in a clone.
+  }
+  return [...files.sort().map((file) => join(shipped, file)), join(packageRoot, 'build', 'Release', 'pogo_cpu.node')];
+}
+
+function isCpuAddon(value: unknown): value is CpuAddon {
+  if (typeof value !== 'object' || value === null) return false;
+  const functions: readonly string[] = [...NATIVE_OPERATIONS, 'describe', 'setIsa'];
+  return functions.every((name) => typeof (value as Record<string, unknown>)[name] === 'function');
+}
+
+function load(): LoadedCpuAddon {
+  const fix = 'npm run setup (needs a C++17 compiler, make and python3)';
+  // Views are passed by their bytes; the file formats are little-endian.
+  if (new Uint8Array(new Uint16Array([1]).buffer)[0] !== 1) {
+    return { reason: 'this machine is big-endian', fix: 'use POGO_BACKEND=reference' };
+  }
+  const require = createRequire(import.meta.url);
+  const attempts: string[] = [];
+  let missing = true;
+  for (const path of candidates()) {
+    const shown = relative(packageRoot, path);
+    try {
+      const addon: unknown = require(path);
+      if (isCpuAddon(addon)) return { addon, path };
+      missing = false;
+      attempts.push(`${shown}: it is of another version`);
+    } catch (error) {
+      const message = error instanceof Error ? error.message.split('\n')[0]! : String(error);
+      const absent = message.startsWith('Cannot find module') || message.includes('No such file');
+      if (!absent) missing = false;
+      attempts.push(`${shown}: ${absent ? 'no such file' : message}`);
+    }
+  }
+  const what = missing ? 'the CPU addon is not built' : 'the CPU addon cannot be loaded';
+  return { reason: `${what} (tried ${attempts.join('; ')})`, fix };
+}
+
+let loaded: LoadedCpuAddon | undefined;
+
+/** Loads the addon once per thread. Never throws. */
+export function loadCpuAddon(): LoadedCpuAddon {
+  loaded ??= load();
+  return loaded;
+}
