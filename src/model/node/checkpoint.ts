@@ -29,8 +29,8 @@ import { readAll, writeAll, writeAtomically } from './wholeFile.js';
 
 export type CheckpointFormat = 'pogo' | 'hf';
 
-/** Elements that are converted at once: 16 MiB of fp32. */
-const STRIP_ELEMENTS = 1 << 22;
+/** Elements that are converted at once: 4 MiB of fp32. */
+const STRIP_ELEMENTS = 1 << 20;
 
 const VECTORS = ['theta', 'm', 'v', 'ema'] as const;
 type VectorName = (typeof VECTORS)[number];
@@ -264,7 +264,21 @@ export async function readCheckpoint(path: string, recipe: Recipe): Promise<Chec
       if (info.format === 'pogo') reader.skip((name) => /^(?:m|v|ema)\./.test(name));
     }
     reader.expectNoOthers();
+    for (const name of VECTORS) expectZeroRows(path, name, vectors[name], layout, recipe);
     return { vectors, scalars: whole ? info.scalars : undefined };
+  });
+}
+
+/** Rows that pad the vocabulary are +0 in every state; other bits there would be a second name of the same model. */
+function expectZeroRows(path: string, name: VectorName, vector: Float32Array, layout: Layout, recipe: Recipe): void {
+  const wte = layout.byName('wte');
+  const from = wte.offset + recipe.vocab * wte.cols;
+  const rows = vector.subarray(from, Math.max(from, wte.offset + wte.size));
+  if (rows.every((value) => Object.is(value, 0))) return;
+  const tensor = pogoName(name, wte);
+  throw new PogoError('MALFORMED', `${path}: expected zeros in ${tensor} from row ${recipe.vocab} on, found others`, {
+    path,
+    tensor,
   });
 }
 
