@@ -1,8 +1,9 @@
-/** The backend that is measured, and the oracle it is compared with. */
+/** The backend that is measured, by POGO_BACKEND and POGO_ISA as everywhere, and the oracle it is compared with. */
 
-import { openReferenceBackend, referenceKernels } from '../src/backend/reference.js';
+import { openBackend } from '../src/backend/open.js';
+import { referenceKernels } from '../src/backend/reference.js';
 import type { Backend, Kernels } from '../src/backend/types.js';
 
-export async function benchBackend(): Promise<{ readonly backend: Backend; readonly reference: Kernels }> {
-  return { backend: openReferenceBackend(), reference: referenceKernels };
+export function benchBackend(): { readonly backend: Backend; readonly reference: Kernels } {
+  return { backend: openBackend(), reference: referenceKernels };
 }

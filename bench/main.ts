@@ -68,7 +68,7 @@ function concerns(group: BenchGroup, only: string | undefined, wanted: (name: st
 
 async function main(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({ args: [...args], options: OPTIONS, allowNegative: true, strict: true });
-  const { backend, reference } = await benchBackend();
+  const { backend, reference } = benchBackend();
   const steps = positive(values.steps, 'steps');
   if (values.experiment !== undefined) {
     const onLine = (line: string): void => void process.stdout.write(`${line}\n`);
