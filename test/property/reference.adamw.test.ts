@@ -106,8 +106,9 @@ describe('AdamW of a leaf', () => {
   });
 
   it('flushes: nothing that only decays becomes subnormal', () => {
-    let state = { ...leaf(2, 0), gradient: new Float32Array(LEAF).fill(2 ** -49) };
-    for (let step = 0; step < 2000; step += 1) state = { ...state, ...adamwLeaf({ ...state, ...scalars(5) }) };
+    const gradient = new Float32Array(LEAF).fill(2 ** -49);
+    let state = adamwLeaf({ ...leaf(2, 0), gradient, ...scalars(5) });
+    for (let step = 0; step < 2000; step += 1) state = adamwLeaf({ ...state, gradient, ...scalars(5) });
     expect(state.m.every((x) => Object.is(x, 0))).toBe(true);
     expect(state.v.every((x) => Object.is(x, 0))).toBe(true);
     let power = 1;
