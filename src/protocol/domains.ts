@@ -50,6 +50,10 @@ export const CONTEXT = {
   committee: 'pogo/committee/1',
   /** evidence root ‖ finder ‖ salt → a finder's commitment */
   evidenceCommitment: 'pogo/evidence-commitment/1',
+  /** last history root ‖ finalized claim → history root of the ledger */
+  history: 'pogo/history/1',
+  /** parent beacon ‖ repetition → parent of a beacon 2 that is drawn again without its missing members */
+  beaconRepeat: 'pogo/beacon-repeat/1',
   /** previous beacon, when nothing came before: chain id → parent of claim 0's beacon */
   genesisBeacon: 'pogo/genesis-beacon/1',
 } as const;

@@ -26,7 +26,7 @@ import {
   openChunks,
   openRanges,
 } from './openings.js';
-import { Uint64 } from './ssz.js';
+import { decodeStrict, Uint64 } from './ssz.js';
 import {
   MAX_UNITS_PER_STEP,
   STATE_VERSION,
@@ -37,6 +37,9 @@ import {
   stateRoot,
   ZERO_ROOT,
 } from './types.js';
+
+/** Far above any real one: 4096 units at 3 KiB each. */
+const MAX_LEAF_CHECK_BYTES = 1 << 24;
 
 const VectorLeavesType = new ListCompositeType(ChunkOpeningType, 4);
 
@@ -55,6 +58,11 @@ export const LeafCheckType = new ContainerType(
   { typeName: 'LeafCheck', jsonCase: 'eth2' },
 );
 export type LeafCheck = ValueOf<typeof LeafCheckType>;
+
+/** @throws PogoError MALFORMED */
+export function decodeLeafCheck(bytes: Uint8Array): LeafCheck {
+  return decodeStrict(LeafCheckType, bytes, MAX_LEAF_CHECK_BYTES);
+}
 
 /** `holds` false: the claim is false, and `fault` says in what. */
 export type LeafResult =

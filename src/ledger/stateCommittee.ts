@@ -1,0 +1,72 @@
+/** Who may be drawn: committees of verifiers, and miners. */
+import { compareBytes } from '../protocol/beacon.js';
+import { CONTEXT, u64Bytes } from '../protocol/domains.js';
+import { drawMiner } from '../protocol/draws.js';
+import { ROLE } from '../protocol/ledgerTypes.js';
+import { RandomStream } from '../protocol/randomStream.js';
+import { type LedgerState, MEMBER_STATUS, type Member, type Seat } from './stateTypes.js';
+
+function isEligible(member: Member, role: number, claimNumber: number): boolean {
+  return member.status === MEMBER_STATUS.active && (member.roles & role) !== 0 && member.eligibleFrom <= claimNumber;
+}
+
+/**
+ * The committee of a claim: all eligible verifiers, in key order; where there are more than `committeeSize`, a
+ * stake-weighted draw without replacement from the parent beacon, which was public before the claim was opened.
+ */
+export function committeeOf(
+  state: LedgerState,
+  claimNumber: number,
+  attempt: number,
+  parentBeacon: Uint8Array,
+): Seat[] {
+  const { committeeSize, verifierStake } = state.parameters;
+  const candidates = state.members
+    .filter((member) => isEligible(member, ROLE.verifier, claimNumber) && member.stake >= verifierStake)
+    .filter((member) => member.stake > 0n)
+    .map(({ publicKey, stake }) => ({ publicKey, stake }))
+    .sort((a, b) => compareBytes(a.publicKey, b.publicKey));
+  if (candidates.length <= committeeSize) return candidates;
+  const stream = new RandomStream(CONTEXT.committee, parentBeacon, u64Bytes(claimNumber), u64Bytes(attempt));
+  const seats: Seat[] = [];
+  while (seats.length < committeeSize) {
+    let ticket = stream.belowBig(candidates.reduce((sum, candidate) => sum + candidate.stake, 0n));
+    const index = candidates.findIndex(({ stake }) => {
+      if (ticket < stake) return true;
+      ticket -= stake;
+      return false;
+    });
+    seats.push(...candidates.splice(index, 1));
+  }
+  return seats.sort((a, b) => compareBytes(a.publicKey, b.publicKey));
+}
+
+/** Miners that may be drawn for a claim: their free stake covers the bond. */
+export function minerCandidates(state: LedgerState, claimNumber: number): Member[] {
+  const { minerBond } = state.parameters;
+  return state.members.filter(
+    (member) =>
+      isEligible(member, ROLE.miner, claimNumber) && member.stake > 0n && member.stake - member.locked >= minerBond,
+  );
+}
+
+/** The stake-weighted draw of a claim's miner. */
+export function minerOf(state: LedgerState, claimNumber: number, beacon1: Uint8Array): Uint8Array | undefined {
+  return drawMiner(beacon1, minerCandidates(state, claimNumber));
+}
+
+/**
+ * Lets those who wait for their first epoch take part at once when nobody else can: a chain whose members all left
+ * would otherwise stand still for ever, since epochs are counted in claims.
+ */
+export function admitWaiting(state: LedgerState, role: number, claimNumber: number): void {
+  for (const member of state.members) {
+    if (member.status === MEMBER_STATUS.active && (member.roles & role) !== 0 && member.eligibleFrom > claimNumber) {
+      member.eligibleFrom = claimNumber;
+    }
+  }
+}
+
+export function seatStake(seats: readonly Seat[]): bigint {
+  return seats.reduce((sum, seat) => sum + seat.stake, 0n);
+}

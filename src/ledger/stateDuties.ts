@@ -1,0 +1,80 @@
+/**
+ * What a key has to do now: the read side of the state, for miners, verifiers and the sequencer. Pure functions of the
+ * state, so whoever resumes finds the same duties again.
+ */
+import { equalBytes } from '../hex.js';
+import type { BeaconId } from '../protocol/beacon.js';
+import type { ClaimAssignment } from '../protocol/claim.js';
+import { encodeTransaction, STAGE } from '../protocol/ledgerTypes.js';
+import type { SignedClaim } from '../protocol/types.js';
+import { assignmentOf, beaconIdOf, sharesFrom, votersOf } from './stateOpen.js';
+import type { LedgerState, OpenClaim } from './stateTypes.js';
+
+export type Duty =
+  /** Sign a share: `createBeaconShare(bls, keys, id)`. */
+  | { readonly duty: 'beacon-share'; readonly id: BeaconId }
+  /** Train `steps` steps from `assignment.fromRoot` and submit the signed claim. */
+  | { readonly duty: 'train'; readonly assignment: ClaimAssignment; readonly steps: number; readonly firstStep: number }
+  /** Check the claim and submit an attestation; `round` counts from 0. */
+  | {
+      readonly duty: 'attest';
+      readonly claim: SignedClaim;
+      readonly claimRoot: Uint8Array;
+      readonly beacon2: Uint8Array;
+      readonly round: number;
+      readonly steps: number;
+      readonly firstStep: number;
+    };
+
+/** First step of a claim: all claims of a chain have K steps. */
+export function firstStepOf(state: LedgerState, claimNumber: number): number {
+  return claimNumber * state.job.stepsPerClaim;
+}
+
+/** Duties of a key, in the order of the claims. */
+export function dutiesOf(state: LedgerState, publicKey: Uint8Array): Duty[] {
+  return state.open.flatMap((open) => dutiesIn(state, open, publicKey));
+}
+
+function dutiesIn(state: LedgerState, open: OpenClaim, publicKey: Uint8Array): Duty[] {
+  const seated = (seats: readonly { publicKey: Uint8Array }[]): boolean =>
+    seats.some((seat) => equalBytes(seat.publicKey, publicKey));
+  const steps = state.job.stepsPerClaim;
+  const firstStep = firstStepOf(state, open.claimNumber);
+  const id = beaconIdOf(state, open);
+  if (id !== undefined) {
+    // The next block is where a share sent now would stand.
+    const due = state.height + 1 >= sharesFrom(state, open);
+    const given = open.shares.some((share) => equalBytes(share.member, publicKey));
+    return due && !given && seated(open.committee) ? [{ duty: 'beacon-share', id }] : [];
+  }
+  if (open.stage === STAGE.training) {
+    const mine = equalBytes(open.miner, publicKey);
+    return mine ? [{ duty: 'train', assignment: assignmentOf(state, open), steps, firstStep }] : [];
+  }
+  const voted = open.attestations.some((attestation) => equalBytes(attestation.verifier, publicKey));
+  const [claim] = open.claim;
+  if (claim === undefined || voted || !seated(votersOf(open))) return [];
+  const { claimRoot, beacon2, round } = open;
+  return [{ duty: 'attest', claim, claimRoot, beacon2, round, steps, firstStep }];
+}
+
+/** A tick of an open claim's present stage, as a transaction. */
+export function tickFor(open: OpenClaim): Uint8Array {
+  return encodeTransaction('tick', {
+    claimNumber: open.claimNumber,
+    attempt: open.attempt,
+    stage: open.stage,
+    sequence: open.ticks,
+  });
+}
+
+/**
+ * The ticks that let heights pass until shares of beacon 2 are taken: what an event-driven sequencer writes, since
+ * nothing else makes blocks while everybody waits.
+ */
+export function waitingTicks(state: LedgerState): Uint8Array[] {
+  return state.open
+    .filter((open) => open.stage === STAGE.claimed && state.height + 1 < sharesFrom(state, open))
+    .map(tickFor);
+}

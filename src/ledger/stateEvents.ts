@@ -1,0 +1,62 @@
+/** What happens on the ledger, as engines hand it to their subscribers. Views only: no verdict rests on them. */
+import type { EvidenceKind } from '../protocol/evidence.js';
+import type { BeaconKind, SignedClaim } from '../protocol/types.js';
+
+/** A claim's turn. */
+interface Turn {
+  readonly claimNumber: number;
+  readonly attempt: number;
+}
+
+export type Outcome = 'finalized' | 'slashed' | 'rejected' | 'void' | 'missed' | 'reopened';
+
+export type LedgerEvent =
+  | (Turn & { readonly type: 'opened'; readonly committee: readonly Uint8Array[] })
+  | (Turn & { readonly type: 'beacon'; readonly kind: BeaconKind; readonly round: number; readonly beacon: Uint8Array })
+  | (Turn & {
+      readonly type: 'assigned';
+      readonly miner: Uint8Array;
+      readonly draw1: Uint8Array;
+      readonly fromRoot: Uint8Array;
+    })
+  | (Turn & { readonly type: 'claim'; readonly claimRoot: Uint8Array; readonly claim: SignedClaim })
+  | (Turn & {
+      readonly type: 'attestation';
+      readonly claimRoot: Uint8Array;
+      readonly round: number;
+      readonly verifier: Uint8Array;
+      readonly verdict: 'positive' | 'negative';
+    })
+  | { readonly type: 'evidence-committed'; readonly claimRoot: Uint8Array; readonly finder: Uint8Array }
+  | (Turn & {
+      readonly type: 'evidence';
+      readonly claimRoot: Uint8Array;
+      readonly finder: Uint8Array;
+      readonly accused: Uint8Array;
+      readonly verdict: 'guilty' | 'false-accusation';
+      readonly kind: EvidenceKind;
+      readonly reason: string;
+    })
+  | (Turn & {
+      readonly type: 'outcome';
+      readonly outcome: Outcome;
+      /** Zero where no claim was made. */
+      readonly claimRoot: Uint8Array;
+      readonly miner: Uint8Array;
+      readonly stakeFor: bigint;
+      readonly stakeAgainst: bigint;
+      /** Stake taken from the miner, of which `burned` was destroyed. */
+      readonly slashed: bigint;
+      readonly burned: bigint;
+      /** What the miner got. */
+      readonly reward: bigint;
+      /** fp32 bits that the quorum agreed on; 0x7FC00000 without one. */
+      readonly heldOutBeforeBits: number;
+      readonly heldOutAfterBits: number;
+      readonly height: number;
+    })
+  | {
+      readonly type: 'member';
+      readonly publicKey: Uint8Array;
+      readonly change: 'registered' | 'unbonding' | 'withdrawn' | 'ejected';
+    };

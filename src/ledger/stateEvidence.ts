@@ -1,0 +1,107 @@
+/**
+ * Evidence on the ledger: committed first, revealed later, checked by the ledger itself (DESIGN §6.9, I10). Nothing but
+ * a proof that any third party can repeat takes a bond.
+ */
+import { blake3 } from '@noble/hashes/blake3.js';
+import { equalBytes, toHex } from '../hex.js';
+import { CONTEXT, deriveHash } from '../protocol/domains.js';
+import type { Verdict } from '../protocol/evidence.js';
+import type { Order, TransactionBody } from '../protocol/ledgerTypes.js';
+import type { LedgerEvent } from './stateEvents.js';
+import { accountOf, debit, memberOf, rejected, requireRule, slashBond, unlock } from './stateMoney.js';
+import { fall, tallyOf, trySettle } from './stateSettle.js';
+import type { LedgerState, OpenClaim } from './stateTypes.js';
+
+/** Runs `checkEvidence` with BLS and a backend. @throws PogoError MALFORMED */
+export type EvidenceChecker = (evidence: Uint8Array) => Promise<Verdict>;
+
+/** A finder's commitment: whoever copies the evidence once it is shown has none of an earlier height. */
+export function evidenceCommitment(evidence: Uint8Array, finder: Uint8Array, salt: Uint8Array): Uint8Array {
+  return deriveHash(CONTEXT.evidenceCommitment, blake3(evidence), finder, salt);
+}
+
+export function applyCommitEvidence(state: LedgerState, order: Order<'commit-evidence'>, events: LedgerEvent[]): void {
+  const open = state.open.find((other) => other.claim.length === 1 && equalBytes(other.claimRoot, order.claimRoot));
+  requireRule(open !== undefined, `expected an open claim, found ${toHex(order.claimRoot)}: its window is over`);
+  const same = (other: { finder: Uint8Array; claimRoot: Uint8Array }): boolean =>
+    equalBytes(other.finder, order.sender) && equalBytes(other.claimRoot, order.claimRoot);
+  requireRule(!state.commitments.some(same), 'expected one commitment of a finder to a claim, found a second');
+  debit(accountOf(state, order.sender), state.parameters.challengeBond);
+  state.commitments.push({
+    finder: order.sender,
+    claimRoot: order.claimRoot,
+    commitment: order.commitment,
+    bond: state.parameters.challengeBond,
+    height: state.height,
+  });
+  events.push({ type: 'evidence-committed', claimRoot: order.claimRoot, finder: order.sender });
+}
+
+export async function applyEvidence(
+  state: LedgerState,
+  check: EvidenceChecker,
+  reveal: TransactionBody<'evidence'>,
+  events: LedgerEvent[],
+): Promise<void> {
+  const commitment = evidenceCommitment(reveal.evidence, reveal.finder, reveal.salt);
+  const entry = state.commitments.find(
+    (other) => equalBytes(other.commitment, commitment) && equalBytes(other.finder, reveal.finder),
+  );
+  requireRule(
+    entry !== undefined,
+    'expected evidence that was committed to, found none of these bytes, finder and salt',
+  );
+  requireRule(state.height > entry.height, 'expected evidence at a later height than its commitment');
+  const verdict = await check(reveal.evidence);
+  requireRule(
+    equalBytes(verdict.chainId, state.chainId) && verdict.job === state.job.id,
+    `expected evidence of this chain and job, found chain ${toHex(verdict.chainId)}, job ${verdict.job}`,
+  );
+  const open = accusedClaim(state, verdict);
+  requireRule(equalBytes(open.claimRoot, entry.claimRoot), 'expected evidence against the claim of the commitment');
+  state.commitments = state.commitments.filter((other) => other !== entry);
+  events.push({
+    type: 'evidence',
+    claimNumber: verdict.claimNumber,
+    attempt: verdict.attempt,
+    claimRoot: open.claimRoot,
+    finder: reveal.finder,
+    accused: verdict.accused,
+    verdict: verdict.verdict,
+    kind: verdict.kind,
+    reason: verdict.reason,
+  });
+  if (verdict.verdict === 'guilty') {
+    accountOf(state, reveal.finder).balance += entry.bond;
+    convict(state, open, reveal.finder, events);
+  } else {
+    // A lost accusation pays the accused, and clears the claim of nothing else.
+    accountOf(state, open.miner).balance += entry.bond;
+    trySettle(state, events, false);
+  }
+}
+
+/** The open claim that a verdict speaks of. Two signatures for one turn convict whichever of the two is on the ledger. */
+function accusedClaim(state: LedgerState, verdict: Verdict): OpenClaim {
+  const open = state.open.find(
+    (other) =>
+      other.claim.length === 1 &&
+      other.claimNumber === verdict.claimNumber &&
+      other.attempt === verdict.attempt &&
+      equalBytes(other.miner, verdict.accused) &&
+      (verdict.kind === 'equivocation' || equalBytes(other.claimRoot, verdict.claimRoot)),
+  );
+  if (open === undefined) {
+    throw rejected(`expected evidence against an open claim, found ${toHex(verdict.claimRoot)}: its window is over`);
+  }
+  return open;
+}
+
+function convict(state: LedgerState, open: OpenClaim, finder: Uint8Array, events: LedgerEvent[]): void {
+  const member = memberOf(state, open.miner)!;
+  const tally = tallyOf(open);
+  const taken = slashBond(state, member, open.bond, finder);
+  unlock(member, open.bond);
+  // Leaving the list of open claims is what makes a second conviction for the same claim impossible.
+  fall(state, open, 'slashed', events, tally, taken);
+}

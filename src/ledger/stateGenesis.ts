@@ -1,0 +1,104 @@
+/**
+ * The genesis of a chain that one seed describes: all keys, stakes and the chain id follow from it. For runs on one
+ * machine; a real chain's genesis is made by those who stake on it.
+ */
+import { PogoError } from '../errors.js';
+import { type Recipe, recipeRoot } from '../model/recipe.js';
+import type { Bls, KeyPair } from '../protocol/bls.js';
+import { deriveHash } from '../protocol/domains.js';
+import { type Genesis, type ProtocolParameters, ROLE } from '../protocol/ledgerTypes.js';
+
+/** Base units of one coin. */
+export const COIN = 1_000_000_000n;
+
+/**
+ * Parameters of the embedded ledger. Clocks are 0: heights pass by events, a tick ends a stage when the sequencer sees
+ * that its worker is gone. Claims follow one another (`maxOpenClaims` 1), so no outcome can depend on timing.
+ */
+export const EMBEDDED_PARAMETERS: ProtocolParameters = {
+  epochClaims: 8,
+  committeeSize: 64,
+  maxOpenClaims: 1,
+  beaconClock: 0,
+  trainingClock: 0,
+  attestationClock: 0,
+  beaconTwoDelay: 2,
+  attestationRounds: 2,
+  silenceClaims: 8,
+  unbondingClock: 16,
+  quorumNumerator: 2,
+  quorumDenominator: 3,
+  minerBond: 1000n * COIN,
+  verifierStake: 1000n * COIN,
+  claimReward: 50n * COIN,
+  usefulnessBonus: 50n * COIN,
+  verifierReward: 20n * COIN,
+  missedTurnFee: 10n * COIN,
+  challengeBond: 10n * COIN,
+  finderNumerator: 1,
+  finderDenominator: 2,
+  usefulnessSteps: 40,
+};
+
+export interface DemoGenesisOptions {
+  readonly bls: Bls;
+  /** At least 16 bytes: every key, and the chain id, derive from it. */
+  readonly seed: Uint8Array;
+  readonly miners: number;
+  readonly verifiers: number;
+  readonly recipe: Recipe;
+  /** State root of the recipe's start state. */
+  readonly startStateRoot: Uint8Array;
+  readonly parameters?: Partial<ProtocolParameters>;
+  /** Stake of each miner (5 bonds) and verifier (2 × the smallest stake) by default. */
+  readonly minerStake?: bigint;
+  readonly verifierStake?: bigint;
+}
+
+export interface DemoGenesis {
+  readonly genesis: Genesis;
+  /** Keys of (role, index): `miner/0`, `verifier/0`, … */
+  readonly miners: readonly KeyPair[];
+  readonly verifiers: readonly KeyPair[];
+}
+
+/** @throws PogoError RANGE without a miner or a verifier */
+export function createDemoGenesis(options: DemoGenesisOptions): DemoGenesis {
+  const { bls, seed, recipe } = options;
+  if (!(options.miners >= 1) || !(options.verifiers >= 1)) {
+    throw new PogoError(
+      'RANGE',
+      `expected at least one miner and one verifier, found ${options.miners} and ${options.verifiers}`,
+    );
+  }
+  const parameters = { ...EMBEDDED_PARAMETERS, ...options.parameters };
+  const keysOf = (role: string, count: number): KeyPair[] =>
+    Array.from({ length: count }, (_, index) => bls.deriveKey(seed, role, index));
+  const miners = keysOf('miner', options.miners);
+  const verifiers = keysOf('verifier', options.verifiers);
+  const member = (keys: KeyPair, roles: number, stake: bigint) => ({
+    publicKey: keys.publicKey,
+    possession: bls.popProve(keys),
+    roles,
+    stake,
+  });
+  const genesis: Genesis = {
+    version: 1,
+    salt: deriveHash('pogo/genesis-salt/1', seed),
+    parameters,
+    job: {
+      id: 0,
+      recipeRoot: recipeRoot(recipe),
+      startStateRoot: options.startStateRoot,
+      stepsPerClaim: recipe.stepsPerClaim,
+    },
+    // Verifiers need a balance for the bonds of their accusations.
+    accounts: [...miners, ...verifiers].map(({ publicKey }) => ({ publicKey, balance: 100n * COIN })),
+    members: [
+      ...miners.map((keys) => member(keys, ROLE.miner, options.minerStake ?? 5n * parameters.minerBond)),
+      ...verifiers.map((keys) => member(keys, ROLE.verifier, options.verifierStake ?? 2n * parameters.verifierStake)),
+    ],
+    rewardPool: 1_000_000n * COIN,
+  };
+  return { genesis, miners, verifiers };
+}

@@ -1,0 +1,143 @@
+/**
+ * The ledger's state as one SSZ container: what every node agrees on after each block. Its hash_tree_root is the
+ * *ledger root*; its serialization is what engines store.
+ */
+import { ContainerType, ListCompositeType, type ValueOf } from '@chainsafe/ssz';
+import { equalBytes } from '../hex.js';
+import { JobType, MAX_ACCOUNTS, ProtocolParametersType } from '../protocol/ledgerTypes.js';
+import { Float32Bits, Money, PublicKey, Root, Signature, Uint8, Uint32, Uint64 } from '../protocol/ssz.js';
+import { AttestationType, MAX_COMMITTEE, SignedClaimType } from '../protocol/types.js';
+
+export const AccountType = new ContainerType({ publicKey: PublicKey, balance: Money, nonce: Uint64 });
+export type Account = ValueOf<typeof AccountType>;
+
+export const MEMBER_STATUS = { active: 0, unbonding: 1, ejected: 2, slashed: 3 } as const;
+
+/** A miner or verifier with stake. `locked` is the part of `stake` that secures open claims. */
+export const MemberType = new ContainerType({
+  publicKey: PublicKey,
+  roles: Uint8,
+  status: Uint8,
+  stake: Money,
+  locked: Money,
+  /** First claim number for which the member may be drawn. */
+  eligibleFrom: Uint64,
+  /** Claims in a row without an attestation. */
+  silence: Uint32,
+  /** When unbonding began: height, and the next claim number at that time. */
+  unbondHeight: Uint64,
+  unbondClaim: Uint64,
+});
+export type Member = ValueOf<typeof MemberType>;
+
+export const SeatType = new ContainerType({ publicKey: PublicKey, stake: Money });
+/** A member of a claim's committee, with its stake when the claim was opened. */
+export type Seat = ValueOf<typeof SeatType>;
+
+export const ShareType = new ContainerType({ member: PublicKey, signature: Signature });
+
+/** A claim that is not settled yet. Fields of later stages are zero or empty until then. */
+export const OpenClaimType = new ContainerType({
+  claimNumber: Uint64,
+  attempt: Uint32,
+  stage: Uint8,
+  /** Height at which the stage began. */
+  stageHeight: Uint64,
+  ticks: Uint32,
+  committee: new ListCompositeType(SeatType, MAX_COMMITTEE),
+  parentClaimRoot: Root,
+  fromRoot: Root,
+  /** Parent of the beacon that is being collected. */
+  parentBeacon: Root,
+  shares: new ListCompositeType(ShareType, MAX_COMMITTEE),
+  beacon1: Root,
+  draw1: Root,
+  miner: PublicKey,
+  bond: Money,
+  /** None or one. */
+  claim: new ListCompositeType(SignedClaimType, 1),
+  claimRoot: Root,
+  beacon2: Root,
+  /** Round of attestation, from 0. */
+  round: Uint32,
+  attestations: new ListCompositeType(AttestationType, MAX_COMMITTEE),
+});
+export type OpenClaim = ValueOf<typeof OpenClaimType>;
+
+/** A finalized claim, as the ledger remembers the recent ones. */
+export const FinalizedClaimType = new ContainerType({
+  claimNumber: Uint64,
+  attempt: Uint32,
+  claimRoot: Root,
+  miner: PublicKey,
+  toRoot: Root,
+  modelRoot: Root,
+  beacon1: Root,
+  heldOutBeforeBits: Float32Bits,
+  heldOutAfterBits: Float32Bits,
+  /** Gain over the claim and its ancestors, in 2^-32 nats a token, offset by 2^62. */
+  windowGain: Money,
+  height: Uint64,
+});
+export type FinalizedClaim = ValueOf<typeof FinalizedClaimType>;
+
+/** A finder's promise of evidence, with its bond. */
+export const CommitmentType = new ContainerType({
+  finder: PublicKey,
+  claimRoot: Root,
+  commitment: Root,
+  bond: Money,
+  height: Uint64,
+});
+export type Commitment = ValueOf<typeof CommitmentType>;
+
+/** Finalized claims that the state remembers in full. */
+export const RECENT_CLAIMS = 64;
+
+export const LedgerStateType = new ContainerType(
+  {
+    version: Uint32,
+    chainId: Root,
+    parameters: ProtocolParametersType,
+    job: JobType,
+    height: Uint64,
+    accounts: new ListCompositeType(AccountType, MAX_ACCOUNTS),
+    members: new ListCompositeType(MemberType, MAX_ACCOUNTS),
+    rewardPool: Money,
+    burned: Money,
+    /** Claims that were slashed, rejected, or missed so far: the attempt number of the next claim that is opened. */
+    falls: Uint32,
+    /** Ascending claim numbers, each building on the one before; the first on the last finalized claim. */
+    open: new ListCompositeType(OpenClaimType, 1024),
+    /** The last {@link RECENT_CLAIMS} of them, ascending. */
+    finalized: new ListCompositeType(FinalizedClaimType, RECENT_CLAIMS),
+    finalizedCount: Uint64,
+    /** Chain of hash_tree_roots of all finalized claims. */
+    historyRoot: Root,
+    commitments: new ListCompositeType(CommitmentType, MAX_ACCOUNTS),
+  },
+  { typeName: 'LedgerState', jsonCase: 'eth2' },
+);
+export type LedgerState = ValueOf<typeof LedgerStateType>;
+
+/** Offset of {@link FinalizedClaim.windowGain}: SSZ integers have no sign. */
+export const GAIN_OFFSET = 1n << 62n;
+
+export function findByKey<T extends { publicKey: Uint8Array }>(list: readonly T[], key: Uint8Array): T | undefined {
+  return list.find((entry) => equalBytes(entry.publicKey, key));
+}
+
+/**
+ * All money of a chain. No transaction changes it: what leaves one pocket enters another, and what is destroyed is
+ * counted as burned.
+ */
+export function totalMoney(state: LedgerState): bigint {
+  const sum = (values: readonly bigint[]): bigint => values.reduce((total, value) => total + value, 0n);
+  return (
+    sum(state.accounts.map((account) => account.balance)) +
+    sum(state.members.map((member) => member.stake)) +
+    sum(state.commitments.map((commitment) => commitment.bond)) +
+    state.rewardPool +
+    state.burned
+  );
+}
