@@ -36,7 +36,7 @@ export function dependenciesCurrent() {
 }
 
 /** npm's JavaScript entry: the one that started us, else the one beside this Node, else the command. */
-function npmCommand() {
+export function npmCommand() {
   const candidates = [
     process.env.npm_execpath,
     join(dirname(process.execPath), '..', 'lib', 'node_modules', 'npm', 'bin', 'npm-cli.js'),

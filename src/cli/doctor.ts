@@ -1,0 +1,198 @@
+/**
+ * `pogo doctor`: what this machine can compute with. Every backend and instruction set runs all known-answer vectors here, so
+ * an operator finds a broken device before it stakes (I12).
+ */
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Command } from 'commander';
+import { openCpuBackend } from '../backend/cpu.js';
+import { loadCpuAddon } from '../backend/cpuAddon.js';
+import { cudaKernels, loadCudaAddon } from '../backend/cudaAddon.js';
+import { loadMerkleAddon } from '../backend/merkleAddon.js';
+import { openBackend } from '../backend/open.js';
+import type { Kernels } from '../backend/ops.js';
+import { referenceKernels } from '../backend/reference.js';
+import { selfTest } from '../backend/selfTest.js';
+import type { IsaName } from '../backend/types.js';
+import { EXIT, PogoError } from '../errors.js';
+import { findToolchains, readSetupReport, type SetupComponent, type Toolchain } from '../node/toolchains.js';
+import { printEvent } from './events.js';
+
+/** One way to compute. `state`: `ok` passed its vectors, `failed` did not, `missing` cannot be used. */
+export interface DoctorBackend {
+  readonly backend: 'cuda' | 'cpu' | 'reference' | 'merkle';
+  readonly isa: string;
+  readonly state: 'ok' | 'failed' | 'missing';
+  readonly vectors: number;
+  readonly vectorsPassed: number;
+  readonly reason: string;
+  readonly fix: string;
+}
+
+export interface DoctorReport {
+  readonly node: string;
+  readonly platform: string;
+  /** What `POGO_BACKEND` and `POGO_ISA` as they are choose; empty with a reason where they choose nothing. */
+  readonly chosen: { readonly backend: string; readonly isa: string; readonly reason: string };
+  readonly features: readonly string[];
+  readonly backends: readonly DoctorBackend[];
+  readonly toolchains: readonly Toolchain[];
+  readonly setup: readonly SetupComponent[];
+}
+
+const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+
+/** Runs the vectors of the given operations. */
+function checked(backend: DoctorBackend['backend'], isa: string, kernels: Kernels, quick: boolean): DoctorBackend {
+  const results = selfTest(kernels, { quick });
+  const wrong = results.filter((result) => !result.ok);
+  const total = results.reduce((sum, result) => sum + result.cases, 0);
+  const failed = wrong.reduce((sum, result) => sum + result.cases, 0);
+  return {
+    backend,
+    isa,
+    state: wrong.length === 0 ? 'ok' : 'failed',
+    vectors: total,
+    vectorsPassed: total - failed,
+    reason: wrong.map((result) => result.operation).join(', '),
+    fix:
+      wrong.length === 0
+        ? ''
+        : 'rebuild (npm run setup -- --force); if that does not help, do not stake with this machine',
+  };
+}
+
+const missing = (backend: DoctorBackend['backend'], isa: string, reason: string, fix: string): DoctorBackend => ({
+  backend,
+  isa,
+  state: 'missing',
+  vectors: 0,
+  vectorsPassed: 0,
+  reason,
+  fix,
+});
+
+function cudaBackend(): DoctorBackend {
+  const cuda = loadCudaAddon();
+  if (cuda.addon === undefined) return missing('cuda', '', cuda.reason, cuda.fix);
+  // The addon has two operations of the registry so far: the others of this object are the reference's and not counted.
+  const own = cudaKernels(cuda.addon);
+  const results = selfTest({ ...referenceKernels, ...own }, { quick: true }).filter((r) => r.operation in own);
+  const total = results.reduce((sum, result) => sum + result.cases, 0);
+  const wrong = results.filter((result) => !result.ok);
+  const device = cuda.info.devices[0]!;
+  return {
+    backend: 'cuda',
+    isa: `sm_${device.major}${device.minor}`,
+    state: wrong.length === 0 ? 'ok' : 'failed',
+    vectors: total,
+    vectorsPassed: total - wrong.reduce((sum, result) => sum + result.cases, 0),
+    reason:
+      wrong.length > 0
+        ? wrong.map((r) => r.message).join('; ')
+        : `${device.name}; quantize4 and dequantize4 only so far`,
+    fix: wrong.length === 0 ? '' : 'do not use this device',
+  };
+}
+
+function cpuBackends(quick: boolean): DoctorBackend[] {
+  const cpu = loadCpuAddon();
+  if (cpu.addon === undefined) return [missing('cpu', '', cpu.reason, cpu.fix)];
+  return Object.entries(cpu.addon.describe().isas).map(([isa, { built, machine }]) => {
+    if (!built) return missing('cpu', isa, 'this version has no kernels for it', '');
+    if (!machine) return missing('cpu', isa, 'this machine does not support it', '');
+    return checked(
+      'cpu',
+      isa,
+      openCpuBackend(isa as Exclude<IsaName, 'typescript' | 'sm_80' | 'sm_90'>).kernels,
+      quick,
+    );
+  });
+}
+
+function merkleBackend(): DoctorBackend {
+  const merkle = loadMerkleAddon();
+  // The door refuses an addon that hashes its known input wrong.
+  if (merkle.addon !== undefined) {
+    return { backend: 'merkle', isa: 'rust', state: 'ok', vectors: 1, vectorsPassed: 1, reason: '', fix: '' };
+  }
+  const fix = 'install Rust 1.88 or newer (https://rustup.rs) and a C compiler, then: npm run setup';
+  return missing('merkle', 'rust', merkle.reason.replace(/\. To fix it.*/s, '; BLAKE3 runs in TypeScript'), fix);
+}
+
+/** Looks at everything. Runs programs and kernels; takes some seconds. */
+export async function examine(options: { readonly quick?: boolean } = {}): Promise<DoctorReport> {
+  const quick = options.quick ?? false;
+  let chosen: DoctorReport['chosen'];
+  let features: readonly string[] = [];
+  try {
+    const backend = openBackend();
+    chosen = { backend: backend.name, isa: backend.isa, reason: '' };
+    features = backend.features;
+  } catch (error) {
+    chosen = { backend: '', isa: '', reason: PogoError.from(error).message };
+  }
+  return {
+    node: process.version,
+    platform: `${process.platform}-${process.arch}`,
+    chosen,
+    features,
+    backends: [
+      cudaBackend(),
+      ...cpuBackends(quick),
+      checked('reference', 'typescript', referenceKernels, true),
+      merkleBackend(),
+    ],
+    toolchains: await findToolchains(packageRoot),
+    setup: readSetupReport(packageRoot) ?? [],
+  };
+}
+
+const MARK = { ok: 'ok     ', failed: 'FAILED ', missing: 'missing' } as const;
+
+/** The report for people, one fact a line; a fix stands under what it fixes. */
+export function describeReport(report: DoctorReport): string {
+  const lines = [
+    `Node ${report.node} on ${report.platform}`,
+    report.chosen.backend === ''
+      ? `No backend can be used: ${report.chosen.reason}`
+      : `In use: ${report.chosen.backend} (${report.chosen.isa})`,
+  ];
+  if (report.features.length > 0) lines.push(`CPU features: ${report.features.join(' ')}`);
+  lines.push('', 'Backends');
+  for (const entry of report.backends) {
+    const name = `${entry.backend} ${entry.isa}`.trim().padEnd(22);
+    const vectors = entry.vectors > 0 ? `${entry.vectorsPassed} of ${entry.vectors} vectors` : '';
+    lines.push(`  ${MARK[entry.state]} ${name} ${[vectors, entry.reason].filter((text) => text !== '').join(', ')}`);
+    if (entry.fix !== '') lines.push(`          fix: ${entry.fix}`);
+  }
+  lines.push('', 'Tool chains');
+  for (const tool of report.toolchains) {
+    const found = tool.version ?? `not found (${tool.purpose})`;
+    lines.push(`  ${tool.version === undefined ? MARK.missing : MARK.ok} ${tool.name.padEnd(22)} ${found}`);
+    if (tool.version === undefined) lines.push(`          fix: ${tool.fix}`);
+  }
+  const troubled = report.setup.filter((entry) => entry.status === 'failed' || entry.status === 'missing');
+  if (troubled.length > 0) lines.push('', 'Last set-up');
+  for (const entry of troubled) {
+    lines.push(`  ${entry.component} ${entry.status}: ${entry.reason}`);
+    if (entry.fix !== '') lines.push(`          fix: ${entry.fix}`);
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+export function register(program: Command): void {
+  program
+    .command('doctor')
+    .description('backends, instruction sets, vectors passed, tool chains, and what to do about what is missing')
+    .option('--json', 'one JSON object')
+    .option('--quick', 'only the vectors of the start-up test')
+    .action(async (options: { json?: boolean; quick?: boolean }) => {
+      const report = await examine({ quick: options.quick ?? false });
+      if (options.json) printEvent({ type: 'doctor', ...report });
+      else process.stdout.write(describeReport(report));
+      // A forced backend that cannot be used, or one that computes other bits, is a reason to stop.
+      const broken = report.backends.some((entry) => entry.state === 'failed') || report.chosen.backend === '';
+      if (broken) process.exitCode = EXIT.environment;
+    });
+}
