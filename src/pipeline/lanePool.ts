@@ -9,6 +9,8 @@ import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { Piscina } from 'piscina';
+import type { CpuIsaChoice } from '../backend/cpu.js';
+import { openBackend } from '../backend/open.js';
 import type { BackendName, IsaName } from '../backend/types.js';
 import { PogoError } from '../errors.js';
 import { allocateProgress, type Progress, readProgress } from './progress.js';
@@ -43,6 +45,16 @@ export function defaultLanes(env: NodeJS.ProcessEnv = process.env): number {
   return lanes;
 }
 
+const tested = new Set<string>();
+
+/** A backend that fails its vectors is never used; once a process is enough, since workers load the same files. */
+function testOnce(backend: BackendName, isa: IsaName): void {
+  const name = `${backend}/${isa}`;
+  if (tested.has(name)) return;
+  openBackend(backend === 'cpu' ? { backend, isa: isa as CpuIsaChoice } : { backend, isa: 'auto' });
+  tested.add(name);
+}
+
 export class LanePool {
   readonly lanes: number;
   readonly backend: BackendName;
@@ -51,7 +63,9 @@ export class LanePool {
   readonly #progress = allocateProgress();
   #replaced = 0;
 
+  /** @throws PogoError ENVIRONMENT, SELF_TEST if the backend is missing here or fails its known-answer vectors */
   constructor(options: LanePoolOptions) {
+    testOnce(options.backend, options.isa);
     this.lanes = options.lanes;
     this.backend = options.backend;
     this.isa = options.isa;

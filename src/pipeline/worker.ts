@@ -2,6 +2,7 @@
  * A lane: the piscina worker. It runs one task at a time with synchronous kernels on shared memory.
  */
 import { workerData } from 'node:worker_threads';
+import type { CpuIsaChoice } from '../backend/cpu.js';
 import { merkleKernels } from '../backend/merkleAddon.js';
 import { openBackend } from '../backend/open.js';
 import { PogoError } from '../errors.js';
@@ -23,7 +24,12 @@ interface BoundSession {
 
 // Piscina hands the pool's workerData on as the second half of its own.
 const options = (Array.isArray(workerData) ? workerData[1] : workerData) as LaneOptions;
-const opened = openBackend({ backend: options.backend, isa: options.isa });
+const { backend, isa } = options;
+// The pool ran the known-answer vectors in this process before it started its first worker.
+const tested = { backend, selfTest: 'none' } as const;
+const { kernels } = openBackend(
+  backend === 'cpu' ? { ...tested, isa: isa as CpuIsaChoice } : { ...tested, isa: 'auto' },
+);
 const merkle = merkleKernels();
 const sessions = new Map<string, BoundSession>();
 
@@ -39,14 +45,13 @@ function bind(session: Session): BoundSession {
 /** Errors return as data: structured clone would strip a PogoError of its code. */
 export default async function lane(task: LaneTask): Promise<UnitResult | { ms: number } | { error: unknown }> {
   try {
-    return await run(task);
+    return run(task);
   } catch (error) {
     return { error: PogoError.from(error).toJSON() };
   }
 }
 
-async function run(task: LaneTask): Promise<UnitResult | { ms: number }> {
-  const { kernels } = await opened;
+function run(task: LaneTask): UnitResult | { ms: number } {
   const start = performance.now();
   const done = <R extends object>(result: R): R & { ms: number } => {
     const ms = performance.now() - start;
