@@ -199,7 +199,7 @@ describe('a bundle folder', () => {
         writeBundle('/bundle', BODY, roots, source, files);
         expect(openBundle('/bundle', files).bundle.claims).toHaveLength(2);
       },
-      37,
+      211,
     );
   });
 

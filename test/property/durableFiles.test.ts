@@ -48,6 +48,7 @@ describe('writeFileAtomic', () => {
         expect(isNew || (!returned && equalBytes(found, before))).toBe(true);
         seen.add(isNew ? 'new' : 'old');
       },
+      13,
     );
     expect(seen).toEqual(new Set(['old', 'new']));
   });
@@ -127,6 +128,7 @@ describe('BlobStore', () => {
         if (store.has(root)) expect(equalBytes(store.get(root), content)).toBe(true);
         expect(equalBytes(store.get(store.put(content)), content)).toBe(true);
       },
+      13,
     );
   });
 
@@ -248,7 +250,7 @@ describe('state folder', () => {
           ),
         ).toBe(true);
       },
-      3,
+      31,
     );
   });
 
@@ -319,7 +321,7 @@ describe('step log', () => {
         for (let step = found; step < steps; step += 1) log.append(step, units(step), commitment(step));
         expect(log.units(steps - 1)).toHaveLength(2);
       },
-      3,
+      17,
     );
   });
 

@@ -145,7 +145,7 @@ describe('the embedded ledger', () => {
         const again = await open(files);
         expect(again.height).toBe(3);
       },
-      3,
+      17,
     );
   });
 
@@ -180,7 +180,8 @@ describe('the embedded ledger', () => {
         await ledger.close();
         const store = await openLogStore(files, '/ledger/store.log');
         const value = (await store.get(key))!;
-        if (damage === 'change') value[value.length - 1]! ^= 1;
+        // Of the state the last digit, so that it still decodes and only its root tells.
+        if (damage === 'change') value[value.length - (key === 'state' ? 2 : 1)]! ^= 1;
         await store.write([damage === 'change' ? { key, value } : { key }]);
         await store.close();
         expect(await codeOf(open(files)), `${damage} ${key}`).toBe('CORRUPT');
@@ -203,6 +204,8 @@ describe('the embedded ledger', () => {
     while ((await codeOf(ledger.submit(adding(value)))) === 'fulfilled') value += 1;
     expect(await codeOf(ledger.submit(adding(1000)))).toBe('IO');
     files.capacity = Number.POSITIVE_INFINITY;
+    // What the failed write left on the disk is only known after reopening.
+    expect(await codeOf(ledger.submit(adding(1000)))).toBe('IO');
     const again = await open(files);
     expect(again.state.count).toBeGreaterThanOrEqual(value - 1);
     expect(await again.submit(adding(value))).toEqual({ accepted: true, height: value });

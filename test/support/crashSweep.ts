@@ -8,7 +8,7 @@ import { seededRandom } from './random.js';
  * @param prepare builds the disk that the program starts from, without faults
  * @param program may be killed anywhere; it reports progress through what it returns or through its closure
  * @param inspect gets the disk after the crash, and where and how it happened
- * @param stride kills at every stride-th tick, to keep `npm test` short; POGO_FULL_SWEEP=1 kills at every one
+ * @param stride kills at every stride-th byte and every operation, to keep `npm test` short; POGO_FULL_SWEEP=1 kills at every one
  * @returns the number of crashes inspected
  */
 export async function crashSweep(
@@ -24,7 +24,10 @@ export async function crashSweep(
   const last = whole.ticks;
   const step = process.env['POGO_FULL_SWEEP'] === '1' ? 1 : stride;
   let crashes = 0;
-  for (let tick = first; tick <= last; tick += step) {
+  // The end, and the start of every operation, are never skipped: there the order of syncs and renames shows.
+  const always = new Set([last, ...whole.operations]);
+  for (let tick = first; tick <= last; tick += 1) {
+    if ((tick - first) % step !== 0 && !always.has(tick)) continue;
     const files = new FaultFiles();
     await prepare(files);
     files.dieAt = tick;

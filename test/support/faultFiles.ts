@@ -48,6 +48,8 @@ function systemError(code: string): NodeJS.ErrnoException {
 
 export class FaultFiles implements FileLayer {
   ticks = 0;
+  /** Ticks at which something other than the next byte of a write happened: where sweeps must not skip. */
+  readonly operations: number[] = [];
   dieAt: number;
   capacity: number;
   /** When set, every `sync` fails with EIO. */
@@ -75,6 +77,7 @@ export class FaultFiles implements FileLayer {
   #tick(): void {
     this.#alive();
     if (this.ticks >= this.dieAt) this.#kill();
+    this.operations.push(this.ticks);
     this.ticks += 1;
   }
 
@@ -94,6 +97,7 @@ export class FaultFiles implements FileLayer {
     const growth = Math.max(0, position + bytes.length - inode.cached.length);
     const fits = growth <= room ? bytes.length : Math.max(0, bytes.length - (growth - room));
     const lives = Math.min(fits, this.dieAt - this.ticks);
+    this.operations.push(this.ticks);
     if (lives > 0) {
       const grown = new Uint8Array(Math.max(inode.cached.length, position + lives));
       grown.set(inode.cached);
