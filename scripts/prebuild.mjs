@@ -1,6 +1,8 @@
-// Packs the shipped addons into `prebuilds/<platform>-<arch>/` (prebuildify), from which an installed package loads them.
-//   node scripts/prebuild.mjs            build and pack
-//   node scripts/prebuild.mjs --check    also pack the package, install it in an empty folder and run it there
+// Stages the package as it is shipped in `.tools/package`: `dist/` compiled afresh, and the addons in
+// `prebuilds/<platform>-<arch>/` (prebuildify), from which an installed package loads them.
+//   node scripts/prebuild.mjs            stage; `npm pack .tools/package` makes the tarball
+//   node scripts/prebuild.mjs --check    also pack it, install it in an empty folder and run it there
+// Nothing is put into the checkout itself: the doors look into `prebuilds/` first, and an old one would hide later builds.
 // prebuildify builds native/cpu in a copy of the sources, because it moves the result out of the build folder.
 import {
   copyFileSync,
@@ -19,11 +21,15 @@ import { scratchTree } from './lib/scratch.mjs';
 import { nodeDirectory } from './lib/toolchains.mjs';
 import { npmCommand, setup } from './setup.mjs';
 
+const STAGE = join(TOOLS, 'package');
 const TARGET = `${process.platform}-${process.arch}`;
 /** Node-API addons run on every newer Node: one build is enough. */
 const NAPI = ['--napi', '--strip', `--target=${process.versions.node}`];
 
-/** Builds and packs. @returns names of the packed files */
+/** Pages that go with the package. */
+const PAGES = ['README.md', 'LICENSE'];
+
+/** Builds the addons and stages them. @returns names of the packed files */
 export async function prebuild() {
   await setup({ quiet: true, required: ['cpu', 'merkle'], typescript: false });
   const artifacts = join(TOOLS, 'prebuild-artifacts');
@@ -37,7 +43,11 @@ export async function prebuild() {
   const cuda = join(ROOT, 'native', 'cuda', 'build', 'Release', 'pogo_cuda.node');
   if (existsSync(cuda)) copyFileSync(cuda, join(artifacts, 'pogo_cuda.node'));
 
-  rmSync(join(ROOT, 'prebuilds', TARGET), { recursive: true, force: true });
+  rmSync(STAGE, { recursive: true, force: true });
+  mkdirSync(STAGE, { recursive: true });
+  for (const name of ['package.json', ...PAGES.filter((page) => existsSync(join(ROOT, page)))]) {
+    copyFileSync(join(ROOT, name), join(STAGE, name));
+  }
   const folder = scratchTree('prebuild');
   const prebuildify = join(ROOT, 'node_modules', 'prebuildify', 'bin.js');
   const args = [
@@ -45,7 +55,7 @@ export async function prebuild() {
     ...NAPI,
     '--name=pogo_cpu',
     `--artifacts=${artifacts}`,
-    `--out=${ROOT}`,
+    `--out=${STAGE}`,
     `--cache=${TOOLS}`,
   ];
   const nodeGyp = join(ROOT, 'node_modules', '.bin', process.platform === 'win32' ? 'node-gyp.cmd' : 'node-gyp');
@@ -53,7 +63,7 @@ export async function prebuild() {
   const result = await runProgram(process.execPath, args, { cwd: folder, env, log: 'prebuild' });
   if (result.code !== 0) throw new ScriptError(`prebuild: failed (${result.log}):\n${logExcerpt(result.log)}`);
   rmSync(folder, { recursive: true });
-  const files = readdirSync(join(ROOT, 'prebuilds', TARGET)).sort();
+  const files = readdirSync(join(STAGE, 'prebuilds', TARGET)).sort();
   progress(`prebuild: prebuilds/${TARGET}: ${files.join(', ')} in ${result.seconds.toFixed(1)} s`);
   return files;
 }
@@ -63,9 +73,26 @@ import * as library from 'proof-of-gradient';
 if (Object.keys(library).length === 0) throw new Error('the package exports nothing');
 `;
 
-/** Packs the package and uses it as a stranger would: no scripts, no compiler on PATH, an empty folder. */
+/** `dist/` of the package: compiled from nothing, so that no output of a deleted source is shipped. */
+async function stageLibrary() {
+  const tsc = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc');
+  const args = [
+    tsc,
+    '-p',
+    'tsconfig.build.json',
+    '--outDir',
+    join(STAGE, 'dist'),
+    '--incremental',
+    'false',
+    '--tsBuildInfoFile',
+    'null',
+  ];
+  const result = await runProgram(process.execPath, args, { log: 'package' });
+  if (result.code !== 0) throw new ScriptError(`prebuild: TypeScript does not compile:\n${logExcerpt(result.log, 12)}`);
+}
+
+/** Packs the staged package and uses it as a stranger would: no scripts, no compiler on PATH, an empty folder. */
 export async function checkPackage() {
-  await setup({ quiet: true });
   const folder = mkdtempSync(join(tmpdir(), 'pogo-package-'));
   try {
     const [npm, prefix] = npmCommand();
@@ -112,5 +139,6 @@ export async function checkPackage() {
 await cli(async (args) => {
   if (process.platform === 'linux' && which('strip') === undefined) NAPI.splice(NAPI.indexOf('--strip'), 1);
   await prebuild();
+  await stageLibrary();
   if (args.includes('--check')) await checkPackage();
 });
