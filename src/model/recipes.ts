@@ -15,6 +15,7 @@ import { rationalToBits } from './fp32.js';
 import type { Recipe } from './recipe.js';
 import { MOBY_BYTES, MOBY_GPT2 } from './recipeData.js';
 import { recipeFromJson } from './recipeJson.js';
+import { validateRecipe } from './recipeRules.js';
 import { learningRateTable } from './schedule.js';
 
 interface Shape {
@@ -113,7 +114,7 @@ const built = new Map<string, Recipe>();
 function build(name: string, shape: Shape): Recipe {
   const { peakTenThousandths, horizon, fractionPpm, stepsPerClaim, tokenizer, ...rest } = shape;
   const layerNorm = tokenizer === 'gpt2'; // GPT-2's own shape: LayerNorm and biases
-  return Object.freeze({
+  const recipe = validateRecipe({
     ...rest,
     name,
     numerics: 1,
@@ -146,6 +147,7 @@ function build(name: string, shape: Shape): Recipe {
     sampling: 'uniform',
     detection: { fractionPpm, targetPpm: 990_000 },
   } satisfies Recipe);
+  return Object.freeze(recipe);
 }
 
 /**

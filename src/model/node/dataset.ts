@@ -12,7 +12,7 @@ import { dirname, join } from 'node:path';
 import { hashBytes } from '../../backend/merkleAddon.js';
 import { PogoError } from '../../errors.js';
 import { equalBytes, toHex } from '../../hex.js';
-import { bytesPerToken, type Recipe } from '../recipe.js';
+import { bytesPerToken, type Recipe, validateRecipe } from '../recipe.js';
 import { openTokenizer, type Tokenizer } from '../tokenizer.js';
 import { readAll, writeAll, writeAtomically } from './wholeFile.js';
 
@@ -150,6 +150,39 @@ export async function buildTokenFile(
   const path = tokenFilePath(directory, name, tokensRoot);
   await writeAtomically(path, (file) => writeAll(file, bytesOf(tokens), 0));
   return { path, tokens, textRoot: hashBytes(text), tokensRoot, tokenizerRoot: tokenizer.root };
+}
+
+/**
+ * A recipe with other data.
+ *
+ * @param base gives everything but the data
+ * @param file from {@link buildTokenFile}, made with the tokenizer of `base`
+ * @param heldOutTokens a twentieth of the tokens by default
+ * @throws PogoError DATA if the text is too short for the recipe's context, MISMATCH for another tokenizer
+ */
+export function recipeForData(base: Recipe, file: TokenFile, name: string, heldOutTokens?: number): Recipe {
+  const tokens = file.tokens.length;
+  const sequence = base.context + 1;
+  const heldOut = heldOutTokens ?? Math.max(sequence, Math.floor(tokens / 20));
+  if (tokens < heldOut + sequence || heldOut < sequence) {
+    throw new PogoError(
+      'DATA',
+      `expected at least ${2 * sequence} tokens for recipe ${base.name} (context ${base.context}), ${sequence} of them held out, ` +
+        `found ${tokens} tokens, ${heldOut} held out; give more text or a recipe with a shorter context`,
+      { tokens, heldOut },
+    );
+  }
+  const { textRoot, tokensRoot, tokenizerRoot } = file;
+  if (!equalBytes(tokenizerRoot, base.data.tokenizerRoot)) {
+    throw new PogoError(
+      'MISMATCH',
+      `expected tokens of tokenizer ${base.tokenizer} for recipe ${base.name}, found others`,
+    );
+  }
+  return validateRecipe({
+    ...base,
+    data: { name, textRoot, tokensRoot, tokenizerRoot, tokens, heldOutTokens: heldOut },
+  });
 }
 
 function tokenFilePath(directory: string, name: string, tokensRoot: Uint8Array): string {

@@ -4,7 +4,13 @@ import { join } from 'node:path';
 import { blake3 } from '@noble/hashes/blake3.js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { toHex } from '../../../src/hex.js';
-import { buildTokenFile, prepareData, readMobyDick, type Tokens } from '../../../src/model/node/dataset.js';
+import {
+  buildTokenFile,
+  prepareData,
+  readMobyDick,
+  recipeForData,
+  type Tokens,
+} from '../../../src/model/node/dataset.js';
 import { mobyDickRoots } from '../../../src/model/node/pinData.js';
 import { loadRecipe, type Recipe } from '../../../src/model/recipe.js';
 import { MOBY_BYTES, MOBY_GPT2 } from '../../../src/model/recipeData.js';
@@ -101,9 +107,23 @@ describe('token files from user text', () => {
     const text = Buffer.concat([await readFile(paths[0]), Buffer.from('\n'), await readFile(paths[1])]);
     expect(toHex(built.textRoot)).toBe(toHex(blake3(text)));
     expect(Buffer.from(Uint8Array.from(built.tokens)).equals(text)).toBe(true);
-    const { textRoot, tokensRoot, tokenizerRoot } = built;
-    const data = { name: 'mine', textRoot, tokensRoot, tokenizerRoot, tokens: built.tokens.length, heldOutTokens: 65 };
-    expect((await prepareData({ ...recipe, data }, folder)).tokens).toEqual(built.tokens);
+    const mine = recipeForData(recipe, built, 'mine');
+    expect(mine.data).toMatchObject({ tokens: text.length, heldOutTokens: 65 });
+    expect(sameTokens((await prepareData(mine, folder)).tokens, built.tokens)).toBe(true);
+  });
+
+  it('refuse a recipe whose context needs more text, or that has another tokenizer', async () => {
+    const path = join(folder, 'short.txt');
+    await writeFile(path, 'x'.repeat(129));
+    const built = await buildTokenFile([path], await openTokenizer('bytes'), folder, 'short');
+    expect(() => recipeForData(loadRecipe('tiny'), built, 'short')).toThrow(
+      expect.objectContaining({ code: 'DATA', message: expect.stringMatching(/at least 130 tokens/) }),
+    );
+    await writeFile(path, 'x'.repeat(5000));
+    const longer = await buildTokenFile([path], await openTokenizer('bytes'), folder, 'short');
+    expect(() => recipeForData(loadRecipe('gpt2-124m'), longer, 'short')).toThrow(
+      expect.objectContaining({ code: 'MISMATCH' }),
+    );
   });
 
   it.each([
