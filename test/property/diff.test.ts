@@ -120,6 +120,10 @@ describe('diff', () => {
       const bytes = Uint8Array.from([...head(newer), ...chunk]);
       expect(codeOf(() => applyDiff(older, bytes))).toBe('MALFORMED');
     }
+    // Five bytes have ten nibbles: bit 10 of the bitmap belongs to none.
+    const five = encodeDiff(new Uint8Array(5), Uint8Array.of(1, 0, 0, 0, 0)).subarray(0, DIFF_HEADER_BYTES);
+    const beyond = Uint8Array.from([...five, 1, 0x01, 0x04, 0x11]);
+    expect(codeOf(() => applyDiff(new Uint8Array(5), beyond))).toBe('MALFORMED');
     const canonical = Uint8Array.from([...head(one), 1, 1, 0, 1]);
     expect(applyDiff(older, canonical)).toEqual(one);
   });
