@@ -1,0 +1,72 @@
+/** The state that a chain of claims starts from: a recipe's seed, a state folder, or a checkpoint file. */
+import { statSync } from 'node:fs';
+import { PogoError } from '../errors.js';
+import { equalBytes, toHex } from '../hex.js';
+import { readCheckpoint } from '../model/node/checkpoint.js';
+import { START_SCALARS, type StateScalars, type StateVectors, seedState } from '../model/state.js';
+import type { ModelPlan } from '../model/unit.js';
+import { hashBytes } from './files/digest.js';
+import { readStateFolder } from './files/stateFolder.js';
+
+export interface StartState {
+  /** f32 on shared memory; `ema` empty where the recipe has none. */
+  readonly vectors: StateVectors;
+  readonly scalars: StateScalars;
+  /** Whether anybody can compute it from the recipe alone. */
+  readonly derivable: boolean;
+}
+
+/**
+ * @param from a state folder (`header.ssz`, `theta.bin`, …) or a safetensors file; the recipe's seed when left out
+ * @throws PogoError USAGE when the recipe needs a start and none is given; MISMATCH when the folder belongs to another
+ *   recipe, or θ is not the one that the recipe starts from; SHAPE, MALFORMED, CORRUPT, MISSING, IO
+ */
+export async function openStartState(plan: ModelPlan, from: string | undefined): Promise<StartState> {
+  const { recipe } = plan;
+  if (from === undefined) {
+    if (recipe.start.kind === 'seed') return { vectors: seedState(plan), scalars: START_SCALARS, derivable: true };
+    throw new PogoError(
+      'USAGE',
+      `expected --from (recipe ${recipe.name} starts from θ ${toHex(recipe.start.root)}), found none`,
+    );
+  }
+  const status = statSync(from, { throwIfNoEntry: false });
+  if (status === undefined) {
+    throw new PogoError('IO', `expected a state folder or a checkpoint at ${from}, found nothing`, { path: from });
+  }
+  const start = status.isDirectory() ? fromFolder(plan, from) : await fromCheckpoint(plan, from);
+  requireRecipeStart(plan, start);
+  return start;
+}
+
+function fromFolder(plan: ModelPlan, folder: string): StartState {
+  const { header, vectors } = readStateFolder(folder, plan.layout);
+  if (!equalBytes(header.recipeRoot, plan.root)) {
+    throw new PogoError(
+      'MISMATCH',
+      `expected a state of recipe ${toHex(plan.root)}, found one of ${toHex(header.recipeRoot)} in ${folder}; ` +
+        'to start another recipe from its weights: pogo export, then --from CHECKPOINT',
+      { path: folder },
+    );
+  }
+  const { step, tokens, beta1Power, beta2Power } = header;
+  const ema = vectors.ema ?? new Float32Array(new SharedArrayBuffer(0));
+  return { vectors: { ...vectors, ema }, scalars: { step, tokens, beta1Power, beta2Power }, derivable: false };
+}
+
+async function fromCheckpoint({ recipe }: ModelPlan, file: string): Promise<StartState> {
+  const { vectors, scalars } = await readCheckpoint(file, recipe);
+  return { vectors, scalars: scalars ?? START_SCALARS, derivable: false };
+}
+
+/** A recipe that names its θ starts from no other one; a state of a later step is a continuation. */
+function requireRecipeStart({ recipe }: ModelPlan, { scalars, vectors }: StartState): void {
+  if (recipe.start.kind !== 'root' || scalars.step !== 0) return;
+  const { theta } = vectors;
+  const root = hashBytes(new Uint8Array(theta.buffer, theta.byteOffset, theta.byteLength));
+  if (equalBytes(root, recipe.start.root)) return;
+  throw new PogoError(
+    'MISMATCH',
+    `expected θ ${toHex(recipe.start.root)} (recipe ${recipe.name} starts there), found θ ${toHex(root)}`,
+  );
+}
