@@ -157,6 +157,7 @@ function learningRates(peak, steps) {
  * @param {number} options.unitsPerStep
  * @param {number} options.steps
  * @param {number} options.seeds
+ * @param {number} [options.measureEvery] steps between two held-out losses, default 50
  * @param {number} options.peakLearningRate
  * @param {object} options.data where the tokens come from, in words
  */
@@ -192,7 +193,7 @@ export function writeExperiments(options) {
       sequencesPerUnit: options.sequencesPerUnit,
       unitsPerStep: options.unitsPerStep,
       steps,
-      measureEvery: 50,
+      measureEvery: options.measureEvery ?? 50,
       optimizer: { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1 },
       peakLearningRate: options.peakLearningRate,
       ema: { every: 8, decay: Math.fround(0.95 ** 8) },
