@@ -184,11 +184,16 @@ export class ClaimMiner {
     return this.#states().some((folder) => folder.endsWith(`-${toHex(root)}`));
   }
 
+  /** Whether {@link goTo} can go there: the trainer stands there, or a checkpoint holds the state. */
+  async knows(root: Uint8Array): Promise<boolean> {
+    return equalBytes(await this.trainer.stateRoot(), root) || this.#checkpointOf(root) !== undefined;
+  }
+
   /** Moves the trainer to a state. @throws PogoError MISSING when no checkpoint holds it */
   async goTo(root: Uint8Array): Promise<void> {
     const { trainer } = this;
     if (equalBytes(await trainer.stateRoot(), root)) return;
-    const name = this.#states().find((folder) => folder.endsWith(`-${toHex(root)}`));
+    const name = this.#checkpointOf(root);
     if (name === undefined) {
       throw new PogoError('MISSING', `expected a checkpoint of state ${toHex(root)} in ${this.#path('states')}`, {
         root: toHex(root),
@@ -262,13 +267,18 @@ export class ClaimMiner {
     writeStateFolder(this.#path('states', name), header, ema.length === 0 ? others : { ...others, ema }, this.#layer);
   }
 
+  #checkpointOf(root: Uint8Array): string | undefined {
+    return this.#states().find((folder) => folder.endsWith(`-${toHex(root)}`));
+  }
+
   /** Names of the checkpoints, oldest step first. */
   #states(): string[] {
     return this.#layer.list(this.#path('states')).filter((name) => /^\d{12}-[0-9a-f]{64}$/.test(name));
   }
 
   #prune(): void {
-    for (const name of this.#states().slice(0, -KEPT_STATES)) {
+    // The oldest stays, too: from it every chain can be replayed.
+    for (const name of this.#states().slice(1, -KEPT_STATES)) {
       // Renamed first: a checkpoint that is half removed must not look like one.
       const folder = this.#path('states', name);
       const doomed = unfinishedPath(folder);

@@ -1,0 +1,202 @@
+/** `pogo mine`: trains claims and writes them as a bundle folder that can be checked on another machine. */
+import type { Command } from 'commander';
+import { toHex } from '../hex.js';
+import { countParameters, createLayout } from '../model/layout.js';
+import { openRecipe } from '../model/node/recipeFile.js';
+import { type Recipe, recipeRoot, tokensPerStep } from '../model/recipe.js';
+import type { MinedClaim, MinedStep } from '../node/claimMiner.js';
+import { type Environment, withEnvironment } from '../node/environment.js';
+import { type MinedBundle, mineBundle } from '../node/mineBundle.js';
+import { parseSeed } from '../node/seed.js';
+import { packageVersion } from '../version.js';
+import { printEvent } from './events.js';
+import { bytesText, durationText } from './format.js';
+import { interruptible } from './interrupt.js';
+import { integerOption, readKeyFile } from './options.js';
+
+interface Options {
+  readonly recipe: string;
+  readonly dir: string;
+  readonly claims: number;
+  readonly from?: string;
+  readonly seed?: string;
+  readonly key?: string;
+  readonly json?: true;
+}
+
+const out = (line: string): void => void process.stdout.write(`${line}\n`);
+
+async function mine(options: Options): Promise<void> {
+  const recipe = openRecipe(options.recipe);
+  const seed = parseSeed(options.seed);
+  const keySeed = options.key === undefined ? undefined : readKeyFile(options.key);
+  await interruptible((signal) =>
+    withEnvironment({ signal }, async (environment) => {
+      const report = options.json === true ? new JsonReport(recipe) : new TextReport(recipe, options);
+      report.begin(environment);
+      const mined = await mineBundle({
+        environment,
+        recipe,
+        directory: options.dir,
+        claims: options.claims,
+        seed,
+        signal,
+        ...(options.from === undefined ? {} : { from: options.from }),
+        ...(keySeed === undefined ? {} : { keys: environment.bls.deriveKey(keySeed, 'miner', 0) }),
+        onStart: (start) => report.start(start.resumedClaims),
+        onStep: (step) => report.step(step),
+        onClaim: (claim) => report.claim(claim),
+      });
+      report.end(mined, options.dir);
+    }),
+  );
+}
+
+interface Report {
+  begin(environment: Environment): void;
+  start(resumedClaims: number): void;
+  step(step: MinedStep): void;
+  claim(mined: MinedClaim): void;
+  end(mined: MinedBundle, directory: string): void;
+}
+
+class JsonReport implements Report {
+  readonly #recipe: Recipe;
+
+  constructor(recipe: Recipe) {
+    this.#recipe = recipe;
+  }
+
+  begin({ backend, lanes }: Environment): void {
+    printEvent({
+      type: 'run',
+      command: 'mine',
+      recipe: this.#recipe.name,
+      recipeRoot: toHex(recipeRoot(this.#recipe)),
+      parameters: countParameters(createLayout(this.#recipe), this.#recipe),
+      backend: backend.name,
+      isa: backend.isa,
+      lanes,
+      version: packageVersion(),
+    });
+  }
+
+  start(resumedClaims: number): void {
+    if (resumedClaims > 0) printEvent({ type: 'progress', command: 'mine', resumedClaims });
+  }
+
+  step({ claimNumber, commitment, loss, tokens, ms }: MinedStep): void {
+    const stateRoot = toHex(commitment.postStateRoot);
+    printEvent({ type: 'step', claim: claimNumber, step: commitment.step, loss, tokens, ms, stateRoot });
+  }
+
+  claim({ claim: { header }, list, bytes, resumedSteps }: MinedClaim): void {
+    printEvent({
+      type: 'claim',
+      claim: header.claimNumber,
+      miner: toHex(header.miner),
+      fromRoot: toHex(header.fromRoot),
+      toRoot: toHex(header.toRoot),
+      modelRoot: toHex(header.modelRoot),
+      steps: list.length,
+      bytes,
+      resumedSteps,
+    });
+  }
+
+  end({ fromRoot, stateRoot, ...mined }: MinedBundle, directory: string): void {
+    printEvent({
+      type: 'mine',
+      directory,
+      fromRoot: toHex(fromRoot),
+      stateRoot: toHex(stateRoot),
+      recipe: this.#recipe.name,
+      ...mined,
+    });
+  }
+}
+
+class TextReport implements Report {
+  readonly #recipe: Recipe;
+  readonly #options: Options;
+  #done = 0;
+  #tokens = 0;
+  #ms = 0;
+  #total: number;
+
+  constructor(recipe: Recipe, options: Options) {
+    this.#recipe = recipe;
+    this.#options = options;
+    this.#total = recipe.stepsPerClaim * options.claims;
+  }
+
+  begin({ backend, lanes }: Environment): void {
+    const recipe = this.#recipe;
+    const parameters = countParameters(createLayout(recipe), recipe);
+    out(`mine ${recipe.name}: ${parameters.toLocaleString('en')} parameters, ${this.#options.claims} claim(s) of`);
+    out(
+      `  ${recipe.stepsPerClaim} steps of ${tokensPerStep(recipe)} tokens; ${backend.name}/${backend.isa}, ${lanes} lane(s)`,
+    );
+    out(
+      this.#options.key === undefined
+        ? '  no --key: keys and beacons come from a public seed, so the bundle says demo: true'
+        : '  signed with --key; without a ledger the beacons still come from --seed',
+    );
+  }
+
+  start(resumedClaims: number): void {
+    if (resumedClaims === 0) return;
+    out(`  going on after ${resumedClaims} finished claim(s)`);
+    this.#total = Math.max(0, this.#total - resumedClaims * this.#recipe.stepsPerClaim);
+  }
+
+  step({ claimNumber, commitment, loss, tokens, ms }: MinedStep): void {
+    this.#done += 1;
+    this.#tokens += tokens;
+    this.#ms += ms;
+    const perSecond = Math.round((1000 * this.#tokens) / this.#ms);
+    const left = durationText(((this.#total - this.#done) * this.#ms) / this.#done / 1000);
+    const root = toHex(commitment.postStateRoot).slice(0, 12);
+    out(
+      `  claim ${claimNumber} step ${commitment.step}  loss ${loss.toFixed(4)}  ${perSecond} tokens/s  ` +
+        `state ${root}…  ${left} left`,
+    );
+  }
+
+  claim({ claim: { header }, bytes, resumedSteps }: MinedClaim): void {
+    if (resumedSteps > 0) this.#total = Math.max(this.#done, this.#total - resumedSteps);
+    const resumed = resumedSteps > 0 ? `, ${resumedSteps} steps from the log` : '';
+    out(`claim ${header.claimNumber} signed: state ${toHex(header.toRoot)}, ${bytesText(bytes)} of blobs${resumed}`);
+  }
+
+  end(mined: MinedBundle, directory: string): void {
+    out(`${directory}: ${mined.claims} claim(s), ${mined.blobs} blobs, ${bytesText(mined.bytes)}; demo: ${mined.demo}`);
+    out(`state root ${toHex(mined.stateRoot)}`);
+    out(`check it anywhere: pogo verify ${directory}`);
+    out(`more claims: pogo mine with a larger --claims; otherwise ${mined.workDirectory} can be removed`);
+  }
+}
+
+export function register(program: Command): void {
+  program
+    .command('mine')
+    .description('train claims and write them as a bundle folder that can be copied to another machine')
+    .requiredOption('--recipe <name|file>', 'what to train: see pogo recipe')
+    .requiredOption('--dir <folder>', 'bundle folder; <folder>.work keeps what resuming needs')
+    .option('--claims <n>', 'claims the bundle has in the end', integerOption('--claims', 1, 65_536), 1)
+    .option('--from <path>', 'state folder or checkpoint to start from (default: the recipe’s seed)')
+    .option('--seed <hex>', '64 hex digits: beacons and demo keys derive from it (default: a public seed)')
+    .option('--key <file>', 'file with 64 hex digits, the seed of the miner’s key')
+    .option('--json', 'events instead of text')
+    .addHelpText(
+      'after',
+      `
+Ctrl-C or a crash loses at most one step: the same command goes on where it stopped.
+
+Examples:
+  pogo mine --recipe tiny --dir claims-of-tiny
+  pogo mine --recipe moby --dir moby-claims --claims 4 --json
+  pogo mine --recipe moby --dir more --from .pogo/runs/1/state --key miner.key`,
+    )
+    .action((options: Options) => mine(options));
+}

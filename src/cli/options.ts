@@ -1,0 +1,48 @@
+/** Values of command-line options, checked where they enter. */
+import { readFileSync } from 'node:fs';
+import { PogoError } from '../errors.js';
+import { fromHex } from '../hex.js';
+
+/** Parser of an integer option in [min, max]. */
+export function integerOption(name: string, min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < min || value > max) {
+      throw new PogoError(
+        'USAGE',
+        `${name}: expected an integer from ${min} to ${max}, found ${JSON.stringify(text.slice(0, 80))}`,
+      );
+    }
+    return value;
+  };
+}
+
+/** Parser of an option of 64 hexadecimal digits. */
+export function rootOption(name: string): (text: string) => Uint8Array {
+  return (text) => {
+    try {
+      return fromHex(text, 32);
+    } catch (error) {
+      throw new PogoError('USAGE', `${name}: ${PogoError.from(error).message}`);
+    }
+  };
+}
+
+/** A key file: 64 hexadecimal digits, the seed that a miner's key derives from. @throws PogoError USAGE, IO */
+export function readKeyFile(file: string): Uint8Array {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8').trim();
+  } catch (cause) {
+    throw PogoError.from(cause);
+  }
+  try {
+    return fromHex(text, 32);
+  } catch {
+    // The content is a secret: it is not shown.
+    throw new PogoError(
+      'USAGE',
+      `--key: expected 64 hexadecimal digits in ${file}, found something else; make a key with: openssl rand -hex 32`,
+    );
+  }
+}
