@@ -1,9 +1,9 @@
 // Finds nvcc, or installs the pinned compiler wheels into `.tools/cuda-<hash of the pins>`. Prints the path of nvcc.
 // Order: CUDACXX, PATH, CUDA_HOME, the usual folders, the wheels. `--no-install` only looks; `--wheels` skips the search.
-import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { capture, cli, isMain, logExcerpt, progress, runProgram, ScriptError, TOOLS, which } from './lib/project.mjs';
+import { capture, cli, isMain, progress, ScriptError, which } from './lib/project.mjs';
+import { installWheels, wheelFolder } from './lib/wheels.mjs';
 
 /**
  * CUDA 13.0 update 2 for x86-64 Linux: code for drivers from 580 on. The wheels' own dependencies are unpinned and mix
@@ -18,7 +18,6 @@ nvidia-cuda-runtime==13.0.96 --hash=sha256:7f82250d7782aa23b6cfe765ecc7db554bd3c
 `;
 
 const MINIMUM_CUDA = 13;
-const wheelFolder = () => join(TOOLS, `cuda-${createHash('sha256').update(CUDA_PINS).digest('hex').slice(0, 16)}`);
 
 /** nvcc of the system, without the wheels. @returns { nvcc, source } or undefined */
 export function findSystemCompiler(env = process.env) {
@@ -42,60 +41,13 @@ export function hasNvidiaDriver() {
 
 /** nvcc of the wheels if they were installed before. */
 export function findInstalledWheels() {
-  const nvcc = join(wheelFolder(), 'nvidia', 'cu13', 'bin', 'nvcc');
+  const nvcc = join(wheelFolder('cuda', CUDA_PINS), 'nvidia', 'cu13', 'bin', 'nvcc');
   return existsSync(nvcc) ? { nvcc, source: 'pinned wheels' } : undefined;
 }
 
-/** Installs the pinned wheels (104 MB to fetch, 271 MB on disk). */
-async function installWheels() {
-  if (process.platform !== 'linux' || process.arch !== 'x64') {
-    throw new ScriptError(
-      `error ENVIRONMENT: the pinned CUDA compiler is for Linux on x64, found ${process.platform}-${process.arch}; ` +
-        'install CUDA 13.0 and set CUDACXX to its nvcc',
-      5,
-    );
-  }
-  const python = which('python3');
-  if (python === undefined || (await capture(python, ['-m', 'pip', '--version'])) === undefined) {
-    throw new ScriptError(
-      'error ENVIRONMENT: expected python3 with pip to install the CUDA compiler, found none; ' +
-        'install python3-pip, or CUDA 13.0 itself and set CUDACXX to its nvcc',
-      5,
-    );
-  }
-  const folder = wheelFolder();
-  const partial = `${folder}.${process.pid}`;
-  mkdirSync(partial, { recursive: true });
-  const pins = join(partial, 'requirements.txt');
-  writeFileSync(pins, CUDA_PINS);
-  progress('cuda: fetching the pinned CUDA 13.0 compiler (104 MB)');
-  const options = [
-    '--no-deps',
-    '--no-compile',
-    '--only-binary=:all:',
-    '--require-hashes',
-    '--disable-pip-version-check',
-  ];
-  const result = await runProgram(python, ['-m', 'pip', 'install', ...options, '--target', partial, '-r', pins], {
-    log: 'cuda-compiler',
-  });
-  if (result.code !== 0) {
-    rmSync(partial, { recursive: true, force: true });
-    throw new ScriptError(
-      `error ENVIRONMENT: the CUDA compiler could not be installed (${result.log}):\n${logExcerpt(result.log)}\n` +
-        'check the network, or install CUDA 13.0 and set CUDACXX to its nvcc',
-      5,
-    );
-  }
-  // nvcc.profile links from lib64, the wheels have lib.
-  symlinkSync('lib', join(partial, 'nvidia', 'cu13', 'lib64'));
-  rmSync(folder, { recursive: true, force: true });
-  renameSync(partial, folder);
-  for (const name of readdirSync(TOOLS)) {
-    const old = join(TOOLS, name);
-    if (/^cuda-[0-9a-f]{16}$/.test(name) && old !== folder) rmSync(old, { recursive: true, force: true });
-  }
-  return { nvcc: join(folder, 'nvidia', 'cu13', 'bin', 'nvcc'), source: 'pinned wheels' };
+async function installCompiler() {
+  await installWheels('cuda', CUDA_PINS, 'the pinned CUDA 13.0 compiler (104 MB)');
+  return findInstalledWheels();
 }
 
 /**
@@ -112,7 +64,7 @@ export async function cudaCompiler({ install = true, wheels = false } = {}) {
     }
   }
   found ??= findInstalledWheels();
-  if (found === undefined && install) found = await installWheels();
+  if (found === undefined && install) found = await installCompiler();
   return found && { ...found, version: await release(found.nvcc) };
 }
 
