@@ -80,6 +80,9 @@ export function ioError(action: string, target: string, error: unknown): PogoErr
   return new PogoError('IO', `cannot ${action} ${target} (${system}): ${detail}`, { system, path: target }, error);
 }
 
+/** Bytes of one system call: Node refuses 2^31 and more. */
+const MAX_CALL_BYTES = 2 ** 30;
+
 class RealFile implements OpenFile {
   readonly #descriptor: number;
   readonly #path: string;
@@ -93,7 +96,13 @@ class RealFile implements OpenFile {
     return wrap('read', this.#path, () => {
       let done = 0;
       while (done < into.length) {
-        const count = fs.readSync(this.#descriptor, into, done, into.length - done, position + done);
+        const count = fs.readSync(
+          this.#descriptor,
+          into,
+          done,
+          Math.min(into.length - done, MAX_CALL_BYTES),
+          position + done,
+        );
         if (count === 0) break;
         done += count;
       }
@@ -106,7 +115,13 @@ class RealFile implements OpenFile {
       // A signal or a nearly full disk may cut a write short; the rest is tried again until the system names a reason.
       let done = 0;
       while (done < bytes.length) {
-        done += fs.writeSync(this.#descriptor, bytes, done, bytes.length - done, position + done);
+        done += fs.writeSync(
+          this.#descriptor,
+          bytes,
+          done,
+          Math.min(bytes.length - done, MAX_CALL_BYTES),
+          position + done,
+        );
       }
     });
   }
