@@ -178,12 +178,6 @@ export class ClaimMiner {
     this.#prune();
   }
 
-  /** Whether {@link goTo} can reach a state. */
-  async knows(root: Uint8Array): Promise<boolean> {
-    if (equalBytes(await this.trainer.stateRoot(), root)) return true;
-    return this.#states().some((folder) => folder.endsWith(`-${toHex(root)}`));
-  }
-
   /** Whether {@link goTo} can go there: the trainer stands there, or a checkpoint holds the state. */
   async knows(root: Uint8Array): Promise<boolean> {
     return equalBytes(await this.trainer.stateRoot(), root) || this.#checkpointOf(root) !== undefined;

@@ -3,7 +3,7 @@ import { PogoError } from '../errors.js';
 import { fromHex } from '../hex.js';
 
 /** The public seed of demonstrations. */
-export const DEFAULT_SEED_HEX = '706f676f2d64656d6f2d7365656400000000000000000000000000000000000001';
+export const DEFAULT_SEED_HEX = '706f676f2d64656d6f2d73656564000000000000000000000000000000000001';
 
 /**
  * @param text 64 hexadecimal digits; the public default when left out
