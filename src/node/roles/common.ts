@@ -1,0 +1,115 @@
+/** What the role processes of a run have in common: their options, and the ledger's state as it changes. */
+import type { BackendName, IsaName } from '../../backend/types.js';
+import type { Ledger, LedgerBlock } from '../../ledger/ledger.js';
+import { type LedgerState, LedgerStateType } from '../../ledger/state.js';
+import type { LedgerEvent } from '../../ledger/stateEvents.js';
+import { decodeStrict } from '../../protocol/ssz.js';
+import type { EnvironmentOptions } from '../environment.js';
+
+/** Plain data: it crosses to the role's process. */
+export interface RoleOptions {
+  /** Folder of this role's own files. */
+  readonly directory: string;
+  /** Folder that miners publish to and verifiers read. */
+  readonly published: string;
+  /** Data directory, for token files. */
+  readonly home: string;
+  /** SSZ bytes of the recipe. */
+  readonly recipe: Uint8Array;
+  readonly seed: Uint8Array;
+  /** Index of the role's key. */
+  readonly index: number;
+  readonly backend: BackendName;
+  readonly isa: IsaName;
+  readonly lanes: number;
+}
+
+const CPU_ISAS: readonly IsaName[] = ['scalar', 'avx2', 'avx512', 'amx', 'neon'];
+
+/** A role uses the backend that the supervisor chose, so that a whole run has one. */
+export function machineOf({ backend, isa, lanes, home }: RoleOptions): EnvironmentOptions {
+  const forced = CPU_ISAS.includes(isa) ? { isa: isa as Exclude<EnvironmentOptions['isa'], undefined> } : {};
+  return { backend, lanes, home, ...forced };
+}
+
+/** What a role tells the supervisor, for people and `--json`; no decision of anybody rests on it. */
+export type RoleReport =
+  | {
+      readonly type: 'step';
+      readonly claim: number;
+      readonly attempt: number;
+      readonly step: number;
+      readonly loss: number;
+      readonly tokens: number;
+      readonly ms: number;
+      readonly stateRoot: string;
+    }
+  | {
+      readonly type: 'trained';
+      readonly claim: number;
+      readonly attempt: number;
+      readonly bytes: number;
+      readonly trainMs: number;
+    }
+  | { readonly type: 'checking'; readonly claim: number; readonly units: number; readonly of: number }
+  | {
+      readonly type: 'checked';
+      readonly claim: number;
+      readonly attempt: number;
+      readonly verdict: 'positive' | 'negative';
+      readonly fault: string | undefined;
+      readonly message: string | undefined;
+      readonly checks: number;
+      readonly units: number;
+      readonly drawn: number;
+      readonly bytesRead: number;
+      readonly seconds: number;
+      readonly heldOutBeforeBits: number;
+      readonly heldOutAfterBits: number;
+    }
+  | {
+      readonly type: 'evidence';
+      readonly claim: number;
+      readonly kind: string;
+      readonly file: string;
+      readonly bytes: number;
+    }
+  | {
+      readonly type: 'abstained';
+      readonly claim: number;
+      readonly attempt: number;
+      readonly code: string;
+      readonly message: string;
+    };
+
+/**
+ * Calls `act` with the newest ledger state whenever there is one, and again at once as long as it says that it did
+ * something. `onBlock` sees every block from the first on, in order and before `act` sees its state.
+ */
+export async function followLedger(
+  ledger: Ledger<LedgerEvent>,
+  signal: AbortSignal,
+  act: (state: LedgerState) => Promise<boolean>,
+  onBlock: (block: LedgerBlock<LedgerEvent>) => void = () => undefined,
+): Promise<void> {
+  const blocks = ledger.subscribe(1, signal)[Symbol.asyncIterator]();
+  let seen = 0;
+  for (;;) {
+    const { height } = await ledger.head();
+    while (seen < height) {
+      const { value, done } = await blocks.next();
+      if (done === true) return;
+      onBlock(value);
+      seen = value.height;
+    }
+    const state = decodeStrict(LedgerStateType, await ledger.query('/state'));
+    // A state newer than the blocks seen so far is looked at again after those blocks.
+    const acted = state.height === seen && (await act(state));
+    if (signal.aborted) return;
+    if (acted || state.height > seen) continue;
+    const { value, done } = await blocks.next();
+    if (done === true) return;
+    onBlock(value);
+    seen = value.height;
+  }
+}

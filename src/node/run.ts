@@ -1,0 +1,248 @@
+/**
+ * The main job: one process tree with an embedded ledger, miners and verifiers, until enough claims are final and the cheat,
+ * if there is one, has had its turn.
+ *
+ * This process only orders: it keeps the ledger, starts the roles, and writes a tick when nothing else can make the
+ * next block. It trains nothing and judges nothing.
+ */
+import { mkdirSync } from 'node:fs';
+import * as path from 'node:path';
+import { PogoError } from '../errors.js';
+import { equalBytes, toHex } from '../hex.js';
+import { createEmbeddedLedger } from '../ledger/embedded.js';
+import type { Ledger, LedgerBlock } from '../ledger/ledger.js';
+import { type LedgerState, LedgerStateType } from '../ledger/state.js';
+import { tickFor, waitingTicks } from '../ledger/stateDuties.js';
+import type { LedgerEvent } from '../ledger/stateEvents.js';
+import { createDemoGenesis, type DemoGenesis } from '../ledger/stateGenesis.js';
+import { encodeRecipe } from '../model/recipe.js';
+import { START_SCALARS, seedState } from '../model/state.js';
+import { type ModelPlan, modelPlan } from '../model/unit.js';
+import { checkEvidence } from '../protocol/evidence.js';
+import { decodeStrict } from '../protocol/ssz.js';
+import { type ClaimHeader, STATE_VERSION, stateRoot, ZERO_ROOT } from '../protocol/types.js';
+import { ChildProcesses } from './children.js';
+import type { Environment } from './environment.js';
+import { hashBytes } from './files/digest.js';
+import { lockDirectory } from './files/lock.js';
+import type { RoleOptions, RoleReport } from './roles/common.js';
+import type { MinerOptions } from './roles/miner.js';
+import { type RunSettings, writeSettings } from './runFiles.js';
+
+export interface RunJobOptions {
+  readonly settings: RunSettings;
+  readonly directory: string;
+  readonly environment: Environment;
+  readonly signal: AbortSignal;
+  readonly onReport: (role: string, report: RoleReport) => void;
+  readonly onBlock: (block: LedgerBlock<LedgerEvent>, names: RunNames) => void;
+}
+
+/** Names of the keys of a run, for people. */
+export interface RunNames {
+  of(publicKey: Uint8Array): string;
+}
+
+export interface RunResult {
+  readonly plan: ModelPlan;
+  readonly finalized: readonly ClaimHeader[];
+  readonly state: LedgerState;
+  readonly outcomes: readonly Extract<LedgerEvent, { type: 'outcome' }>[];
+}
+
+/** A claim's turns are at most this many times the claims that are asked for. */
+const MAX_TURNS_FACTOR = 3;
+
+export async function runMainJob(options: RunJobOptions): Promise<RunResult> {
+  const { settings, directory, environment } = options;
+  mkdirSync(directory, { recursive: true });
+  const lock = lockDirectory(directory);
+  try {
+    writeSettings(directory, settings);
+    return await new RunJob(options).run();
+  } finally {
+    lock.release();
+    await environment.dispose();
+  }
+}
+
+/** Root of the state that a recipe's seed gives. */
+export function startStateRoot(plan: ModelPlan): Uint8Array {
+  const state = seedState(plan);
+  const root = (vector: Float32Array): Uint8Array =>
+    vector.length === 0 ? ZERO_ROOT : hashBytes(new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength));
+  return stateRoot({
+    version: STATE_VERSION,
+    recipeRoot: plan.root,
+    ...START_SCALARS,
+    thetaRoot: root(state.theta),
+    mRoot: root(state.m),
+    vRoot: root(state.v),
+    emaRoot: root(state.ema),
+  });
+}
+
+class RunJob {
+  readonly #options: RunJobOptions;
+  readonly #plan: ModelPlan;
+  readonly #genesis: DemoGenesis;
+  readonly #finalized: ClaimHeader[] = [];
+  readonly #outcomes: Extract<LedgerEvent, { type: 'outcome' }>[] = [];
+  readonly #claims = new Map<string, ClaimHeader>();
+  /** Verifiers that could not decide a claim, by its turn: nothing is waited for once all others have voted. */
+  readonly #abstained = new Map<string, Set<string>>();
+  #failure: PogoError | undefined;
+
+  constructor(options: RunJobOptions) {
+    const { settings, environment } = options;
+    this.#options = options;
+    this.#plan = modelPlan(settings.recipe);
+    this.#genesis = createDemoGenesis({
+      bls: environment.bls,
+      seed: settings.seed,
+      miners: settings.cheat === undefined ? 1 : 2,
+      verifiers: settings.verifiers,
+      recipe: settings.recipe,
+      startStateRoot: startStateRoot(this.#plan),
+    });
+  }
+
+  async run(): Promise<RunResult> {
+    const { environment, directory, signal } = this.#options;
+    // Token files are made once, here, before several roles want them.
+    await environment.tokens(this.#options.settings.recipe);
+    const ledger = await createEmbeddedLedger({
+      directory: path.join(directory, 'ledger'),
+      genesis: this.#genesis.genesis,
+      bls: environment.bls,
+      checkEvidence: (bytes) =>
+        checkEvidence(bytes, { bls: environment.bls, executor: environment.executor, hash: hashBytes }),
+    });
+    const stop = new AbortController();
+    const abort = (): void => stop.abort();
+    signal.addEventListener('abort', abort);
+    const children = new ChildProcesses({
+      ledger,
+      onReport: (name, event) => this.#onReport(name, event as RoleReport, ledger),
+      onExit: (exit) => {
+        if (exit.stopped || exit.willRestart) return;
+        this.#failure ??= exit.error ?? new PogoError('INTERNAL', `${exit.name} ended with code ${exit.code}`);
+        // A miner that is gone misses its turn; a verifier's vote is not waited for.
+        void this.#tickOpen(ledger);
+        if (exit.name === 'miner-0') stop.abort();
+      },
+    });
+    try {
+      this.#start(children);
+      for await (const block of ledger.subscribe(1, stop.signal)) {
+        this.#take(block);
+        this.#options.onBlock(block, this);
+        const state = await readState(ledger);
+        if (this.#done(state)) return this.#result(state);
+        for (const tick of waitingTicks(state)) await ledger.submit(tick);
+        await this.#tickDecided(ledger);
+      }
+      if (signal.aborted) throw new PogoError('INTERRUPTED', 'the run was stopped; go on with: pogo run --resume');
+      throw this.#failure ?? new PogoError('INTERNAL', 'the ledger closed before the run was done');
+    } finally {
+      signal.removeEventListener('abort', abort);
+      await children.stopAll();
+      await ledger.close();
+    }
+  }
+
+  of(publicKey: Uint8Array): string {
+    const { miners, verifiers } = this.#genesis;
+    const miner = miners.findIndex((keys) => equalBytes(keys.publicKey, publicKey));
+    if (miner >= 0) return `miner-${miner}`;
+    const verifier = verifiers.findIndex((keys) => equalBytes(keys.publicKey, publicKey));
+    return verifier >= 0 ? `verifier-${verifier}` : toHex(publicKey).slice(0, 12);
+  }
+
+  #start(children: ChildProcesses): void {
+    const { settings, directory, environment } = this.#options;
+    const common = (name: string, index: number, lanes: number): RoleOptions => ({
+      directory: path.join(directory, name),
+      published: path.join(directory, 'published'),
+      home: environment.home,
+      recipe: encodeRecipe(settings.recipe),
+      seed: settings.seed,
+      index,
+      backend: environment.backend.name,
+      isa: environment.backend.isa,
+      lanes,
+    });
+    const restarts = 3;
+    this.#genesis.miners.forEach((_, index) => {
+      const name = `miner-${index}`;
+      const base = common(name, index, environment.lanes);
+      const cheat = index > 0 && settings.cheat !== undefined ? { cheat: settings.cheat } : {};
+      children.start({ name, role: 'miner', options: { ...base, ...cheat } satisfies MinerOptions, restarts });
+    });
+    this.#genesis.verifiers.forEach((_, index) => {
+      const name = `verifier-${index}`;
+      children.start({ name, role: 'verifier', options: common(name, index, 1), restarts });
+    });
+  }
+
+  #take(block: LedgerBlock<LedgerEvent>): void {
+    for (const event of block.events) {
+      if (event.type === 'claim') this.#claims.set(toHex(event.claimRoot), event.claim.header);
+      if (event.type !== 'outcome' || event.outcome === 'reopened') continue;
+      this.#outcomes.push(event);
+      const header = this.#claims.get(toHex(event.claimRoot));
+      if (event.outcome === 'finalized' && header !== undefined) this.#finalized.push(header);
+    }
+  }
+
+  /** Enough claims are final and the cheat had its turn, or there were too many turns. */
+  #done(state: LedgerState): boolean {
+    const { claims, cheat } = this.#options.settings;
+    const cheater = this.#genesis.miners[1]?.publicKey;
+    const turnOver =
+      cheat === undefined || (cheater !== undefined && this.#outcomes.some(({ miner }) => equalBytes(miner, cheater)));
+    return (
+      (state.finalizedCount >= claims && turnOver) ||
+      state.finalizedCount >= MAX_TURNS_FACTOR * claims ||
+      this.#outcomes.length >= MAX_TURNS_FACTOR * claims + MAX_TURNS_FACTOR
+    );
+  }
+
+  #onReport(name: string, report: RoleReport, ledger: Pick<Ledger, 'query' | 'submit'>): void {
+    this.#options.onReport(name, report);
+    if (report.type !== 'abstained') return;
+    const turn = `${report.claim}/${report.attempt}`;
+    this.#abstained.set(turn, (this.#abstained.get(turn) ?? new Set()).add(name));
+    void this.#tickDecided(ledger);
+  }
+
+  /** Ends the round of a claim on which every verifier has voted or said that it cannot. */
+  async #tickDecided(ledger: Pick<Ledger, 'query' | 'submit'>): Promise<void> {
+    if (this.#abstained.size === 0) return;
+    const state = await readState(ledger);
+    for (const open of state.open) {
+      const silent = this.#abstained.get(`${open.claimNumber}/${open.attempt}`);
+      if (silent === undefined || open.attestations.length + silent.size < open.committee.length) continue;
+      silent.clear();
+      await ledger.submit(tickFor(open));
+    }
+  }
+
+  /** Ends the present stage of the open claims: whoever should have acted is gone or cannot decide. */
+  async #tickOpen(ledger: Pick<Ledger, 'query' | 'submit'>): Promise<void> {
+    try {
+      const state = await readState(ledger);
+      for (const open of state.open) await ledger.submit(tickFor(open));
+    } catch (error) {
+      this.#failure ??= PogoError.from(error);
+    }
+  }
+
+  #result(state: LedgerState): RunResult {
+    return { plan: this.#plan, finalized: this.#finalized, state, outcomes: this.#outcomes };
+  }
+}
+
+async function readState(ledger: Pick<Ledger, 'query'>): Promise<LedgerState> {
+  return decodeStrict(LedgerStateType, await ledger.query('/state'));
+}

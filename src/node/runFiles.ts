@@ -1,0 +1,80 @@
+/** The folder of a run: what it was started with, so that `--resume` goes on with the same, and where its parts lie. */
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import * as path from 'node:path';
+import { PogoError } from '../errors.js';
+import { fromHex, toHex } from '../hex.js';
+import { decodeRecipe, encodeRecipe, type Recipe } from '../model/recipe.js';
+import { writeFileAtomic } from './files/durable.js';
+import { realFiles } from './files/fileLayer.js';
+
+export interface RunSettings {
+  readonly recipe: Recipe;
+  readonly seed: Uint8Array;
+  readonly claims: number;
+  readonly verifiers: number;
+  /** Name of a cheat; absent when all miners are honest. */
+  readonly cheat?: string;
+}
+
+const FILE = 'run.json';
+
+/** The next free `<home>/runs/<n>`. */
+export function nextRunDirectory(home: string): string {
+  const runs = path.join(home, 'runs');
+  const numbers = existsSync(runs) ? readdirSync(runs).map(Number).filter(Number.isSafeInteger) : [];
+  return path.join(runs, String(Math.max(0, ...numbers) + 1));
+}
+
+/** The newest run below a data directory. @throws PogoError USAGE when there is none */
+export function newestRunDirectory(home: string): string {
+  const next = nextRunDirectory(home);
+  const newest = path.join(path.dirname(next), String(Number(path.basename(next)) - 1));
+  if (!existsSync(path.join(newest, FILE))) {
+    throw new PogoError(
+      'USAGE',
+      `--resume: expected a run below ${path.dirname(next)}, found none; start one: pogo run`,
+    );
+  }
+  return newest;
+}
+
+/** Whether a folder holds a run. */
+export function hasRun(directory: string): boolean {
+  return existsSync(path.join(directory, FILE));
+}
+
+/** @throws PogoError IO for a folder that cannot be written */
+export function writeSettings(directory: string, settings: RunSettings): void {
+  try {
+    mkdirSync(directory, { recursive: true });
+  } catch (error) {
+    throw new PogoError(
+      'IO',
+      `cannot make the run folder ${directory}: ${PogoError.from(error).message}; choose another with --dir`,
+    );
+  }
+  const { recipe, seed, ...rest } = settings;
+  const json = { version: 1, recipe: toHex(encodeRecipe(recipe)), seed: toHex(seed), ...rest };
+  writeFileAtomic(realFiles, path.join(directory, FILE), new TextEncoder().encode(`${JSON.stringify(json)}\n`));
+}
+
+/** @throws PogoError CORRUPT */
+export function readSettings(directory: string): RunSettings {
+  const file = path.join(directory, FILE);
+  try {
+    const json = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
+    const { recipe, seed, claims, verifiers, cheat } = json;
+    const counts = Number.isSafeInteger(claims) && Number.isSafeInteger(verifiers);
+    if (typeof recipe !== 'string' || typeof seed !== 'string' || !counts) throw new Error('a field is missing');
+    return {
+      recipe: decodeRecipe(fromHex(recipe)),
+      seed: fromHex(seed, 32),
+      claims: claims as number,
+      verifiers: verifiers as number,
+      ...(typeof cheat === 'string' ? { cheat } : {}),
+    };
+  } catch (error) {
+    const message = PogoError.from(error).message;
+    throw new PogoError('CORRUPT', `${file}: expected the settings of a run, found: ${message}; start a new run`);
+  }
+}
