@@ -2,7 +2,7 @@
 // Without a command, or with options only, it is `pogo run`.
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { cli, ROOT } from './lib/project.mjs';
+import { cli, isMain, ROOT } from './lib/project.mjs';
 import { setup } from './setup.mjs';
 
 const COMMANDS = new Set(
@@ -17,13 +17,16 @@ export function commandArguments(args) {
   return args.length > 0 && COMMANDS.has(args[0]) ? args : ['run', ...args];
 }
 
-let ready = false;
-await cli(async () => {
-  await setup({ quiet: true });
-  ready = true;
-});
-if (ready) {
+async function start() {
+  let ready = false;
+  await cli(async () => {
+    await setup({ quiet: true });
+    ready = true;
+  });
+  if (!ready) return;
   const main = join(ROOT, 'dist', 'cli', 'main.js');
   process.argv = [process.execPath, main, ...commandArguments(process.argv.slice(2))];
   await import(pathToFileURL(main).href);
 }
+
+if (isMain(import.meta.url)) await start();

@@ -5,8 +5,8 @@ import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url)).replace(/[\\/]$/, '');
-/** Everything that the scripts keep between calls: stamps, logs, downloaded compilers. Ignored by git. */
-export const TOOLS = join(ROOT, '.tools');
+/** Everything that the scripts keep between calls: stamps, logs, downloaded compilers. Ignored by git; POGO_TOOLS moves it (tests). */
+export const TOOLS = process.env.POGO_TOOLS ?? join(ROOT, '.tools');
 export const EXIT_ENVIRONMENT = 5;
 const MINIMUM_NODE = [20, 19];
 

@@ -1,0 +1,147 @@
+/** The scripts that run before anything is installed: their decisions, without building anything. */
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+
+const root = join(import.meta.dirname, '..', '..');
+
+interface Component {
+  readonly status: string;
+  readonly reason: string;
+  readonly fix: string;
+}
+type Arguments = readonly string[];
+
+// The scripts are plain JavaScript without declarations: what is used of them is declared here.
+const load = async (name: string): Promise<Record<string, (...given: never[]) => unknown>> =>
+  (await import(join(root, 'scripts', name))) as Record<string, (...given: never[]) => unknown>;
+const project = await load('lib/project.mjs');
+const components = await load('lib/components.mjs');
+const start = await load('start.mjs');
+const tests = await load('test.mjs');
+const tracked = await load('check-tracked.mjs');
+
+describe('Node version', () => {
+  const requireNode = project['requireNode'] as (version?: string) => void;
+  it.each(['18.20.4', '20.18.9', '16.0.0'])('refuses %s with exit code 5', (version) => {
+    expect(() => requireNode(version)).toThrowError(
+      expect.objectContaining({ exitCode: 5, message: expect.stringContaining(`found ${version}`) }),
+    );
+  });
+  it.each(['20.19.0', '20.20.2', '22.0.0', '24.1.0'])('accepts %s', (version) => {
+    requireNode(version);
+  });
+});
+
+describe('a missing tool chain', () => {
+  const before = { ...process.env };
+  afterEach(() => {
+    process.env = { ...before };
+  });
+  it.each([
+    ['buildCpu', /C\+\+17 compiler.*make.*Python 3/],
+    ['buildMerkle', /Rust/],
+  ])('is reported by %s with its fix, and is no error', async (name, reason) => {
+    process.env['PATH'] = '/nonexistent';
+    process.env['HOME'] = '/nonexistent';
+    delete process.env['CARGO_HOME'];
+    delete process.env['CXX'];
+    const report = (await components[name]!()) as Component;
+    expect(report.status).toBe('missing');
+    expect(report.reason).toMatch(reason);
+    expect(report.fix.length).toBeGreaterThan(10);
+  });
+  it('names the compiler that CXX asks for', async () => {
+    process.env['CXX'] = 'no-such-compiler';
+    const report = (await components['buildCpu']!()) as Component;
+    expect(report).toMatchObject({ status: 'missing', reason: expect.stringContaining('no-such-compiler') });
+  });
+});
+
+describe('npm start', () => {
+  const commandArguments = start['commandArguments'] as (given: Arguments) => Arguments;
+  it.each([
+    [[], ['run']],
+    [['--json'], ['run', '--json']],
+    [
+      ['doctor', '--json'],
+      ['doctor', '--json'],
+    ],
+    [
+      ['--claims', '2'],
+      ['run', '--claims', '2'],
+    ],
+    [['--help'], ['--help']],
+  ])('%j is pogo %j', (given, expected) => {
+    expect(commandArguments(given)).toEqual(expected);
+  });
+});
+
+describe('counts of npm test', () => {
+  const countResults = tests['countResults'] as (report: object) => object;
+  const report = { numPassedTests: 5, numFailedTests: 1, numPendingTests: 2, numTodoTests: 0 };
+  it('are those of the report', () => {
+    expect(countResults({ ...report, testResults: [] })).toEqual({ passed: 5, failed: 1, skipped: 2 });
+  });
+  it('count a file that could not be loaded as a failure', () => {
+    const testResults = [{ status: 'failed', assertionResults: [] }];
+    expect(countResults({ ...report, testResults })).toMatchObject({ failed: 2 });
+  });
+});
+
+describe('tracked files', () => {
+  const problemsOf = tracked['problemsOf'] as (text: string) => readonly string[];
+  const scheme = 'https:';
+  it('may name known hosts and relative paths', () => {
+    expect(problemsOf(`see ${scheme}//github.com/x\nimport './work/x.js'\nnative/cpu/addon.cc\n`)).toEqual([]);
+  });
+  it.each([
+    ['an unknown host', `${scheme}//registry.internal/pkg.tgz`],
+    ['a home directory', `cd ${['', 'home', 'someone'].join('/')}`],
+    ['a conflict marker', `${'<'.repeat(7)} HEAD`],
+  ])('may not hold %s', (_name, text) => {
+    expect(problemsOf(`first\n${text}\n`)).toHaveLength(1);
+  });
+});
+
+describe('lock of the set-up', () => {
+  const folder = join(root, '.tools', 'lock-test');
+  const module = join(root, 'scripts', 'lib', 'stamp.mjs');
+  /** Runs a program that takes the lock of a scratch root, and returns what it printed. */
+  const run = (body: string): Promise<string> =>
+    new Promise((resolve) => {
+      const text = `import { withLock } from ${JSON.stringify(module)}; ${body}`;
+      const child = spawn(process.execPath, ['--input-type=module', '-e', text], {
+        env: { ...process.env, POGO_TOOLS: folder },
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      let out = '';
+      child.stdout.on('data', (part: Buffer) => {
+        out += part.toString();
+      });
+      child.on('close', () => resolve(out));
+    });
+  afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+  it('lets one process work at a time', async () => {
+    const mark = join(folder, 'inside');
+    const body = `import { existsSync, mkdirSync, rmdirSync } from 'node:fs';
+      await withLock(async () => {
+        process.stdout.write(existsSync(${JSON.stringify(mark)}) ? 'two ' : 'one ');
+        mkdirSync(${JSON.stringify(mark)});
+        await new Promise((resolve) => setTimeout(resolve, 150));
+        rmdirSync(${JSON.stringify(mark)});
+      });`;
+    const outputs = await Promise.all([run(body), run(body), run(body)]);
+    expect(outputs).toEqual(['one ', 'one ', 'one ']);
+    expect(existsSync(join(folder, 'lock'))).toBe(false);
+  });
+
+  it('of a dead process is taken over', async () => {
+    mkdirSync(join(folder, 'lock'), { recursive: true });
+    // Larger than any process id of Linux, so it is nobody's.
+    writeFileSync(join(folder, 'lock', 'pid'), '4999999');
+    expect(await run("await withLock(async () => process.stdout.write('mine'));")).toBe('mine');
+  });
+});
