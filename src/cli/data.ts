@@ -53,13 +53,18 @@ async function build(files: readonly string[], options: Options): Promise<void> 
   for (const [name, root] of Object.entries(roots)) process.stdout.write(`${name.padEnd(14)}${root}\n`);
 }
 
+/** Where `pogo run` and the others look for token files. */
+function defaultFolder(): string {
+  return join(process.env['POGO_HOME'] ?? '.pogo', 'data');
+}
+
 export function register(program: Command): void {
   const data = program.command('data').description('token files for recipes');
   data
     .command('build')
     .description('make a token file from UTF-8 text files, and a recipe that trains on it')
     .argument('<files...>', 'text files, joined in this order')
-    .requiredOption('-o, --output <folder>', 'where to write both')
+    .option('-o, --output <folder>', 'where to write both; runs look in the default', defaultFolder())
     .addOption(
       new Option('--tokenizer <name>', 'how to cut the text (default: that of the recipe)').choices(['bytes', 'gpt2']),
     )

@@ -206,7 +206,7 @@ export async function prepareData(recipe: Recipe, directory: string): Promise<Pr
     throw new PogoError(
       'DATA',
       `expected the token file ${path} of data "${data.name}" (text root ${toHex(data.textRoot)}), found none that matches; ` +
-        'make it with `pogo data build`',
+        `make it with: pogo data build FILES -o ${directory} --name ${data.name}`,
       { path },
     );
   }
