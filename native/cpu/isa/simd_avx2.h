@@ -223,6 +223,11 @@ static void pack_b16(const int8_t* b, int64_t ldb, int rows, int64_t K, int16_t*
   }
 }
 
+/** The GEMM's layout of 16 rows of b is the same. */
+POGO_HD void pack_gemm16(const int8_t* b, int64_t ldb, int rows, int64_t K, int16_t* out) {
+  pack_b16(b, ldb, rows, K, out);
+}
+
 // 6 x 16 accumulators fill 12 of the 16 registers; two hold b, one the broadcast of a, one the product.
 static constexpr int TILE_ROWS = 6;
 

@@ -88,14 +88,28 @@ static void tile_i32(const int16_t* a, int64_t ars, int64_t aks, const int16_t* 
   }
 }
 
-/** The same tile promoted: y[r][c] = (first ? : y +) float(acc) * (sa[r] * sb[c]). */
+/**
+ * The GEMM's own layout of 16 rows of b: [16][2 ceil(K/2)]. A dot product along k is what compilers turn into the
+ * machine's multiply-add of 16-bit pairs without being told.
+ */
+static void pack_gemm16(const int8_t* b, int64_t ldb, int rows, int64_t K, int16_t* out) {
+  int64_t padded = (K + 1) / 2 * 2;
+  memset(out, 0, (size_t)(16 * padded) * 2);
+  for (int n = 0; n < rows; n++) {
+    for (int64_t k = 0; k < K; k++) out[n * padded + k] = b[n * ldb + k];
+  }
+}
+
+/** A tile of the GEMM, promoted: y[r][c] = (first ? : y +) float(acc) * (sa[r] * sb[c]). `a` advances `ars` pairs per row. */
 static void tile_f32(const int16_t* a, int64_t ars, const int16_t* b, int64_t pairs, int rows, const float* sa,
                      const float* sb, float* y, int64_t ldy, bool first) {
-  int32_t acc[TILE_ROWS * 16];
-  tile_i32(a, ars, 1, b, 16, pairs, rows, acc, 16);
   for (int r = 0; r < rows; r++) {
+    const int16_t* pa = a + 2 * r * ars;
     for (int c = 0; c < 16; c++) {
-      float v = pogo_promote((uint32_t)acc[r * 16 + c], sa[r], sb[c]);
+      const int16_t* pb = b + 2 * c * pairs;
+      int32_t sum = 0;
+      for (int64_t k = 0; k < 2 * pairs; k++) sum += (int32_t)pa[k] * (int32_t)pb[k];
+      float v = pogo_promote((uint32_t)sum, sa[r], sb[c]);
       y[r * ldy + c] = first ? v : pogo_add(y[r * ldy + c], v);
     }
   }
