@@ -3,10 +3,10 @@
  * The `pogo` command. Each command is a file of this folder that registers itself; this one only puts them together,
  * turns every failure into the documented exit code, and never lets an error pass silently.
  */
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { EXIT, PogoError } from '../errors.js';
 import { reportFailure } from './fail.js';
+import { pogoVersion } from './version.js';
 
 const commands = [
   () => import('./run.js'),
@@ -21,22 +21,21 @@ const commands = [
   () => import('./doctor.js'),
   () => import('./bench.js'),
   () => import('./recipe.js'),
+  () => import('./data.js'),
 ];
-
-function version(): string {
-  const file = new URL('../../package.json', import.meta.url);
-  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
-}
 
 async function main(argv: readonly string[]): Promise<number> {
   const json = argv.includes('--json');
   const program = new Command('pogo')
     .description('Verified training: exact gradients, commitments, checks and fraud proofs.')
-    .version(version())
+    .version(pogoVersion())
     .exitOverride()
     .configureOutput({ writeErr: () => undefined })
     .showHelpAfterError(false)
-    .addHelpText('after', '\nExit codes: 0 done or claim holds, 1 bug, 2 bad usage, 3 claim false, 4 undecided, 5 environment, 130 interrupted.');
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 done or claim holds, 1 bug, 2 bad usage, 3 claim false, 4 undecided, 5 environment, 130 interrupted.',
+    );
   for (const load of commands) (await load()).register(program);
   for (const command of program.commands) command.exitOverride().configureOutput({ writeErr: () => undefined });
   try {

@@ -1,0 +1,278 @@
+/** `pogo run`: the main job, shown. */
+import { writeFileSync } from 'node:fs';
+import * as path from 'node:path';
+import { type Command, Option } from 'commander';
+import { referenceKernels } from '../backend/reference.js';
+import { PogoError } from '../errors.js';
+import { toHex } from '../hex.js';
+import { bitsToFloat } from '../model/fp32.js';
+import { generate } from '../model/generate.js';
+import { countParameters, packedModelLayout } from '../model/layout.js';
+import { loadRecipe } from '../model/recipe.js';
+import { seedState, unpackModel } from '../model/state.js';
+import { decodeText, openTokenizer } from '../model/tokenizer.js';
+import { allocateWeights, type ModelPlan, quantizeWeights } from '../model/unit.js';
+import { DEFAULT_CHEAT, findCheat, listCheats } from '../node/cheats.js';
+import { Environment } from '../node/environment.js';
+import { BlobStore } from '../node/files/blobStore.js';
+import { type RunResult, runMainJob } from '../node/run.js';
+import { hasRun, newestRunDirectory, nextRunDirectory, type RunSettings, readSettings } from '../node/runFiles.js';
+import { parseSeed } from '../node/seed.js';
+import { badUnits, committeeDetection, samplesForDetection } from '../protocol/detection.js';
+import { svgChart, terminalChart } from './chart.js';
+import { RunReport } from './runReport.js';
+import { pogoVersion } from './version.js';
+
+interface Flags {
+  readonly recipe?: string;
+  readonly dir?: string;
+  readonly claims?: string;
+  readonly verifiers?: string;
+  readonly cheat?: string;
+  readonly seed?: string;
+  readonly resume?: boolean;
+  readonly json?: boolean;
+}
+
+const DEFAULT_CLAIMS = 6;
+const DEFAULT_VERIFIERS = 4;
+const MAX_COUNT = 10_000;
+const SAMPLE_TOKENS = 160;
+const SAMPLE_PROMPT = 'Call me ';
+
+export function register(program: Command): void {
+  const cheats = listCheats().map((c) => `  ${c.name.padEnd(14)} ${c.description}`);
+  program
+    .command('run', { isDefault: true })
+    .description('the main job: miners train, verifiers check, a cheat is caught; one process tree')
+    .option('--recipe <name|file>', 'what to train (pogo recipe lists them; default: moby)')
+    .option('--dir <folder>', 'folder of the run (default: the next free <POGO_HOME>/runs/<n>)')
+    .option('--claims <n>', `finalized claims to reach (default: ${DEFAULT_CLAIMS})`)
+    .option('--verifiers <n>', `verifiers (default: ${DEFAULT_VERIFIERS})`)
+    .option('--cheat <kind|none>', `what the second miner does (default: ${DEFAULT_CHEAT})`)
+    .option('--seed <hex>', '64 digits; keys, genesis and beacons derive from it')
+    .option('--resume', 'go on with the newest run, or with that of --dir')
+    .addOption(new Option('--json', 'events, one a line'))
+    .addHelpText('after', `\nKinds of --cheat:\n${cheats.join('\n')}\n`)
+    .action(async (flags: Flags) => run(flags));
+}
+
+function count(name: string, text: string | undefined, preset: number): number {
+  if (text === undefined) return preset;
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1 || value > MAX_COUNT) {
+    throw new PogoError('USAGE', `${name}: expected an integer of 1 to ${MAX_COUNT}, found ${JSON.stringify(text)}`);
+  }
+  return value;
+}
+
+/** What the flags ask for, or what a run that is resumed was started with. */
+function plan(flags: Flags, environment: Environment): { settings: RunSettings; directory: string; resumed: boolean } {
+  if (flags.resume === true) {
+    const directory = path.resolve(flags.dir ?? newestRunDirectory(environment.home));
+    if (!hasRun(directory)) throw new PogoError('USAGE', `--resume: expected a run in ${directory}, found none`);
+    const given = (['recipe', 'claims', 'verifiers', 'cheat', 'seed'] as const).find(
+      (name) => flags[name] !== undefined,
+    );
+    if (given !== undefined) {
+      throw new PogoError('USAGE', `--${given}: a resumed run keeps what it was started with; leave it out`);
+    }
+    return { settings: readSettings(directory), directory, resumed: true };
+  }
+  const directory = path.resolve(flags.dir ?? nextRunDirectory(environment.home));
+  if (hasRun(directory)) {
+    throw new PogoError('USAGE', `${directory} holds a run already; go on with --resume, or choose another --dir`);
+  }
+  const cheat = flags.cheat ?? DEFAULT_CHEAT;
+  if (cheat !== 'none') findCheat(cheat);
+  const recipe = loadRecipe(flags.recipe ?? (environment.backend.name === 'reference' ? 'tiny' : 'moby'));
+  const settings: RunSettings = {
+    recipe,
+    seed: parseSeed(flags.seed),
+    claims: count('--claims', flags.claims, DEFAULT_CLAIMS),
+    verifiers: count('--verifiers', flags.verifiers, DEFAULT_VERIFIERS),
+    ...(cheat === 'none' ? {} : { cheat }),
+  };
+  return { settings, directory, resumed: false };
+}
+
+async function run(flags: Flags): Promise<void> {
+  const start = performance.now();
+  const environment = new Environment();
+  const { settings, directory, resumed } = plan(flags, environment);
+  const { recipe } = settings;
+  const report = new RunReport(flags.json === true, recipe.stepsPerClaim, 0);
+  const abort = new AbortController();
+  const onSignal = (): void => {
+    report.line('\nstopping; what is committed is kept …');
+    abort.abort();
+  };
+  process.once('SIGINT', onSignal);
+  process.once('SIGTERM', onSignal);
+  try {
+    announce(report, settings, directory, environment, resumed);
+    const result = await runMainJob({
+      settings,
+      directory,
+      environment,
+      signal: abort.signal,
+      onReport: (role, event) => report.onReport(role, event),
+      onBlock: (block, names) => report.onBlock(block, names),
+    });
+    await finish(report, result, settings, directory, environment, (performance.now() - start) / 1000);
+  } finally {
+    process.removeListener('SIGINT', onSignal);
+    process.removeListener('SIGTERM', onSignal);
+    await environment.dispose();
+  }
+}
+
+function announce(
+  report: RunReport,
+  settings: RunSettings,
+  directory: string,
+  environment: Environment,
+  resumed: boolean,
+): void {
+  const { recipe } = settings;
+  const { backend, lanes } = environment;
+  const population = recipe.stepsPerClaim * recipe.unitsPerStep;
+  const samples = duty(settings);
+  report.line(`PoGO ${pogoVersion()}: ${resumed ? 'goes on with' : 'runs'} recipe ${recipe.name} in ${directory}`);
+  for (const miss of backend.misses) report.line(`  not ${miss.backend}: ${miss.reason}; ${miss.fix}`);
+  report.line(`  backend ${backend.name}/${backend.isa}, ${lanes} lanes`);
+  report.line(
+    [
+      '',
+      'What will happen:',
+      `  1. Public randomness draws a miner and its batches; it trains ${recipe.stepsPerClaim} steps of ${recipe.unitsPerStep} units and signs a claim.`,
+      `  2. New randomness, after the claim, draws ${samples} of its ${population} units for each of ${settings.verifiers} verifiers.`,
+      '  3. Each replays the whole log of 4-bit gradients, recomputes its units, and compares bits: no tolerance.',
+      settings.cheat === undefined
+        ? '  4. All miners are honest in this run.'
+        : `  4. A second miner cheats when it is drawn (${settings.cheat}): evidence convicts it and its bond is slashed.`,
+      `  Until ${settings.claims} claims are final${settings.cheat === undefined ? '' : ' and the cheat had its turn'}. Ctrl-C stops; pogo run --resume goes on.`,
+    ].join('\n'),
+  );
+}
+
+/** Units that each verifier recomputes of a claim. */
+function duty({ recipe, verifiers }: RunSettings): number {
+  const { fractionPpm, targetPpm } = recipe.detection;
+  return samplesForDetection(recipe.stepsPerClaim * recipe.unitsPerStep, fractionPpm, targetPpm, verifiers);
+}
+
+async function finish(
+  report: RunReport,
+  result: RunResult,
+  settings: RunSettings,
+  directory: string,
+  environment: Environment,
+  totalSeconds: number,
+): Promise<void> {
+  const { recipe } = settings;
+  const { totals, points } = report;
+  const outcomes = (kind: string): number => result.outcomes.filter((o) => o.outcome === kind).length;
+  const finalized = result.outcomes.filter((o) => o.outcome === 'finalized');
+  const last = result.finalized.at(-1);
+  const chart = path.join(directory, 'loss.svg');
+  writeFileSync(chart, svgChart(points, `${recipe.name}: training loss, exact arithmetic`, report.claimEnds));
+  const texts = await samples(result.plan, last?.modelRoot, directory, environment);
+  const population = recipe.stepsPerClaim * recipe.unitsPerStep;
+  const perVerifier = duty(settings);
+  const bad = badUnits(population, recipe.detection.fractionPpm);
+  const detection = committeeDetection(population, bad, perVerifier, settings.verifiers);
+  const heldOutBefore = bitsToFloat(finalized[0]?.heldOutBeforeBits ?? 0x7fc00000);
+  const heldOutAfter = bitsToFloat(finalized.at(-1)?.heldOutAfterBits ?? 0x7fc00000);
+  const verifyToTrain =
+    totals.trainSeconds === 0 ? 0 : totals.verifySeconds / (totals.trainSeconds * environment.lanes);
+
+  report.line(`\nLoss by step\n${terminalChart(points)}`);
+  for (const [when, text] of texts) {
+    report.event({ type: 'sample', text, when });
+    report.line(`\nThe 4-bit model writes, ${when}:\n  ${JSON.stringify(text)}`);
+  }
+  report.event({
+    type: 'summary',
+    recipe: recipe.name,
+    parameters: countParameters(result.plan.layout, recipe),
+    claims: result.outcomes.length,
+    finalized: outcomes('finalized'),
+    slashed: outcomes('slashed'),
+    rejected: outcomes('rejected'),
+    steps: totals.steps,
+    tokens: totals.tokens,
+    lossFirst: points[0]?.loss ?? Number.NaN,
+    lossLast: points.at(-1)?.loss ?? Number.NaN,
+    heldOutBefore,
+    heldOutAfter,
+    trainSeconds: totals.trainSeconds,
+    verifySeconds: totals.verifySeconds,
+    verifyToTrain,
+    tokensPerSecond: totals.trainSeconds === 0 ? 0 : totals.tokens / totals.trainSeconds,
+    detection,
+    backend: environment.backend.name,
+    isa: environment.backend.isa,
+    lanes: environment.lanes,
+    stateRoot: last === undefined ? '' : toHex(last.toRoot),
+    chart,
+    seconds: totalSeconds,
+  });
+  report.line(
+    [
+      '',
+      `Done in ${totalSeconds.toFixed(0)} s: ${outcomes('finalized')} claims finalized, ${outcomes('slashed')} slashed, ${outcomes('rejected')} rejected.`,
+      `  training    ${totals.steps} steps, ${totals.tokens.toLocaleString('en')} tokens in ${totals.trainSeconds.toFixed(1)} s (${Math.round(totals.tokens / Math.max(totals.trainSeconds, 1e-9)).toLocaleString('en')} tokens/s); loss ${points[0]?.loss.toFixed(4)} → ${points.at(-1)?.loss.toFixed(4)}`,
+      `  held out    ${heldOutBefore.toFixed(4)} → ${heldOutAfter.toFixed(4)} nats per token, of the 4-bit model`,
+      `  checking    ${totals.verifySeconds.toFixed(1)} s by ${settings.verifiers} verifiers together: ${(100 * verifyToTrain).toFixed(0)} % of training's lane time (each recomputes ${perVerifier} of ${population} units: ${(100 * detection).toFixed(2)} % to find ${bad} bad ones)`,
+      ...predictedShare(settings, totals),
+      `  state       ${last === undefined ? 'none' : toHex(last.toRoot)}`,
+      `  chart       ${chart}`,
+      `  files       ${directory}`,
+      '',
+      'Next: pogo evidence <a file above>, pogo mine --recipe tiny --dir bundle && pogo verify bundle, pogo doctor, pogo bench',
+    ].join('\n'),
+  );
+}
+
+/**
+ * What the same duty costs with the recipe `gpt2-124m`: its drawn units out of all, the log's replay left out where it
+ * was not measured here.
+ */
+function predictedShare(settings: RunSettings, totals: { readonly verifySeconds: number }): string[] {
+  if (totals.verifySeconds === 0) return [];
+  const large = loadRecipe('gpt2-124m');
+  const units = large.stepsPerClaim * large.unitsPerStep;
+  const { fractionPpm, targetPpm } = large.detection;
+  const each = samplesForDetection(units, fractionPpm, targetPpm, settings.verifiers);
+  return [
+    `  gpt2-124m   predicted: each verifier recomputes ${each} of ${units} units, ${((100 * each) / units).toFixed(1)} % of training (the log's replay comes on top)`,
+  ];
+}
+
+/** The same prompt continued by the start model and by the last finalized one. */
+async function samples(
+  plan: ModelPlan,
+  modelRoot: Uint8Array | undefined,
+  directory: string,
+  environment: Environment,
+): Promise<[string, string][]> {
+  const tokenizer = await openTokenizer(plan.recipe.tokenizer);
+  const { kernels } = environment.backend;
+  const texts: [string, string][] = [];
+  const write = (when: string, theta: Float32Array): void => {
+    const weights = allocateWeights(plan, theta);
+    quantizeWeights(plan, kernels, weights);
+    const prompt = tokenizer.encode(SAMPLE_PROMPT);
+    const tokens = generate(plan, kernels, weights, { prompt, count: SAMPLE_TOKENS, seed: 1 });
+    texts.push([when, SAMPLE_PROMPT + decodeText(tokenizer, tokens)]);
+  };
+  write('before training', seedState(plan).theta);
+  if (modelRoot !== undefined) {
+    const blobs = BlobStore.reader(path.join(directory, 'published', 'blobs'));
+    const theta = new Float32Array(new SharedArrayBuffer(4 * plan.layout.length));
+    unpackModel(plan, referenceKernels, blobs.get(modelRoot, { length: packedModelLayout(plan.layout).bytes }), theta);
+    write('after training', theta);
+  }
+  return texts;
+}

@@ -1,0 +1,243 @@
+/** What people and programs see of a run: reports and blocks become events, lines, a chart and a summary. */
+
+import { toHex } from '../hex.js';
+import type { LedgerBlock } from '../ledger/ledger.js';
+import type { LedgerEvent } from '../ledger/stateEvents.js';
+import { COIN } from '../ledger/stateGenesis.js';
+import { bitsToFloat } from '../model/fp32.js';
+import type { RoleReport } from '../node/roles/common.js';
+import type { RunNames } from '../node/run.js';
+import { claimRoot } from '../protocol/types.js';
+import type { LossPoint } from './chart.js';
+import { type PogoEvent, printEvent } from './events.js';
+
+/** Steps between two lines of progress where the output is no terminal. */
+const PLAIN_EVERY = 5;
+
+export interface Totals {
+  readonly trainSeconds: number;
+  readonly tokens: number;
+  readonly steps: number;
+  readonly verifySeconds: number;
+  readonly unitsChecked: number;
+}
+
+type Checked = Extract<RoleReport, { type: 'checked' }>;
+
+/** Money with four digits at most. */
+export function coins(amount: bigint): string {
+  return `${Number(amount) / Number(COIN)}`;
+}
+
+function seconds(value: number): string {
+  return value < 10 ? `${value.toFixed(1)} s` : `${Math.round(value)} s`;
+}
+
+export class RunReport {
+  readonly #json: boolean;
+  readonly #quietUntilHeight: number;
+  readonly #steps: LossPoint[] = [];
+  readonly #checked = new Map<string, Checked>();
+  readonly #claimEnds: number[] = [];
+  #trainMs = 0;
+  #tokens = 0;
+  #verifySeconds = 0;
+  #units = 0;
+  #liveLine = false;
+  #claimSteps = 0;
+
+  /**
+   * @param stepsPerClaim for progress
+   * @param quietUntilHeight blocks up to this height are a resumed run's past and are told in short
+   */
+  constructor(json: boolean, stepsPerClaim: number, quietUntilHeight: number) {
+    this.#json = json;
+    this.#claimSteps = stepsPerClaim;
+    this.#quietUntilHeight = quietUntilHeight;
+  }
+
+  get points(): readonly LossPoint[] {
+    return this.#steps;
+  }
+
+  get claimEnds(): readonly number[] {
+    return this.#claimEnds;
+  }
+
+  get totals(): Totals {
+    return {
+      trainSeconds: this.#trainMs / 1000,
+      tokens: this.#tokens,
+      steps: this.#steps.length,
+      verifySeconds: this.#verifySeconds,
+      unitsChecked: this.#units,
+    };
+  }
+
+  /** A line for people; nothing with `--json`. */
+  line(text: string): void {
+    if (this.#json) return;
+    this.#endLive();
+    process.stdout.write(`${text}\n`);
+  }
+
+  event(event: PogoEvent): void {
+    if (this.#json) printEvent(event);
+  }
+
+  onReport(role: string, report: RoleReport): void {
+    switch (report.type) {
+      case 'step':
+        return this.#step(role, report);
+      case 'trained':
+        return;
+      case 'checking':
+        return this.#live(`  ${role} recomputed ${report.units} of ${report.of} drawn units`);
+      case 'checked':
+        this.#checked.set(`${role}/${report.claim}/${report.attempt}`, report);
+        this.#verifySeconds += report.seconds;
+        this.#units += report.units;
+        if (report.fault === undefined) return;
+        return this.line(`  ${role} found it FALSE: ${report.message} (${report.fault})`);
+      case 'evidence': {
+        const { claim, kind, file, bytes } = report;
+        this.event({ type: 'evidence', claim, kind, file, bytes });
+        return this.line(`  ${role} wrote evidence of a false ${kind}: ${file} (${(bytes / 1e6).toFixed(2)} MB)`);
+      }
+      case 'abstained':
+        return this.line(`  ${role} cannot decide: ${report.message}`);
+    }
+  }
+
+  onBlock(block: LedgerBlock<LedgerEvent>, names: RunNames): void {
+    const past = block.height <= this.#quietUntilHeight;
+    for (const event of block.events) this.#ledgerEvent(event, names, past);
+  }
+
+  #step(role: string, { claim, step, loss, tokens, ms, stateRoot }: Extract<RoleReport, { type: 'step' }>): void {
+    this.event({ type: 'step', claim, step, loss, tokens, ms: Math.round(ms * 10) / 10, stateRoot });
+    // A false or rejected claim's steps are trained again: the curve keeps the newest.
+    const known = this.#steps.findIndex((p) => p.step >= step);
+    if (known >= 0) this.#steps.splice(known);
+    this.#steps.push({ step, loss });
+    this.#trainMs += ms;
+    this.#tokens += tokens;
+    const within = (step % this.#claimSteps) + 1;
+    const left = ((this.#claimSteps - within) * ms) / 1000;
+    const speed = Math.round(tokens / (ms / 1000)).toLocaleString('en');
+    const text = `  ${role} step ${step + 1} (${within}/${this.#claimSteps})  loss ${loss.toFixed(4)}  ${speed} tokens/s  claim done in ${seconds(left)}`;
+    if (process.stdout.isTTY || within % PLAIN_EVERY === 0) this.#live(text);
+  }
+
+  #ledgerEvent(event: LedgerEvent, names: RunNames, past: boolean): void {
+    switch (event.type) {
+      case 'assigned':
+        if (past) return;
+        return this.line(
+          `\nclaim ${event.claimNumber}${event.attempt > 0 ? ` (attempt ${event.attempt + 1})` : ''}: beacon 1 drew ${names.of(event.miner)} and its batches`,
+        );
+      case 'claim': {
+        const { header } = event.claim;
+        this.event({
+          type: 'claim',
+          claim: event.claimNumber,
+          attempt: event.attempt,
+          miner: names.of(header.miner),
+          claimRoot: toHex(claimRoot(header)),
+          fromRoot: toHex(header.fromRoot),
+          toRoot: toHex(header.toRoot),
+          modelRoot: toHex(header.modelRoot),
+          steps: this.#claimSteps,
+          bytes: 0,
+        });
+        if (!past)
+          this.line(
+            `  committed: state ${short(header.fromRoot)} → ${short(header.toRoot)}, model ${short(header.modelRoot)}`,
+          );
+        return;
+      }
+      case 'beacon':
+        if (event.kind === 2 && !past) this.line('  drawn: beacon 2 fixed what each verifier checks');
+        return;
+      case 'attestation':
+        return this.#attestation(event, names, past);
+      case 'evidence':
+        if (!past)
+          this.line(`  ledger: evidence of ${names.of(event.finder)} checked: ${event.verdict} (${event.reason})`);
+        return;
+      case 'outcome':
+        return this.#outcome(event, names, past);
+      default:
+        return;
+    }
+  }
+
+  #attestation(event: Extract<LedgerEvent, { type: 'attestation' }>, names: RunNames, past: boolean): void {
+    const verifier = names.of(event.verifier);
+    const checked = this.#checked.get(`${verifier}/${event.claimNumber}/${event.attempt}`);
+    this.event({
+      type: 'attestation',
+      claim: event.claimNumber,
+      attempt: event.attempt,
+      verifier,
+      verdict: event.verdict,
+      checks: checked?.checks ?? 0,
+      units: checked?.units ?? 0,
+      seconds: checked?.seconds ?? 0,
+    });
+    if (past || checked === undefined) return;
+    const held = Number.isNaN(bitsToFloat(checked.heldOutAfterBits))
+      ? ''
+      : `, held-out loss ${bitsToFloat(checked.heldOutBeforeBits).toFixed(4)} → ${bitsToFloat(checked.heldOutAfterBits).toFixed(4)}`;
+    this.line(
+      `  ${verifier} ${event.verdict}: replayed the log, recomputed ${checked.units} of ${checked.drawn} drawn units in ${seconds(checked.seconds)}${held}`,
+    );
+  }
+
+  #outcome(event: Extract<LedgerEvent, { type: 'outcome' }>, names: RunNames, past: boolean): void {
+    const { claimNumber: claim, attempt, outcome, stakeFor, stakeAgainst, slashed, height } = event;
+    if (outcome === 'finalized') this.#claimEnds.push((claim + 1) * this.#claimSteps);
+    if (outcome !== 'reopened' && outcome !== 'missed') {
+      this.event({
+        type: 'outcome',
+        claim,
+        attempt,
+        outcome,
+        miner: names.of(event.miner),
+        stakeFor: `${stakeFor}`,
+        stakeAgainst: `${stakeAgainst}`,
+        slashed: `${slashed}`,
+        height,
+      });
+    }
+    if (past) return this.line(`claim ${claim} ${outcome} (before this start)`);
+    const words: Record<typeof outcome, string> = {
+      finalized: `FINALIZED with ${coins(stakeFor)} of stake for it; ${names.of(event.miner)} earned ${coins(event.reward)}`,
+      slashed: `SLASHED: ${names.of(event.miner)} lost ${coins(slashed)}, of which ${coins(event.burned)} burned`,
+      rejected: 'rejected without penalty',
+      void: 'void: its parent fell',
+      missed: `${names.of(event.miner)} missed its turn`,
+      reopened: 'no quorum; drawn once more',
+    };
+    this.line(`  ${words[outcome]} (height ${height})`);
+  }
+
+  #live(text: string): void {
+    if (this.#json) return;
+    if (!process.stdout.isTTY) {
+      process.stdout.write(`${text}\n`);
+      return;
+    }
+    process.stdout.write(`\r\u001b[2K${text.slice(0, (process.stdout.columns ?? 80) - 1)}`);
+    this.#liveLine = true;
+  }
+
+  #endLive(): void {
+    if (this.#liveLine) process.stdout.write('\r\u001b[2K');
+    this.#liveLine = false;
+  }
+}
+
+function short(root: Uint8Array): string {
+  return toHex(root).slice(0, 12);
+}

@@ -1,0 +1,7 @@
+/** The package's version. */
+import { readFileSync } from 'node:fs';
+
+export function pogoVersion(): string {
+  const file = new URL('../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}
