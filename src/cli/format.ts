@@ -28,3 +28,9 @@ export function lossOfBits(bits: number): number {
   BITS[0] = bits;
   return FLOAT[0] as number;
 }
+
+/** A probability in percent, never rounded up to certainty. */
+export function percentText(probability: number): string {
+  if (probability >= 1) return '100 %';
+  return `${(Math.floor(probability * 10_000) / 100).toFixed(2)} %`;
+}

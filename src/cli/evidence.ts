@@ -1,0 +1,74 @@
+/** `pogo evidence`: a third party checks a fraud proof on its own. Nothing is written. */
+import type { Command } from 'commander';
+import { PogoError } from '../errors.js';
+import { toHex } from '../hex.js';
+import { withEnvironment } from '../node/environment.js';
+import { hashBytes } from '../node/files/digest.js';
+import { readWholeFile, realFiles } from '../node/files/fileLayer.js';
+import { MAX_EVIDENCE_BYTES } from '../protocol/evidence/types.js';
+import { checkEvidence, evidenceKind, type Verdict } from '../protocol/evidence.js';
+import { printEvent } from './events.js';
+import { bytesText } from './format.js';
+
+const out = (line: string): void => void process.stdout.write(`${line}\n`);
+
+async function evidence(file: string, json: boolean): Promise<void> {
+  const bytes = readWholeFile(realFiles, file, MAX_EVIDENCE_BYTES);
+  // Before a backend is opened: most malformed files end here.
+  evidenceKind(bytes);
+  const verdict = await withEnvironment({ lanes: 1 }, ({ bls, executor }) =>
+    checkEvidence(bytes, { bls, executor, hash: hashBytes }),
+  );
+  if (json) printVerdict(verdict, file, bytes.length);
+  else showVerdict(verdict, file, bytes.length);
+  if (verdict.verdict === 'guilty') return;
+  throw new PogoError('FALSE_ACCUSATION', `expected evidence of a lie in ${file}, found: ${verdict.reason}`, {
+    kind: verdict.kind,
+  });
+}
+
+function printVerdict(verdict: Verdict, file: string, bytes: number): void {
+  printEvent({
+    type: 'result',
+    command: 'evidence',
+    verdict: verdict.verdict,
+    kind: verdict.kind,
+    file,
+    bytes,
+    accused: toHex(verdict.accused),
+    claim: verdict.claimNumber,
+    attempt: verdict.attempt,
+    job: verdict.job,
+    claimRoot: toHex(verdict.claimRoot),
+    chainId: toHex(verdict.chainId),
+    reason: verdict.reason,
+  });
+}
+
+function showVerdict(verdict: Verdict, file: string, bytes: number): void {
+  const guilty = verdict.verdict === 'guilty';
+  out(`${file}: evidence of kind ${verdict.kind}, ${bytesText(bytes)}`);
+  out(`  accused   ${toHex(verdict.accused)}`);
+  out(`  claim     ${verdict.claimNumber}, attempt ${verdict.attempt}, root ${toHex(verdict.claimRoot)}`);
+  out(`  chain     ${toHex(verdict.chainId)}`);
+  out(`  verdict   ${guilty ? 'the accused lied' : 'the accusation is false'}: ${verdict.reason}`);
+  out('  it rests on the accused’s own signature and on exact arithmetic, nothing else');
+}
+
+export function register(program: Command): void {
+  program
+    .command('evidence')
+    .description('check a fraud proof as a third party')
+    .argument('<file>', 'file of evidence, as pogo verify and pogo run write it')
+    .option('--json', 'events instead of text')
+    .addHelpText(
+      'after',
+      `
+Exit codes: 0 the accused lied, 3 the accusation is false, 2 the file is malformed. Nothing is written.
+
+Examples:
+  pogo evidence claims-of-tiny.claim-1.unit.evidence
+  pogo evidence proof.evidence --json`,
+    )
+    .action((file: string, options: { json?: true }) => evidence(file, options.json === true));
+}

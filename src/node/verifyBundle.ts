@@ -1,0 +1,351 @@
+/**
+ * Checks a bundle alone, trusting nothing in it: form, signatures, beacons, the chain of claims, and every claim by
+ * replaying its log and computing drawn units again.
+ *
+ * What cannot follow from the bundle's own bytes (which recipe, which start state) is pinned by the caller or reported
+ * as taken from the bundle. A false claim ends the check with a file of evidence beside the bundle: the claims after it
+ * are void.
+ */
+import { randomBytes } from 'node:crypto';
+import * as path from 'node:path';
+import { invariant, PogoError } from '../errors.js';
+import { equalBytes, toHex } from '../hex.js';
+import { decodeRecipe, type Recipe } from '../model/recipe.js';
+import { modelPlan } from '../model/unit.js';
+import type { Trainer } from '../pipeline/trainer.js';
+import { badUnits, detectionProbability, samplesForDetection } from '../protocol/detection.js';
+import { type DrawnUnit, drawHeldOut, drawUnits } from '../protocol/draws.js';
+import { checkEvidence, type EvidenceKind, evidenceKind } from '../protocol/evidence.js';
+import { claimRoot, type SignedClaim } from '../protocol/types.js';
+import { evidenceFromFault } from './buildEvidence.js';
+import { type OpenBundle, openBundle } from './bundle.js';
+import { type ChainedClaim, checkBundleChain } from './bundleChain.js';
+import { bundleStart, bundleTokens, expectOnlyKnownBlobs } from './bundleParts.js';
+import { type CheckResult, checkClaim, restore, snapshot } from './checkClaim.js';
+import { type Environment, throwIfAborted } from './environment.js';
+import { hashBytes } from './files/digest.js';
+import { writeFileAtomic } from './files/durable.js';
+import { realFiles } from './files/fileLayer.js';
+import { HeldOutLoss } from './heldOutLoss.js';
+
+export interface VerifyBundleOptions {
+  readonly environment: Environment;
+  /** The recipe that the bundle must be of; else it is taken from the bundle. */
+  readonly recipeRoot?: Uint8Array;
+  /** The state root that the first claim must start from. */
+  readonly fromRoot?: Uint8Array;
+  /** 32 bytes of public randomness that nobody knew when the claims were signed; else fresh local randomness. */
+  readonly beacon?: Uint8Array;
+  /** Units of each claim to compute again; `auto`: as the recipe's detection target asks of one verifier alone. */
+  readonly samples?: number | 'auto';
+  /** Computes every unit again. */
+  readonly exhaustive?: boolean;
+  /** Where evidence is written; beside the bundle by default. */
+  readonly evidenceDirectory?: string;
+  readonly signal?: AbortSignal;
+  readonly onStart?: (start: VerifyStart) => void;
+  readonly onProgress?: (claimNumber: number, unitsDone: number, unitsDrawn: number) => void;
+  readonly onClaim?: (claim: VerifiedClaim) => void;
+}
+
+/** What was checked before the first unit is computed. */
+export interface VerifyStart {
+  readonly recipe: Recipe;
+  readonly claims: number;
+  readonly demo: boolean;
+  readonly origin: Origin;
+}
+
+/** What the result rests on: pinned by the caller, derived, or taken from the bundle. */
+export interface Origin {
+  /** Names among `recipe`, `from`, `beacon`. */
+  readonly pinned: readonly string[];
+  /** What nobody but the bundle vouches for. */
+  readonly takenFromBundle: readonly string[];
+}
+
+export interface VerifiedClaim {
+  readonly claimNumber: number;
+  readonly miner: Uint8Array;
+  readonly claimRoot: Uint8Array;
+  readonly fromRoot: Uint8Array;
+  readonly toRoot: Uint8Array;
+  readonly holds: boolean;
+  /** Comparisons that were made. */
+  readonly checks: number;
+  /** Units computed again, of this many. */
+  readonly samples: number;
+  readonly population: number;
+  /** Probability that this sample finds the fraction of bad units of the recipe's target. */
+  readonly detection: number;
+  /** fp32 bits of the exact mean loss of the 4-bit model on the drawn held-out sequences; only where the claim holds. */
+  readonly heldOutBeforeBits?: number;
+  readonly heldOutAfterBits?: number;
+  readonly seconds: number;
+}
+
+/** A claim that is false, and the file that proves it. */
+export interface FoundFalse {
+  readonly claimNumber: number;
+  readonly accused: Uint8Array;
+  readonly kind: EvidenceKind;
+  readonly reason: string;
+  readonly file: string;
+  readonly bytes: number;
+}
+
+export interface VerifyBundleResult {
+  /** `undecided`: nothing false was found, by fewer samples than the recipe's target asks for. */
+  readonly verdict: 'holds' | 'false' | 'undecided';
+  readonly recipe: Recipe;
+  readonly claims: readonly VerifiedClaim[];
+  readonly evidence?: FoundFalse;
+  readonly fromRoot: Uint8Array;
+  /** To state of the last claim that holds. */
+  readonly stateRoot: Uint8Array;
+  readonly origin: Origin;
+  readonly demo: boolean;
+}
+
+/**
+ * Checks a bundle folder.
+ *
+ * @throws PogoError MALFORMED for a folder that is no bundle, or holds one byte that is not committed; MISMATCH for
+ *   another recipe or start than pinned, or claims that do not follow from each other; MISSING for bytes that are
+ *   absent or do not match their root; UNDECIDED for a falsehood that no evidence expresses; INTERRUPTED
+ */
+export async function verifyBundle(folder: string, options: VerifyBundleOptions): Promise<VerifyBundleResult> {
+  return new BundleCheck(openBundle(folder), options).run();
+}
+
+class BundleCheck {
+  readonly #opened: OpenBundle;
+  readonly #options: VerifyBundleOptions;
+  readonly #recipe: Recipe;
+  readonly #claims: VerifiedClaim[] = [];
+
+  constructor(opened: OpenBundle, options: VerifyBundleOptions) {
+    this.#opened = opened;
+    this.#options = options;
+    this.#recipe = decodeBundleRecipe(opened.bundle.recipe);
+    requireBeacon(options.beacon);
+  }
+
+  async run(): Promise<VerifyBundleResult> {
+    const { bundle } = this.#opened;
+    const { environment } = this.#options;
+    const plan = modelPlan(this.#recipe);
+    requirePin('recipe', this.#options.recipeRoot, plan.root);
+    const chain = checkBundleChain(environment.bls, bundle, plan.root);
+    requirePin('from state', this.#options.fromRoot, chain[0]!.assignment.fromRoot);
+    const start = bundleStart(this.#opened, plan);
+    const trainer = await environment.createTrainer(plan, start);
+    const startHeader = await trainer.header();
+    expectStart(chain[0]!, await trainer.stateRoot());
+    const tokens = await bundleTokens(this.#opened, this.#recipe, environment);
+    const origin = this.#origin(start.derivable);
+    this.#options.onStart?.({ recipe: this.#recipe, claims: chain.length, demo: bundle.demo, origin });
+
+    let model = await trainer.packModel();
+    const first = chain[0]!.signedClaim.header;
+    for (const claim of chain) {
+      throwIfAborted(this.#options.signal);
+      const found = await this.#checkClaim(claim, trainer, tokens, model);
+      if ('file' in found) return this.#result(first.fromRoot, origin, found);
+      model = found.model;
+    }
+    expectOnlyKnownBlobs(this.#opened, this.#recipe, chain, startHeader, await trainer.header());
+    return this.#result(first.fromRoot, origin);
+  }
+
+  async #checkClaim(
+    claim: ChainedClaim,
+    trainer: Trainer,
+    tokens: Uint16Array | Uint32Array,
+    parentModel: Uint8Array,
+  ): Promise<FoundFalse | { readonly model: Uint8Array }> {
+    const { signedClaim, steps, hasParent } = claim;
+    const { header } = signedClaim;
+    const fromHeader = await trainer.header();
+    const population = steps.length * this.#recipe.unitsPerStep;
+    const samples = this.#samples(population);
+    // Also without a beacon the draw depends on the claim, so that each claim gets units of its own.
+    const secret = this.#options.beacon ?? randomBytes(32);
+    const seed = Buffer.concat([secret, claimRoot(header)]);
+    const drawn = drawUnits(seed, steps.length, this.#recipe.unitsPerStep, samples);
+    const check = (units: readonly DrawnUnit[]): Promise<CheckResult> =>
+      checkClaim({
+        trainer,
+        source: {
+          header,
+          list: steps,
+          blob: (root, length) => this.#opened.blobs.get(root, { length }),
+        },
+        tokens,
+        drawn: units,
+        parentModel: hasParent ? parentModel : undefined,
+        ...(this.#options.signal === undefined ? {} : { signal: this.#options.signal }),
+        onProgress: (done, all) => this.#options.onProgress?.(header.claimNumber, done, all),
+      });
+    const result = await this.#finite(trainer, steps.length, check, drawn);
+    const { fault } = result;
+    const verified = {
+      claimNumber: header.claimNumber,
+      miner: header.miner,
+      claimRoot: claimRoot(header),
+      fromRoot: header.fromRoot,
+      toRoot: header.toRoot,
+      holds: fault === undefined,
+      checks: result.checks,
+      samples: Math.max(result.unitsRecomputed, fault === undefined ? drawn.length : 0),
+      population,
+      detection: this.#detection(population, drawn.length),
+      seconds: result.seconds,
+    };
+    if (fault !== undefined) {
+      this.#push(verified);
+      const subject = { claim: signedClaim, recipe: this.#recipe, commitments: steps, fromHeader, tokens };
+      return this.#publish(evidenceFromFault(subject, fault), signedClaim, fault.message);
+    }
+    const model = result.model as Uint8Array;
+    const heldOut = new HeldOutLoss(
+      trainer,
+      tokens,
+      drawHeldOut(Uint8Array.from(secret), claimRoot(header), this.#recipe),
+    );
+    const heldOutBeforeBits = await heldOut.of(parentModel);
+    const heldOutAfterBits = await heldOut.of(model);
+    this.#push({ ...verified, heldOutBeforeBits, heldOutAfterBits });
+    return { model };
+  }
+
+  /**
+   * Units that no training gives can drive the state to Inf or NaN, where a replay stops before it knows whose fault it
+   * was. Every unit is then computed again on the way: the false one is found before the step that breaks.
+   */
+  async #finite(
+    trainer: Trainer,
+    steps: number,
+    check: (units: readonly DrawnUnit[]) => Promise<CheckResult>,
+    drawn: readonly DrawnUnit[],
+  ): Promise<CheckResult> {
+    const before = snapshot(trainer);
+    try {
+      return await check(drawn);
+    } catch (error) {
+      if (!isNonFinite(error)) throw error;
+    }
+    await restore(trainer, before);
+    try {
+      const { unitsPerStep } = this.#recipe;
+      return await check(drawUnits(new Uint8Array(32), steps, unitsPerStep, steps * unitsPerStep));
+    } catch (error) {
+      if (!isNonFinite(error)) throw error;
+      throw new PogoError('MALFORMED', `expected a state of finite numbers, found: ${(error as PogoError).message}`);
+    }
+  }
+
+  #push(claim: VerifiedClaim): void {
+    this.#claims.push(claim);
+    this.#options.onClaim?.(claim);
+  }
+
+  #samples(population: number): number {
+    const { samples = 'auto', exhaustive = false } = this.#options;
+    if (exhaustive) return population;
+    if (samples !== 'auto') return Math.min(samples, population);
+    const { fractionPpm, targetPpm } = this.#recipe.detection;
+    return samplesForDetection(population, fractionPpm, targetPpm);
+  }
+
+  #detection(population: number, samples: number): number {
+    return detectionProbability(population, badUnits(population, this.#recipe.detection.fractionPpm), samples);
+  }
+
+  #origin(startIsDerived: boolean): Origin {
+    const { recipeRoot, fromRoot, beacon } = this.#options;
+    const pinned = [
+      ...(recipeRoot === undefined ? [] : ['recipe']),
+      ...(fromRoot === undefined ? [] : ['from']),
+      ...(beacon === undefined ? [] : ['beacon']),
+    ];
+    const takenFromBundle = [
+      ...(recipeRoot === undefined ? ['recipe'] : []),
+      ...(fromRoot === undefined && !startIsDerived ? ['from'] : []),
+      'chain',
+      'miner',
+      'beacon1',
+    ];
+    return { pinned, takenFromBundle };
+  }
+
+  /** Writes evidence beside the bundle, after it passed the check that a third party will make. */
+  async #publish(evidence: Uint8Array, { header }: SignedClaim, reason: string): Promise<FoundFalse> {
+    const { environment, evidenceDirectory } = this.#options;
+    const { bls, executor } = environment;
+    const verdict = await checkEvidence(evidence, { bls, executor, hash: hashBytes });
+    invariant(verdict.verdict === 'guilty', `evidence against claim ${header.claimNumber} does not convict: ${reason}`);
+    const kind = evidenceKind(evidence);
+    const folder = path.resolve(this.#opened.folder);
+    const name = `${path.basename(folder)}.claim-${header.claimNumber}.${kind}.evidence`;
+    const file = path.join(evidenceDirectory ?? path.dirname(folder), name);
+    writeFileAtomic(realFiles, file, evidence);
+    return { claimNumber: header.claimNumber, accused: header.miner, kind, reason, file, bytes: evidence.length };
+  }
+
+  #result(fromRoot: Uint8Array, origin: Origin, evidence?: FoundFalse): VerifyBundleResult {
+    const holding = this.#claims.filter((claim) => claim.holds);
+    const enough = this.#claims.every(({ population, samples }) => this.#isEnough(population, samples));
+    return {
+      verdict: evidence !== undefined ? 'false' : enough ? 'holds' : 'undecided',
+      recipe: this.#recipe,
+      claims: this.#claims,
+      ...(evidence === undefined ? {} : { evidence }),
+      fromRoot,
+      stateRoot: holding.at(-1)?.toRoot ?? fromRoot,
+      origin,
+      demo: this.#opened.bundle.demo,
+    };
+  }
+
+  #isEnough(population: number, samples: number): boolean {
+    const { fractionPpm, targetPpm } = this.#recipe.detection;
+    return samples >= samplesForDetection(population, fractionPpm, targetPpm);
+  }
+}
+
+function isNonFinite(error: unknown): boolean {
+  return error instanceof PogoError && error.code === 'NON_FINITE';
+}
+
+function decodeBundleRecipe(bytes: Uint8Array): Recipe {
+  try {
+    return decodeRecipe(bytes);
+  } catch (error) {
+    // A broken rule of a recipe is, inside a bundle, just a malformed bundle.
+    if (error instanceof PogoError) throw new PogoError('MALFORMED', `bundle: ${error.message}`, error.details);
+    throw error;
+  }
+}
+
+function requireBeacon(beacon: Uint8Array | undefined): void {
+  if (beacon === undefined || beacon.length === 32) return;
+  throw new PogoError('USAGE', `beacon: expected 32 bytes, found ${beacon.length}`);
+}
+
+function requirePin(what: string, pinned: Uint8Array | undefined, found: Uint8Array): void {
+  if (pinned === undefined || equalBytes(pinned, found)) return;
+  throw new PogoError(
+    'MISMATCH',
+    `expected a bundle of ${what} ${toHex(pinned)}, found one of ${toHex(found)}; check another bundle, or drop that pin`,
+  );
+}
+
+/** The start state that the bundle carries, or the recipe's, must be where the first claim says it starts. */
+function expectStart({ assignment }: ChainedClaim, root: Uint8Array): void {
+  if (equalBytes(assignment.fromRoot, root)) return;
+  throw new PogoError(
+    'MISMATCH',
+    `expected the first claim to start from state ${toHex(root)}, found ${toHex(assignment.fromRoot)}`,
+  );
+}
