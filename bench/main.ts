@@ -53,7 +53,9 @@ function selection(only: string | undefined): (name: string) => boolean {
   const asked = only.split(',').map((name) => name.trim());
   const known = GROUPS.flatMap((group) => group.names);
   for (const name of asked) {
-    if (!known.some((one) => one === name || (one.endsWith('/') && `${name}/`.startsWith(one)))) {
+    const names = (one: string): boolean =>
+      one === name || one.startsWith(`${name}/`) || (one.endsWith('/') && name.startsWith(one));
+    if (!known.some(names)) {
       throw new PogoError('USAGE', `--only: expected names of ${known.join(', ')}, found ${name}`, { found: name });
     }
   }
