@@ -5,6 +5,7 @@
  * ±127 throughout, groups of zeros, subnormals, huge values. Short, so that every process can check its kernels at start.
  */
 import type { OperationName } from './ops.js';
+import { BORDER_CASES } from './vectorBorders.js';
 import type { ArgumentSpec, TensorSpec } from './vectorInputs.js';
 
 /** One call of one operation. */
@@ -250,7 +251,7 @@ function rowArguments(x: TensorSpec, T: number, N: number): Arguments {
 add('quantizeRows', '5 rows of 192', rowArguments(halves(5 * 192), 5, 192), quick);
 add('quantizeRows', 'two panels', rowArguments(halves(3 * 1088), 3, 1088));
 add('quantizeRows', 'edge values in rows of 64', rowArguments(tensor('u16', 16 * 64, 'edges'), 16, 64), quick);
-add('quantizeRows', 'an Inf', rowArguments(poked(halves(2 * 64), 3, 'FF80'), 2, 64), refused);
+add('quantizeRows', 'an Inf', rowArguments(poked(halves(2 * 64), 3, 'FF80'), 2, 64), { ...refused, ...quick });
 
 function gradientRowArguments(x: TensorSpec, T: number, N: number, t0: number, bias: TensorSpec): Arguments {
   return { ...rowArguments(x, T, N), bias, seed: words(), t0, accumulate: t0 > 0 };
@@ -512,6 +513,12 @@ add('commitLeaves', '16 units', commitArguments(2, 16, false, false));
 add('commitLeaves', 'values that are flushed', commitArguments(2, 2, true, false, { m: -64, v: -112, g: -51 }), quick);
 const fresh = commitArguments(2, 2, true, true);
 add('commitLeaves', 'first step', { ...fresh, m: out('f32', 512), v: out('f32', 512) });
+add(
+  'commitLeaves',
+  'clipped leaves',
+  { ...commitArguments(2, 2, true, true), v: inout(positive(512, -60)), b2t: { f32: '3ECCCCCD' } },
+  quick,
+);
 add('commitLeaves', 'nothing but zeros', {
   ...commitArguments(1, 1, true, true),
   m: out('f32', 256),
@@ -537,4 +544,4 @@ for (const bits of [4, 8] as const) {
 }
 
 /** Every case. An operation without one fails the registry's test. */
-export const VECTOR_CASES: readonly VectorCase[] = cases;
+export const VECTOR_CASES: readonly VectorCase[] = [...cases, ...BORDER_CASES];

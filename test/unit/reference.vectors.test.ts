@@ -23,7 +23,7 @@ describe('the known-answer vectors', () => {
   });
 
   it('find one flipped bit in any output of any operation', () => {
-    for (const vector of VECTOR_CASES.filter((c) => c.quick)) {
+    for (const vector of VECTOR_CASES.filter((c) => c.quick && c.throws === undefined)) {
       const outputs = Object.entries(vector.args).filter(
         ([, s]) => typeof s === 'object' && 'out' in s && s.length > 0,
       );
