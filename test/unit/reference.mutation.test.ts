@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { referenceKernels } from '../../src/backend/reference.js';
 import { checkVector } from '../../src/backend/selfTest.js';
 import { BORDER_CASES } from '../../src/backend/vectorBorders.js';
-import { VECTOR_CASES } from '../../src/backend/vectorCases.js';
+import { VECTOR_CASES, type VectorCase } from '../../src/backend/vectorCases.js';
 
 /** The constants that the reference sees: getters over this table, so that a test can change one. */
 const table = vi.hoisted((): { values: Record<string, number> } => ({ values: {} }));
@@ -42,7 +42,7 @@ function flipped(name: string, value: number): number {
 }
 
 /** The first of these cases that the reference fails with the table as it is. */
-function firstFailure(cases = VECTOR_CASES.filter((c) => c.quick)): string | undefined {
+function firstFailure(cases: readonly VectorCase[] = VECTOR_CASES.filter((c) => c.quick)): string | undefined {
   // The cases at the borders stand last and are the likeliest to differ.
   for (const vector of cases.toReversed()) {
     const failure = checkVector(referenceKernels, vector);
