@@ -7,8 +7,8 @@ import { PogoError } from '../errors.js';
 import { toHex } from '../hex.js';
 import { bitsToFloat } from '../model/fp32.js';
 import { generate } from '../model/generate.js';
-import { countParameters, packedModelLayout } from '../model/layout.js';
-import { loadRecipe } from '../model/recipe.js';
+import { countParameters, createLayout, packedModelLayout } from '../model/layout.js';
+import { loadRecipe, recipeRoot } from '../model/recipe.js';
 import { seedState, unpackModel } from '../model/state.js';
 import { decodeText, openTokenizer } from '../model/tokenizer.js';
 import { allocateWeights, type ModelPlan, quantizeWeights } from '../model/unit.js';
@@ -20,7 +20,7 @@ import { hasRun, newestRunDirectory, nextRunDirectory, type RunSettings, readSet
 import { parseSeed } from '../node/seed.js';
 import { badUnits, committeeDetection, samplesForDetection } from '../protocol/detection.js';
 import { svgChart, terminalChart } from './chart.js';
-import { RunReport } from './runReport.js';
+import { RunReport, type Totals } from './runReport.js';
 import { pogoVersion } from './version.js';
 
 interface Flags {
@@ -111,6 +111,7 @@ async function run(flags: Flags): Promise<void> {
   process.once('SIGTERM', onSignal);
   try {
     announce(report, settings, directory, environment, resumed);
+    announceEvent(report, settings, environment);
     const result = await runMainJob({
       settings,
       directory,
@@ -154,6 +155,19 @@ function announce(
       `  Until ${settings.claims} claims are final${settings.cheat === undefined ? '' : ' and the cheat had its turn'}. Ctrl-C stops; pogo run --resume goes on.`,
     ].join('\n'),
   );
+}
+
+function announceEvent(report: RunReport, { recipe }: RunSettings, { backend, lanes }: Environment): void {
+  report.event({
+    type: 'run',
+    recipe: recipe.name,
+    recipeRoot: toHex(recipeRoot(recipe)),
+    parameters: countParameters(createLayout(recipe), recipe),
+    backend: backend.name,
+    isa: backend.isa,
+    lanes,
+    version: pogoVersion(),
+  });
 }
 
 /** Units that each verifier recomputes of a claim. */
@@ -224,7 +238,7 @@ async function finish(
       `Done in ${totalSeconds.toFixed(0)} s: ${outcomes('finalized')} claims finalized, ${outcomes('slashed')} slashed, ${outcomes('rejected')} rejected.`,
       `  training    ${totals.steps} steps, ${totals.tokens.toLocaleString('en')} tokens in ${totals.trainSeconds.toFixed(1)} s (${Math.round(totals.tokens / Math.max(totals.trainSeconds, 1e-9)).toLocaleString('en')} tokens/s); loss ${points[0]?.loss.toFixed(4)} → ${points.at(-1)?.loss.toFixed(4)}`,
       `  held out    ${heldOutBefore.toFixed(4)} → ${heldOutAfter.toFixed(4)} nats per token, of the 4-bit model`,
-      `  checking    ${totals.verifySeconds.toFixed(1)} s by ${settings.verifiers} verifiers together: ${(100 * verifyToTrain).toFixed(0)} % of training's lane time (each recomputes ${perVerifier} of ${population} units: ${(100 * detection).toFixed(2)} % to find ${bad} bad ones)`,
+      `  checking    ${totals.verifyCpuSeconds.toFixed(1)} s of processor time by ${settings.verifiers} verifiers together, ${(100 * verifyToTrain).toFixed(0)} % of training's ${totals.trainCpuSeconds.toFixed(1)} s, ${((100 * verifyToTrain) / settings.verifiers).toFixed(0)} % each (each recomputes ${perVerifier} of ${population} units: ${(100 * detection).toFixed(2)} % to find ${bad} bad ones)`,
       ...predictedShare(settings, totals),
       `  state       ${last === undefined ? 'none' : toHex(last.toRoot)}`,
       `  chart       ${chart}`,
@@ -236,17 +250,26 @@ async function finish(
 }
 
 /**
- * What the same duty costs with the recipe `gpt2-124m`: its drawn units out of all, the log's replay left out where it
- * was not measured here.
+ * What the same duty costs with the recipe `gpt2-124m`: its drawn units out of all, plus the log's replay. The replay is
+ * scaled from the one measured here by the bytes of state and units that it goes through, a unit's training by 6 FLOP
+ * per parameter and token.
  */
-function predictedShare(settings: RunSettings, totals: { readonly verifySeconds: number }): string[] {
-  if (totals.verifySeconds === 0) return [];
+function predictedShare(settings: RunSettings, totals: Totals): string[] {
+  if (totals.checks === 0 || totals.trainSeconds === 0) return [];
+  const { recipe } = settings;
   const large = loadRecipe('gpt2-124m');
   const units = large.stepsPerClaim * large.unitsPerStep;
   const { fractionPpm, targetPpm } = large.detection;
   const each = samplesForDetection(units, fractionPpm, targetPpm, settings.verifiers);
+  const replayedElements = recipe.stepsPerClaim * createLayout(recipe).length * (1 + recipe.unitsPerStep / 32);
+  const secondsPerElement = totals.replaySeconds / totals.checks / replayedElements;
+  const length = createLayout(large).length;
+  const replay = secondsPerElement * large.stepsPerClaim * length * (1 + large.unitsPerStep / 32);
+  const flopPerSecond = (6 * createLayout(recipe).length * totals.tokens) / totals.trainSeconds;
+  const train = (6 * length * units * large.sequencesPerUnit * large.context) / flopPerSecond;
+  const share = each / units + replay / train;
   return [
-    `  gpt2-124m   predicted: each verifier recomputes ${each} of ${units} units, ${((100 * each) / units).toFixed(1)} % of training (the log's replay comes on top)`,
+    `  gpt2-124m   predicted: ${(100 * share).toFixed(1)} % of training for each verifier (${each} of ${units} units recomputed, the log's replay ${((100 * replay) / train).toFixed(2)} %)`,
   ];
 }
 

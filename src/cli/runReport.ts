@@ -20,6 +20,12 @@ export interface Totals {
   readonly steps: number;
   readonly verifySeconds: number;
   readonly unitsChecked: number;
+  /** Processor seconds of miners and verifiers. */
+  readonly trainCpuSeconds: number;
+  readonly verifyCpuSeconds: number;
+  /** Wall seconds of all log replays, and their number. */
+  readonly replaySeconds: number;
+  readonly checks: number;
 }
 
 type Checked = Extract<RoleReport, { type: 'checked' }>;
@@ -43,6 +49,11 @@ export class RunReport {
   #tokens = 0;
   #verifySeconds = 0;
   #units = 0;
+  #trainCpu = 0;
+  #verifyCpu = 0;
+  #replaySeconds = 0;
+  readonly #claimBytes = new Map<string, number>();
+  readonly #turns = new Map<number, number>();
   #liveLine = false;
   #claimSteps = 0;
 
@@ -71,6 +82,10 @@ export class RunReport {
       steps: this.#steps.length,
       verifySeconds: this.#verifySeconds,
       unitsChecked: this.#units,
+      trainCpuSeconds: this.#trainCpu,
+      verifyCpuSeconds: this.#verifyCpu,
+      replaySeconds: this.#replaySeconds,
+      checks: this.#checked.size,
     };
   }
 
@@ -90,12 +105,17 @@ export class RunReport {
       case 'step':
         return this.#step(role, report);
       case 'trained':
+        this.#trainCpu += report.cpuSeconds;
+        this.#claimBytes.set(`${report.claim}/${report.attempt}`, report.bytes);
         return;
       case 'checking':
+        if (!process.stdout.isTTY) return;
         return this.#live(`  ${role} recomputed ${report.units} of ${report.of} drawn units`);
       case 'checked':
         this.#checked.set(`${role}/${report.claim}/${report.attempt}`, report);
         this.#verifySeconds += report.seconds;
+        this.#verifyCpu += report.cpuSeconds;
+        this.#replaySeconds += report.replaySeconds;
         this.#units += report.units;
         if (report.fault === undefined) return;
         return this.line(`  ${role} found it FALSE: ${report.message} (${report.fault})`);
@@ -133,8 +153,9 @@ export class RunReport {
     switch (event.type) {
       case 'assigned':
         if (past) return;
+        this.#turns.set(event.claimNumber, (this.#turns.get(event.claimNumber) ?? 0) + 1);
         return this.line(
-          `\nclaim ${event.claimNumber}${event.attempt > 0 ? ` (attempt ${event.attempt + 1})` : ''}: beacon 1 drew ${names.of(event.miner)} and its batches`,
+          `\nclaim ${event.claimNumber}${(this.#turns.get(event.claimNumber) ?? 1) > 1 ? ' once more' : ''}: beacon 1 drew ${names.of(event.miner)} and its batches`,
         );
       case 'claim': {
         const { header } = event.claim;
@@ -148,7 +169,7 @@ export class RunReport {
           toRoot: toHex(header.toRoot),
           modelRoot: toHex(header.modelRoot),
           steps: this.#claimSteps,
-          bytes: 0,
+          bytes: this.#claimBytes.get(`${event.claimNumber}/${event.attempt}`) ?? 0,
         });
         if (!past)
           this.line(

@@ -91,6 +91,8 @@ export interface CheckResult {
   readonly unitsRecomputed: number;
   readonly bytesRead: number;
   readonly seconds: number;
+  /** Of these: applying the log and hashing the state. */
+  readonly replaySeconds: number;
   /** The claim's packed model, rebuilt; present where no fault was found. */
   readonly model: Uint8Array | undefined;
 }
@@ -105,6 +107,7 @@ class ClaimCheck {
   #checks = 0;
   #units = 0;
   #bytes = 0;
+  #replayMs = 0;
   #model: Uint8Array | undefined;
 
   constructor(options: CheckOptions) {
@@ -121,6 +124,7 @@ class ClaimCheck {
       unitsRecomputed: this.#units,
       bytesRead: this.#bytes,
       seconds: (performance.now() - start) / 1000,
+      replaySeconds: this.#replayMs / 1000,
       model: fault === undefined ? this.#model : undefined,
     };
   }
@@ -148,7 +152,9 @@ class ClaimCheck {
       }
       const malformed = await this.#canonical(stepIndex, units, start);
       if (malformed !== undefined) return malformed;
+      const committing = performance.now();
       await this.#trainer.commit(units);
+      this.#replayMs += performance.now() - committing;
     }
     if (!(await this.#atRoot(source.header.toRoot))) return this.#findFalseState(start);
     return undefined;
@@ -156,7 +162,10 @@ class ClaimCheck {
 
   async #atRoot(root: Uint8Array): Promise<boolean> {
     this.#checks += 1;
-    return equalBytes(await this.#trainer.stateRoot(), root);
+    const start = performance.now();
+    const found = await this.#trainer.stateRoot();
+    this.#replayMs += performance.now() - start;
+    return equalBytes(found, root);
   }
 
   #readUnits(commitment: StepCommitment): Uint8Array[] {

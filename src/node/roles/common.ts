@@ -50,6 +50,7 @@ export type RoleReport =
       readonly attempt: number;
       readonly bytes: number;
       readonly trainMs: number;
+      readonly cpuSeconds: number;
     }
   | { readonly type: 'checking'; readonly claim: number; readonly units: number; readonly of: number }
   | {
@@ -64,6 +65,10 @@ export type RoleReport =
       readonly drawn: number;
       readonly bytesRead: number;
       readonly seconds: number;
+      /** Processor time of all its threads. */
+      readonly cpuSeconds: number;
+      /** The part of it that the log's replay took, drawn units left out. */
+      readonly replaySeconds: number;
       readonly heldOutBeforeBits: number;
       readonly heldOutAfterBits: number;
     }
@@ -112,4 +117,10 @@ export async function followLedger(
     onBlock(value);
     seen = value.height;
   }
+}
+
+/** Processor seconds of this process, all threads. */
+export function cpuSeconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
 }

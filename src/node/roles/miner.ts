@@ -16,7 +16,7 @@ import { writeFileAtomic } from '../files/durable.js';
 import { realFiles } from '../files/fileLayer.js';
 import { Published } from '../published.js';
 import { type RoleContext, runRole } from '../role.js';
-import { followLedger, machineOf, type RoleOptions, type RoleReport } from './common.js';
+import { cpuSeconds, followLedger, machineOf, type RoleOptions, type RoleReport } from './common.js';
 import { FinalizedClaims } from './finalizedClaims.js';
 
 export interface MinerOptions extends RoleOptions {
@@ -80,6 +80,7 @@ class Miner {
     const { attempt } = assignment;
     await this.#reach(core, assignment.fromRoot);
     const committer = this.#cheat?.committer(core.trainer, core.trainer.scalars.step, steps);
+    const cpu = cpuSeconds();
     const mined = await core.mineClaim(assignment, {
       steps,
       ...(committer === undefined ? {} : { committer }),
@@ -90,7 +91,14 @@ class Miner {
     });
     this.#published.putList(mined.list);
     if (this.#cheat?.equivocates === true) this.#signAnother(mined.claim.header);
-    this.#report({ type: 'trained', claim, attempt, bytes: mined.bytes, trainMs: mined.trainMs });
+    this.#report({
+      type: 'trained',
+      claim,
+      attempt,
+      bytes: mined.bytes,
+      trainMs: mined.trainMs,
+      cpuSeconds: cpuSeconds() - cpu,
+    });
     await this.#context.ledger.submit(encodeTransaction('claim', mined.claim));
   }
 

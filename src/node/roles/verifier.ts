@@ -29,7 +29,7 @@ import { HeldOutLoss } from '../heldOutLoss.js';
 import { Published } from '../published.js';
 import { type RoleContext, runRole } from '../role.js';
 import { StateFollower } from '../stateFollower.js';
-import { followLedger, machineOf, type RoleOptions, type RoleReport } from './common.js';
+import { cpuSeconds, followLedger, machineOf, type RoleOptions, type RoleReport } from './common.js';
 import { FinalizedClaims } from './finalizedClaims.js';
 
 /** Signed claims that miners left beside the ledger; more are not read. */
@@ -130,6 +130,7 @@ class Verifier {
     const drawSignature = signDraw(this.#environment.bls, this.#keys, beacon2, claimRoot);
     const drawn = drawUnits(drawSignature, duty.steps, this.#recipe.unitsPerStep, samples);
     const start = performance.now();
+    const cpu = cpuSeconds();
     const result = await checkClaim({
       trainer,
       source,
@@ -155,6 +156,8 @@ class Verifier {
       drawn: drawn.length,
       bytesRead: result.bytesRead,
       seconds: (performance.now() - start) / 1000,
+      cpuSeconds: cpuSeconds() - cpu,
+      replaySeconds: result.replaySeconds,
       heldOutBeforeBits: losses.before,
       heldOutAfterBits: losses.after,
     });
