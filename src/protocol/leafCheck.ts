@@ -88,6 +88,17 @@ export function vectorRoot(header: StateHeader, name: 'theta' | 'm' | 'v' | 'ema
   return { theta: header.thetaRoot, m: header.mRoot, v: header.vRoot, ema: header.emaRoot }[name];
 }
 
+/** Root and layout of a recipe, made once for each recipe object: the root alone costs more than a leaf's check. */
+const shapes = new WeakMap<Recipe, { readonly root: Uint8Array; readonly layout: Layout }>();
+
+function shapeOf(recipe: Recipe): { readonly root: Uint8Array; readonly layout: Layout } {
+  const known = shapes.get(recipe);
+  if (known !== undefined) return known;
+  const shape = { root: recipeRoot(recipe), layout: createLayout(recipe) };
+  shapes.set(recipe, shape);
+  return shape;
+}
+
 /**
  * Checks one leaf of one step of a claim.
  *
@@ -97,7 +108,7 @@ export function vectorRoot(header: StateHeader, name: 'theta' | 'm' | 'v' | 'ema
 export function verifyLeaf(listRoot: Uint8Array, recipe: Recipe, check: LeafCheck): LeafResult {
   const { commitment } = openCommitment(listRoot, check.step);
   checkHeaderRoots(commitment, check);
-  const layout = createLayout(recipe);
+  const { layout } = shapeOf(recipe);
   const { leaf } = check;
   if (leaf >= layout.length / LEAF_ELEMENTS) {
     throw new PogoError('MALFORMED', `expected a leaf below ${layout.length / LEAF_ELEMENTS}, found ${leaf}`);
@@ -124,8 +135,9 @@ function checkHeaderRoots(commitment: StepCommitment, check: LeafCheck): void {
  */
 export function headerFault(pre: StateHeader, post: StateHeader, recipe: Recipe): string | undefined {
   const expected = advanceScalars(recipe, pre);
+  const { root } = shapeOf(recipe);
   if (post.version !== STATE_VERSION) return `expected state version ${STATE_VERSION}, found ${post.version}`;
-  if (!equalBytes(post.recipeRoot, recipeRoot(recipe))) return 'expected the claim’s recipe root in the post-state';
+  if (!equalBytes(post.recipeRoot, root)) return 'expected the claim’s recipe root in the post-state';
   for (const field of ['step', 'tokens', 'beta1Power', 'beta2Power'] as const) {
     if (post[field] !== expected[field]) return `${field}: expected ${expected[field]}, found ${post[field]}`;
   }
