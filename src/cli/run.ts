@@ -1,5 +1,5 @@
 /** `pogo run`: the main job, shown. */
-import { writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import * as path from 'node:path';
 import { type Command, Option } from 'commander';
 import { referenceKernels } from '../backend/reference.js';
@@ -19,7 +19,7 @@ import { type RunResult, runMainJob } from '../node/run.js';
 import { hasRun, newestRunDirectory, nextRunDirectory, type RunSettings, readSettings } from '../node/runFiles.js';
 import { parseSeed } from '../node/seed.js';
 import { badUnits, committeeDetection, samplesForDetection } from '../protocol/detection.js';
-import { svgChart, terminalChart } from './chart.js';
+import { type LossPoint, svgChart, terminalChart } from './chart.js';
 import { RunReport, type Totals } from './runReport.js';
 import { pogoVersion } from './version.js';
 
@@ -101,7 +101,11 @@ async function run(flags: Flags): Promise<void> {
   const environment = new Environment();
   const { settings, directory, resumed } = plan(flags, environment);
   const { recipe } = settings;
-  const report = new RunReport(flags.json === true, recipe.stepsPerClaim, 0);
+  const curve = path.join(directory, 'loss.jsonl');
+  const report = new RunReport(flags.json === true, recipe.stepsPerClaim, (point) => {
+    appendFileSync(curve, `${JSON.stringify(point)}\n`);
+  });
+  if (resumed) report.restorePoints(readCurve(curve));
   const abort = new AbortController();
   const onSignal = (): void => {
     report.line('\nstopping; what is committed is kept …');
@@ -118,7 +122,7 @@ async function run(flags: Flags): Promise<void> {
       environment,
       signal: abort.signal,
       onReport: (role, event) => report.onReport(role, event),
-      onBlock: (block, names) => report.onBlock(block, names),
+      onBlock: (block, names, past) => report.onBlock(block, names, past),
     });
     await finish(report, result, settings, directory, environment, (performance.now() - start) / 1000);
   } finally {
@@ -126,6 +130,21 @@ async function run(flags: Flags): Promise<void> {
     process.removeListener('SIGTERM', onSignal);
     await environment.dispose();
   }
+}
+
+/** The loss curve so far: for the chart only, so a line that a crash cut short is left out. */
+function readCurve(file: string): LossPoint[] {
+  if (!existsSync(file)) return [];
+  return readFileSync(file, 'utf8')
+    .split('\n')
+    .flatMap((line) => {
+      try {
+        const point = JSON.parse(line) as Partial<LossPoint>;
+        return typeof point.step === 'number' && typeof point.loss === 'number' ? [point as LossPoint] : [];
+      } catch {
+        return [];
+      }
+    });
 }
 
 function announce(

@@ -41,7 +41,7 @@ function seconds(value: number): string {
 
 export class RunReport {
   readonly #json: boolean;
-  readonly #quietUntilHeight: number;
+  readonly #record: (point: LossPoint) => void;
   readonly #steps: LossPoint[] = [];
   readonly #checked = new Map<string, Checked>();
   readonly #claimEnds: number[] = [];
@@ -49,6 +49,7 @@ export class RunReport {
   #tokens = 0;
   #verifySeconds = 0;
   #units = 0;
+  #trained = 0;
   #trainCpu = 0;
   #verifyCpu = 0;
   #replaySeconds = 0;
@@ -59,12 +60,24 @@ export class RunReport {
 
   /**
    * @param stepsPerClaim for progress
-   * @param quietUntilHeight blocks up to this height are a resumed run's past and are told in short
+   * @param record called with every point of the loss curve
    */
-  constructor(json: boolean, stepsPerClaim: number, quietUntilHeight: number) {
+  constructor(json: boolean, stepsPerClaim: number, record: (point: LossPoint) => void) {
     this.#json = json;
     this.#claimSteps = stepsPerClaim;
-    this.#quietUntilHeight = quietUntilHeight;
+    this.#record = record;
+  }
+
+  /** The curve of the processes that ran before. */
+  restorePoints(points: readonly LossPoint[]): void {
+    for (const point of points) this.#addPoint(point);
+  }
+
+  #addPoint(point: LossPoint): void {
+    // The steps of a false or rejected claim are trained again: the curve keeps the newest.
+    const known = this.#steps.findIndex((p) => p.step >= point.step);
+    if (known >= 0) this.#steps.splice(known);
+    this.#steps.push(point);
   }
 
   get points(): readonly LossPoint[] {
@@ -79,7 +92,7 @@ export class RunReport {
     return {
       trainSeconds: this.#trainMs / 1000,
       tokens: this.#tokens,
-      steps: this.#steps.length,
+      steps: this.#trained,
       verifySeconds: this.#verifySeconds,
       unitsChecked: this.#units,
       trainCpuSeconds: this.#trainCpu,
@@ -129,17 +142,15 @@ export class RunReport {
     }
   }
 
-  onBlock(block: LedgerBlock<LedgerEvent>, names: RunNames): void {
-    const past = block.height <= this.#quietUntilHeight;
+  onBlock(block: LedgerBlock<LedgerEvent>, names: RunNames, past: boolean): void {
     for (const event of block.events) this.#ledgerEvent(event, names, past);
   }
 
   #step(role: string, { claim, step, loss, tokens, ms, stateRoot }: Extract<RoleReport, { type: 'step' }>): void {
     this.event({ type: 'step', claim, step, loss, tokens, ms: Math.round(ms * 10) / 10, stateRoot });
-    // A false or rejected claim's steps are trained again: the curve keeps the newest.
-    const known = this.#steps.findIndex((p) => p.step >= step);
-    if (known >= 0) this.#steps.splice(known);
-    this.#steps.push({ step, loss });
+    this.#addPoint({ step, loss });
+    this.#record({ step, loss });
+    this.#trained += 1;
     this.#trainMs += ms;
     this.#tokens += tokens;
     const within = (step % this.#claimSteps) + 1;

@@ -35,7 +35,8 @@ export interface RunJobOptions {
   readonly environment: Environment;
   readonly signal: AbortSignal;
   readonly onReport: (role: string, report: RoleReport) => void;
-  readonly onBlock: (block: LedgerBlock<LedgerEvent>, names: RunNames) => void;
+  /** `past`: the block was made before this process started. */
+  readonly onBlock: (block: LedgerBlock<LedgerEvent>, names: RunNames, past: boolean) => void;
 }
 
 /** Names of the keys of a run, for people. */
@@ -133,12 +134,16 @@ class RunJob {
       },
     });
     try {
-      this.#start(children);
+      // A resumed run first reads what happened before; only then anybody goes on.
+      const { height: past } = await ledger.head();
+      if (past === 0) this.#start(children);
       for await (const block of ledger.subscribe(1, stop.signal)) {
         this.#take(block);
-        this.#options.onBlock(block, this);
+        this.#options.onBlock(block, this, block.height <= past);
+        if (this.#done()) return this.#result(await readState(ledger));
+        if (block.height < past) continue;
+        if (block.height === past) this.#start(children);
         const state = await readState(ledger);
-        if (this.#done(state)) return this.#result(state);
         for (const tick of waitingTicks(state)) await ledger.submit(tick);
         await this.#tickDecided(ledger);
       }
@@ -196,14 +201,14 @@ class RunJob {
   }
 
   /** Enough claims are final and the cheat had its turn, or there were too many turns. */
-  #done(state: LedgerState): boolean {
+  #done(): boolean {
     const { claims, cheat } = this.#options.settings;
     const cheater = this.#genesis.miners[1]?.publicKey;
     const turnOver =
       cheat === undefined || (cheater !== undefined && this.#outcomes.some(({ miner }) => equalBytes(miner, cheater)));
     return (
-      (state.finalizedCount >= claims && turnOver) ||
-      state.finalizedCount >= MAX_TURNS_FACTOR * claims ||
+      (this.#finalized.length >= claims && turnOver) ||
+      this.#finalized.length >= MAX_TURNS_FACTOR * claims ||
       this.#outcomes.length >= MAX_TURNS_FACTOR * claims + MAX_TURNS_FACTOR
     );
   }
