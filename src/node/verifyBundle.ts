@@ -275,6 +275,7 @@ class BundleCheck {
       'chain',
       'miner',
       'beacon1',
+      'demo',
     ];
     return { pinned, takenFromBundle };
   }
