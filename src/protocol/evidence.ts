@@ -7,6 +7,7 @@
 import { PogoError } from '../errors.js';
 import { checkBatchEvidence } from './evidence/batch.js';
 import { checkCommitmentsEvidence } from './evidence/commitments.js';
+import { checkDiffEvidence } from './evidence/diff.js';
 import { checkEquivocationEvidence } from './evidence/equivocation.js';
 import type { EvidenceExecutors, Finding } from './evidence/head.js';
 import { checkLeafEvidence } from './evidence/leaf.js';
@@ -53,6 +54,7 @@ const CHECKERS: Checkers = {
   'state-root': checkStateRootEvidence,
   equivocation: checkEquivocationEvidence,
   commitments: checkCommitmentsEvidence,
+  diff: checkDiffEvidence,
 };
 
 /** Names of all kinds. */

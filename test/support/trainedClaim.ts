@@ -30,9 +30,11 @@ import {
 import type { KeyPair } from '../../src/protocol/bls.js';
 import { createNativeBls } from '../../src/protocol/blsNative.js';
 import { buildClaim, signClaim } from '../../src/protocol/claim.js';
+import { encodeDiff } from '../../src/protocol/diff.js';
 import { batchDigest, drawBatch, unitOffsets } from '../../src/protocol/draws.js';
 import type { UnitExecutor } from '../../src/protocol/executor.js';
 import {
+  claimRoot,
   type SignedClaim,
   STATE_VERSION,
   type StateHeader,
@@ -169,6 +171,9 @@ export interface Tampering {
   header?(header: StateHeader, step: number): StateHeader;
   model?(model: Uint8Array): Uint8Array;
   commitments?(commitments: StepCommitment[]): StepCommitment[];
+  /** Makes the claim a child of this one (whose model the diff is taken from). */
+  parent?: TrainedClaim;
+  diff?(diff: Uint8Array): Uint8Array;
 }
 
 export function trainClaim(tampering: Tampering = {}, changes: Partial<Recipe> = {}): TrainedClaim {
@@ -224,20 +229,23 @@ export function trainClaim(tampering: Tampering = {}, changes: Partial<Recipe> =
   const model = tampering.model?.(packed.slice()) ?? packed.slice();
   const list = steps.map((step) => step.commitment);
   const commitments = tampering.commitments?.(list) ?? list;
+  const { parent } = tampering;
+  const honestDiff = parent === undefined ? undefined : encodeDiff(parent.model, model);
+  const diff = tampering.diff?.(honestDiff ?? new Uint8Array(0)) ?? honestDiff;
   const header = buildClaim(
     {
       chainId: new Uint8Array(32).fill(1),
       job: 0,
       claimNumber: 0,
       attempt: 0,
-      parentClaimRoot: ZERO_ROOT,
+      parentClaimRoot: parent === undefined ? ZERO_ROOT : claimRoot(parent.claim.header),
       recipeRoot: plan.root,
       miner: miner.publicKey,
       fromRoot: stateRoot(fromHeader),
       draw1,
       bond: 1000n,
     },
-    { commitments, modelRoot: blake3(model), diffRoot: ZERO_ROOT },
+    { commitments, modelRoot: blake3(model), diffRoot: diff === undefined ? ZERO_ROOT : blake3(diff) },
   );
   const claim = signClaim(bls, miner, header);
   return { recipe, plan, tokenFile, steps, commitments, model, miner, draw1, claim };

@@ -12,6 +12,7 @@ import {
   blobSource,
   buildBatchEvidence,
   buildCommitmentsEvidence,
+  buildDiffEvidence,
   buildEquivocationEvidence,
   buildLeafEvidence,
   buildLossEvidence,
@@ -103,6 +104,7 @@ const FILES: Record<EvidenceKind, (trained: TrainedClaim, chunk?: number) => Uin
     return buildEquivocationEvidence(trained.claim, second, trained.recipe);
   },
   commitments: (trained) => buildCommitmentsEvidence(accusation(trained), trained.steps[0]!.preHeader),
+  diff: (trained) => buildDiffEvidence(trained, undefined, trained.model),
 };
 
 let honest: TrainedClaim;
@@ -138,6 +140,7 @@ describe('evidence of each kind convicts its lie and acquits the truth', () => {
     ['one bit of θ', 'state-root', { state: onLast(({ theta }) => flip(theta, 77)) }],
     ['a NaN scale in a unit', 'state-root', { units: setUnit(0, (unit) => unit.slice().fill(0x7f, unit.length - 2)) }],
     ['one code of the model', 'quantization', { model: (m) => mapByte(m, 3 * 256, (byte) => byte ^ 2) }],
+    ['a diff of a first claim', 'diff', { diff: () => Uint8Array.of(1) }],
     ['a longer model', 'quantization', { model: (m) => resized(m, 1) }],
     ['a broken chain', 'commitments', { commitments: ([a, b]) => [a!, { ...b!, preStateRoot: a!.preStateRoot }] }],
     ['too few steps', 'commitments', { commitments: ([a]) => [a!] }],
@@ -162,6 +165,21 @@ describe('evidence of each kind convicts its lie and acquits the truth', () => {
     const later = signClaim(bls, honest.miner, { ...honest.claim.header, attempt: 1 });
     const turns = buildEquivocationEvidence(honest.claim, later, honest.recipe);
     expect((await check(turns)).verdict).toBe('false-accusation');
+  });
+
+  it('diff: a child’s diff to its parent’s model', async () => {
+    const parent = { header: honest.claim.header, model: honest.model };
+    const child = trainClaim({ parent: honest });
+    const liar = trainClaim({ parent: honest, diff: (diff) => mapByte(diff, diff.length - 1, (byte) => byte ^ 1) });
+    const file = buildDiffEvidence(liar, parent, liar.model);
+    expect((await check(file)).verdict).toBe('guilty');
+    expect((await check(buildDiffEvidence(child, parent, child.model))).verdict).toBe('false-accusation');
+    for (let i = 0; i < file.length; i += 997) {
+      expect(await codeOf(check(mapByte(file, i, (byte) => byte ^ 4)))).not.toBe('fulfilled');
+    }
+    const otherParent = { ...parent, header: { ...parent.header, attempt: 7 } };
+    expect(await codeOf(check(buildDiffEvidence(liar, otherParent, liar.model)))).toBe('MALFORMED');
+    expect(await codeOf(check(buildDiffEvidence(liar, undefined, liar.model)))).toBe('MALFORMED');
   });
 
   it('commitments of an honest claim', async () => {

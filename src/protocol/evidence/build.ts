@@ -11,7 +11,7 @@ import { encodeEvidence } from '../evidence.js';
 import type { LeafCheck } from '../leafCheck.js';
 import { proveCommitment } from '../listProof.js';
 import { CHUNK_BYTES, type ChunkOpening, type ChunkSource, openChunks } from '../openings.js';
-import type { SignedClaim, StateHeader, StepCommitmentList } from '../types.js';
+import type { ClaimHeader, SignedClaim, StateHeader, StepCommitmentList } from '../types.js';
 import { createEvidenceHead } from './head.js';
 import { modelLeafRanges } from './quantization.js';
 import { unitTokenRanges } from './unit.js';
@@ -197,5 +197,29 @@ export function buildQuantizationEvidence(
     vectorLeaf: vector.chunk(leaf),
     modelBytes,
     modelChunks: openChunks(model, modelLeafRanges(layout, leaf).ranges),
+  });
+}
+
+/** The parent's claim and packed model. */
+export interface ParentModel {
+  readonly header: ClaimHeader;
+  readonly model: Uint8Array;
+}
+
+/**
+ * @param parent undefined for a chain's first claim
+ * @param model the packed model under the claim's root
+ */
+export function buildDiffEvidence(
+  { claim, recipe }: Omit<Accusation, 'commitments'>,
+  parent: ParentModel | undefined,
+  model: Uint8Array,
+): Uint8Array {
+  const nothing = new Uint8Array(0);
+  return encodeEvidence('diff', {
+    head: createEvidenceHead(claim, recipe),
+    parent: parent === undefined ? [] : [parent.header],
+    parentModel: parent?.model ?? nothing,
+    model: parent === undefined ? nothing : model,
   });
 }

@@ -4,9 +4,9 @@
  */
 import { PogoError } from '../../errors.js';
 import { equalBytes, toHex } from '../../hex.js';
-import { type Layout, unitFileBytes } from '../../model/layout.js';
-import { assertCanonicalUnit } from '../../reference/adamw.js';
+import { unitFileBytes } from '../../model/layout.js';
 import { stateRoot } from '../types.js';
+import { canonicalUnitFault } from '../unitBytes.js';
 import {
   type EvidenceExecutors,
   type Finding,
@@ -17,20 +17,6 @@ import {
   requireExecutor,
 } from './head.js';
 import type { EvidenceBody } from './types.js';
-
-/** What is not canonical in a unit file of the right length; undefined when nothing. */
-export function unitFault(layout: Layout, file: Uint8Array): string | undefined {
-  const { codes } = unitFileBytes(layout);
-  const scales = new Uint16Array(file.slice(codes).buffer);
-  try {
-    assertCanonicalUnit(file.subarray(0, codes), scales);
-  } catch (error) {
-    if (error instanceof PogoError) return error.message;
-    throw error;
-  }
-  const padding = scales.findIndex((scale, group) => scale !== 0 && layout.locate(64 * group) === undefined);
-  return padding < 0 ? undefined : `expected zeros in the padding, found a scale in group ${padding}`;
-}
 
 export async function checkStateRootEvidence(
   executors: EvidenceExecutors,
@@ -56,7 +42,8 @@ export async function checkStateRootEvidence(
     openBlob(executors, `unit ${j}`, unit, total, commitment.unitRoots[j]!);
   }
   for (const [j, unit] of body.units.entries()) {
-    const fault = unitFault(layout, unit);
+    // A copy: the decoder's slices need not be aligned to the 2 bytes of a scale.
+    const fault = canonicalUnitFault(layout, unit.slice());
     if (fault !== undefined) return `step ${commitment.step}, unit ${j}: ${fault}`;
   }
   const { header } = await requireExecutor(executors).commitStep({

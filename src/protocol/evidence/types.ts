@@ -10,7 +10,13 @@ import { LeafCheckType } from '../leafCheck.js';
 import { ProvenCommitmentType } from '../listProof.js';
 import { ChunkOpeningsType, ChunkOpeningType } from '../openings.js';
 import { byteList, PublicKey, Root, Uint32, Uint64 } from '../ssz.js';
-import { MAX_UNITS_PER_STEP, SignedClaimType, StateHeaderType, StepCommitmentListType } from '../types.js';
+import {
+  ClaimHeaderType,
+  MAX_UNITS_PER_STEP,
+  SignedClaimType,
+  StateHeaderType,
+  StepCommitmentListType,
+} from '../types.js';
 
 /** Kind → first byte of the file. */
 export const EVIDENCE_KIND = {
@@ -22,6 +28,7 @@ export const EVIDENCE_KIND = {
   'state-root': 6,
   equivocation: 7,
   commitments: 8,
+  diff: 9,
 } as const;
 export type EvidenceKind = keyof typeof EVIDENCE_KIND;
 
@@ -127,6 +134,22 @@ export const CommitmentsEvidenceType = new ContainerType(
   { typeName: 'CommitmentsEvidence', jsonCase: 'eth2' },
 );
 
+/**
+ * The committed diff is not the one between the parent's packed model and the claim's.
+ *
+ * `parent` is the header of the parent claim. A chain's first claim has none: then both models are empty, and the diff
+ * root must be zero.
+ */
+export const DiffEvidenceType = new ContainerType(
+  {
+    head: EvidenceHeadType,
+    parent: new ListCompositeType(ClaimHeaderType, 1),
+    parentModel: byteList(MAX_VECTOR_BYTES),
+    model: byteList(MAX_VECTOR_BYTES),
+  },
+  { typeName: 'DiffEvidence', jsonCase: 'eth2' },
+);
+
 /** Kind → container. */
 export const EVIDENCE_TYPES = {
   leaf: LeafEvidenceType,
@@ -137,6 +160,7 @@ export const EVIDENCE_TYPES = {
   'state-root': StateRootEvidenceType,
   equivocation: EquivocationEvidenceType,
   commitments: CommitmentsEvidenceType,
+  diff: DiffEvidenceType,
 } as const;
 
 /** The container's value for each kind. */
