@@ -12,17 +12,17 @@ class Arguments {
  public:
   explicit Arguments(const Napi::CallbackInfo& info) : info_(info) {}
 
-  /** A dimension: an integer in [0, 2^40). */
-  int64_t size() {
-    double v = number();
-    if (!(v >= 0 && v < 1099511627776.0) || v != static_cast<double>(static_cast<int64_t>(v))) {
-      fail("a non-negative integer");
-    }
-    return static_cast<int64_t>(v);
-  }
+  /** A dimension: an integer in [0, 2^30), so that a product of two, times 3, fits int64. */
+  int64_t size() { return integer(1073741824.0); }
   /** A dimension that is at least 1. */
   int64_t count() {
     int64_t v = size();
+    if (v == 0) fail("a positive integer");
+    return v;
+  }
+  /** The length of a flat tensor, which is never multiplied: an integer in [1, 2^40). */
+  int64_t elements() {
+    int64_t v = integer(1099511627776.0);
     if (v == 0) fail("a positive integer");
     return v;
   }
@@ -91,6 +91,13 @@ class Arguments {
       fail("a value, found none");
     }
     return info_[at_++];
+  }
+  int64_t integer(double limit) {
+    double v = number();
+    if (!(v >= 0 && v < limit) || v != static_cast<double>(static_cast<int64_t>(v))) {
+      fail("a non-negative integer below " + std::to_string(static_cast<int64_t>(limit)));
+    }
+    return static_cast<int64_t>(v);
   }
   double number() {
     Napi::Value v = next();

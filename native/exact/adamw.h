@@ -30,7 +30,9 @@ POGO_HD PogoAdamW pogo_adamw_scalars(uint32_t units, float beta1, float beta2, f
 }
 
 /** beta^t from beta^(t-1): flushed so that it never reaches subnormals. */
-POGO_HD float pogo_beta_power(float beta, float previous) { return pogo_flush(pogo_mul(beta, previous), POGO_FLUSH_BETA); }
+POGO_HD float pogo_beta_power(float beta, float previous) {
+  return pogo_flush(pogo_mul(beta, previous), POGO_FLUSH_BETA);
+}
 
 /** Mean gradient from the sum over units, flushed. */
 template <class V>

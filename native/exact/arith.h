@@ -19,7 +19,8 @@
 #pragma fp_contract(off)
 #define POGO_HD static __forceinline
 #else
-// `static`: one copy per translation unit, so that no copy compiled for a newer instruction set leaks into an older one.
+// `static`: one copy per translation unit, so that no copy compiled for a newer instruction set leaks into an older
+// one.
 #define POGO_HD static inline __attribute__((always_inline, unused))
 #endif
 

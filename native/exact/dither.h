@@ -1,4 +1,5 @@
-// The rank-1 dither (docs/numerics.md 1.10): a hash per row and a hash per column, one xor and one addition per element.
+// The rank-1 dither (docs/numerics.md 1.10): a hash per row and a hash per column, one xor and one addition per
+// element.
 #ifndef POGO_EXACT_DITHER_H
 #define POGO_EXACT_DITHER_H
 

@@ -79,16 +79,19 @@ POGO_HD void stbf(uint16_t* p, F a) {
 POGO_HD F ldcode(const int8_t* p) {
   return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)))};
 }
-/** Low halves of 4W integers in the range of int16 or uint16 as int16 patterns. */
+/** 4W integers in the range of int16. */
 POGO_HD void sthalves(int16_t* p, const I* c) {
   __m256i a = _mm256_permute4x64_epi64(_mm256_packs_epi32(c[0].v, c[1].v), 0xD8);
   __m256i b = _mm256_permute4x64_epi64(_mm256_packs_epi32(c[2].v, c[3].v), 0xD8);
   _mm256_storeu_si256((__m256i*)p, a);
   _mm256_storeu_si256((__m256i*)(p + 16), b);
 }
-/** Low bytes of 4W integers in -128..127. */
+/** Low bytes of 4W integers (masked first: the packs saturate, and the code of a NaN is its low byte everywhere). */
 POGO_HD void stcodes(int8_t* p, const I* c) {
-  __m256i x = _mm256_packs_epi16(_mm256_packs_epi32(c[0].v, c[1].v), _mm256_packs_epi32(c[2].v, c[3].v));
+  const __m256i low = _mm256_set1_epi32(255);
+  __m256i a = _mm256_packus_epi32(_mm256_and_si256(c[0].v, low), _mm256_and_si256(c[1].v, low));
+  __m256i b = _mm256_packus_epi32(_mm256_and_si256(c[2].v, low), _mm256_and_si256(c[3].v, low));
+  __m256i x = _mm256_packus_epi16(a, b);
   x = _mm256_permutevar8x32_epi32(x, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
   _mm256_storeu_si256((__m256i*)p, x);
 }
@@ -231,19 +234,20 @@ POGO_HD void pack_gemm16(const int8_t* b, int64_t ldb, int rows, int64_t K, int1
 // 6 x 16 accumulators fill 12 of the 16 registers; two hold b, one the broadcast of a, one the product.
 static constexpr int TILE_ROWS = 6;
 
-// One row of the tile in named accumulators: in an array the compiler leaves them in memory, and it gathers all products
-// before their sums and spills (both measured at half the speed). The empty statement keeps one product alive at a time.
+// One row of the tile in named accumulators: in an array the compiler leaves them in memory, and it gathers all
+// products before their sums and spills (both measured at half the speed). The empty statement keeps one product alive
+// at a time.
 #if defined(__GNUC__)
 #define POGO_KEEP_ORDER(a, b) __asm__("" : "+x"(a), "+x"(b))
 #else
 #define POGO_KEEP_ORDER(a, b)
 #endif
-#define POGO_TILE_ROW(r)                                          \
-  if constexpr (R > r) {                                          \
-    __m256i x = _mm256_set1_epi32(load_pair(pa + r * ars));       \
+#define POGO_TILE_ROW(r)                                           \
+  if constexpr (R > r) {                                           \
+    __m256i x = _mm256_set1_epi32(load_pair(pa + r * ars));        \
     c##r##0 = _mm256_add_epi32(c##r##0, _mm256_madd_epi16(x, b0)); \
     c##r##1 = _mm256_add_epi32(c##r##1, _mm256_madd_epi16(x, b1)); \
-    POGO_KEEP_ORDER(c##r##0, c##r##1);                            \
+    POGO_KEEP_ORDER(c##r##0, c##r##1);                             \
   }
 
 POGO_HD int32_t load_pair(const int16_t* p) {

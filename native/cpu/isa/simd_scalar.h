@@ -23,7 +23,7 @@ POGO_HD F ldcode(const int8_t* p) { return pogo_to_float((uint32_t)(int32_t)*p);
 POGO_HD void stcodes(int8_t* p, const I* c) {
   for (int i = 0; i < 4; i++) p[i] = (int8_t)(uint8_t)c[i];
 }
-/** Low halves of 4W integers. */
+/** 4W integers in the range of int16. */
 POGO_HD void sthalves(int16_t* p, const I* c) {
   for (int i = 0; i < 4; i++) p[i] = (int16_t)(uint16_t)c[i];
 }
@@ -100,7 +100,8 @@ static void pack_gemm16(const int8_t* b, int64_t ldb, int rows, int64_t K, int16
   }
 }
 
-/** A tile of the GEMM, promoted: y[r][c] = (first ? : y +) float(acc) * (sa[r] * sb[c]). `a` advances `ars` pairs per row. */
+/** A tile of the GEMM, promoted: y[r][c] = (first ? : y +) float(acc) * (sa[r] * sb[c]). `a` advances `ars` pairs per
+ * row. */
 static void tile_f32(const int16_t* a, int64_t ars, const int16_t* b, int64_t pairs, int rows, const float* sa,
                      const float* sb, float* y, int64_t ldy, bool first) {
   for (int r = 0; r < rows; r++) {
