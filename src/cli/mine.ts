@@ -8,11 +8,11 @@ import type { MinedClaim, MinedStep } from '../node/claimMiner.js';
 import { type Environment, withEnvironment } from '../node/environment.js';
 import { type MinedBundle, mineBundle } from '../node/mineBundle.js';
 import { parseSeed } from '../node/seed.js';
-import { packageVersion } from '../version.js';
 import { printEvent } from './events.js';
 import { bytesText, durationText } from './format.js';
 import { interruptible } from './interrupt.js';
 import { integerOption, readKeyFile } from './options.js';
+import { pogoVersion } from './version.js';
 
 interface Options {
   readonly recipe: string;
@@ -77,7 +77,7 @@ class JsonReport implements Report {
       backend: backend.name,
       isa: backend.isa,
       lanes,
-      version: packageVersion(),
+      version: pogoVersion(),
     });
   }
 

@@ -12,11 +12,11 @@ import {
   type VerifyStart,
   verifyBundle,
 } from '../node/verifyBundle.js';
-import { packageVersion } from '../version.js';
 import { printEvent } from './events.js';
 import { durationText, lossOfBits, percentText } from './format.js';
 import { interruptible } from './interrupt.js';
 import { integerOption, rootOption } from './options.js';
+import { pogoVersion } from './version.js';
 
 interface Options {
   readonly recipe?: string;
@@ -87,7 +87,7 @@ function startEvent({ recipe, claims, demo, origin }: VerifyStart, backend: stri
     backend,
     isa,
     lanes,
-    version: packageVersion(),
+    version: pogoVersion(),
   });
 }
 
