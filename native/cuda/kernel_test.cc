@@ -97,7 +97,7 @@ void test_quantize4() {
     memcpy(value_bytes.data(), values.data(), value_bytes.size());
     expect(root_of(value_bytes) == answer.values, name + ": values");
 
-    // I6: an Inf or NaN is found, and the first group that holds one is named.
+    // An Inf or NaN is found, and the first group that holds one is named.
     size_t bad = count - 1;
     for (uint32_t bits : {0x7F800000u, 0xFFC00001u}) {
       float kept = x[bad];

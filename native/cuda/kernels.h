@@ -14,7 +14,7 @@ struct Status {
   int code = 0;
   const char* where = "";
   const char* message = "";
-  /** First group of 64 whose absmax or scale is not finite (I6), or -1. Only quantize4 sets it. */
+  /** First group of 64 whose absmax or scale is not finite, or -1. Only quantize4 sets it. */
   int64_t non_finite_group = -1;
   bool ok() const { return code == 0; }
 };

@@ -1,5 +1,5 @@
 /**
- * The known-answer test that every backend passes before it computes anything (I12). Runs in a browser, too.
+ * The known-answer test that every backend passes before it computes anything. Runs in a browser, too.
  */
 import { PogoError } from '../errors.js';
 import type { Kernels, OperationName } from './ops.js';

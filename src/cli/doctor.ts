@@ -1,6 +1,6 @@
 /**
  * `pogo doctor`: what this machine can compute with. Every backend and instruction set runs all known-answer vectors here, so
- * an operator finds a broken device before it stakes (I12).
+ * an operator finds a broken device before it stakes.
  */
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';

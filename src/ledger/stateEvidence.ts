@@ -1,5 +1,5 @@
 /**
- * Evidence on the ledger: committed first, revealed later, checked by the ledger itself (DESIGN §6.9, I10). Nothing but
+ * Evidence on the ledger: committed first, revealed later, checked by the ledger itself (docs/protocol.md §7). Nothing but
  * a proof that any third party can repeat takes a bond.
  */
 import { blake3 } from '@noble/hashes/blake3.js';

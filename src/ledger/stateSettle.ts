@@ -1,5 +1,5 @@
 /**
- * Outcomes: every claim ends finalized, slashed, rejected, void or missed (DESIGN §6.10), and money moves accordingly.
+ * Outcomes: every claim ends finalized, slashed, rejected, void or missed (docs/protocol.md §8), and money moves accordingly.
  */
 import { equalBytes, toHex } from '../hex.js';
 import { LOSS_NOT_MEASURED } from '../protocol/attestation.js';

@@ -50,7 +50,7 @@ export function generate(
   const text = Array.from(options.prompt);
   let random = mix(options.seed >>> 0);
   for (let i = 0; i < options.count; i += 1) {
-    // Positions are counted from the window's start; what stands behind the last token is never looked at (I5).
+    // Positions are counted from the window's start; what stands behind the last token is never looked at.
     const window = text.slice(-recipe.context);
     input.fill(0);
     input.set(window);

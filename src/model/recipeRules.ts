@@ -67,7 +67,7 @@ function integer(fields: Fields, key: string, min: number, max: number, path = k
   return value;
 }
 
-/** An integer that must also be a multiple of 64 (NUMERICS: tiles and sums are made of 64s). */
+/** An integer that must also be a multiple of 64 (docs/numerics.md §1.11: tiles and sums are made of 64s). */
 function multipleOf64(fields: Fields, key: string, max: number): number {
   const value = fields[key];
   if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 64 || value > max || value % 64 !== 0) {

@@ -1,6 +1,6 @@
 /**
  * Seeds of the dither of a quantization, and of the initial weights: BLAKE3 derive_key over everything that names the
- * use, so that no two quantizations of a run share a stream (NUMERICS rule 11).
+ * use, so that no two quantizations of a run share a stream (docs/numerics.md §5).
  */
 
 import { blake3 } from '@noble/hashes/blake3.js';
@@ -61,7 +61,7 @@ function fourWords(bytes: Uint8Array): Uint32Array {
   return Uint32Array.from({ length: 4 }, (_, i) => view.getUint32(4 * i, true));
 }
 
-/** The 32-bit mixer of NUMERICS rule 11: a bijection of uint32. */
+/** The 32-bit mixer of docs/numerics.md §1.10: a bijection of uint32. */
 export function mix(x: number): number {
   x = Math.imul(x ^ (x >>> 16), 0x7feb352d);
   x = Math.imul(x ^ (x >>> 15), 0x846ca68b);

@@ -1,5 +1,5 @@
 /**
- * Beacons: public randomness out of the BLS signatures of every member of a committee (DESIGN §6.3, §13).
+ * Beacons: public randomness out of the BLS signatures of every member of a committee (docs/protocol.md §3).
  *
  * A BLS signature is unique, so a member has no choice but to sign or to stay silent; the beacon is the hash of *all*
  * members' shares, so nobody who lacks one of them can know it. The message names chain, claim number, attempt, kind

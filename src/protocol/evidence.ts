@@ -1,7 +1,7 @@
 /**
- * Evidence: fraud proofs that any third party can check from one file (DESIGN §6.9).
+ * Evidence: fraud proofs that any third party can check from one file (docs/protocol.md §7).
  *
- * Only evidence slashes (I10). `checkEvidence` fails closed: what cannot be parsed or does not lead to the roots that
+ * Only evidence slashes. `checkEvidence` fails closed: what cannot be parsed or does not lead to the roots that
  * the accused signed is malformed and convicts nobody; what parses and turns out right is a false accusation.
  */
 import { PogoError } from '../errors.js';

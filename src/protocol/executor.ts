@@ -1,8 +1,8 @@
 /**
  * What a checker needs a backend for: recomputing one gradient unit, or one step's commit pass.
  *
- * The protocol never chooses a backend; whoever calls a check hands one in. All backends give the same bits (I1), so a
- * verdict does not depend on the choice, and one that failed its self-test is never handed in (I12).
+ * The protocol never chooses a backend; whoever calls a check hands one in. All backends give the same bits, so a
+ * verdict does not depend on the choice, and one that failed its self-test is never handed in.
  */
 import type { Recipe } from '../model/recipe.js';
 import type { StateHeader } from './types.js';

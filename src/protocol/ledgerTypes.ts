@@ -76,7 +76,7 @@ export const ProtocolParametersType = new ContainerType(
 );
 export type ProtocolParameters = ValueOf<typeof ProtocolParametersType>;
 
-/** What is trained: one recipe (I11: a claim with another recipe root is malformed), from one start state. */
+/** What is trained: one recipe (a claim with another recipe root is malformed), from one start state. */
 export const JobType = new ContainerType(
   {
     id: Uint32,

@@ -25,7 +25,7 @@ export function floatOf(bits: number): number {
   return scratchFloat[0];
 }
 
-/** Reports an Inf or NaN in the input of a quantizer or in a loss (I6). */
+/** Reports an Inf or NaN in the input of a quantizer or in a loss (docs/numerics.md §1.2). */
 export function nonFinite(operation: string, where: string): PogoError {
   return new PogoError(
     'NON_FINITE',

@@ -1,5 +1,5 @@
 /**
- * I1: the same bits on every backend, instruction set, lane count, shard count and micro-batch.
+ * The same bits on every backend, instruction set, lane count, shard count and micro-batch.
  */
 import { describe, expect, it } from 'vitest';
 import { toHex } from '../../src/hex.js';

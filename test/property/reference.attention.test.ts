@@ -133,7 +133,7 @@ describe('attention against binary64 on the same codes', () => {
   });
 });
 
-describe('causality and neighbours (I5)', () => {
+describe('causality and neighbours', () => {
   const c = { T: 256, C: 64, H: 1, context: 128 };
   const x = inputs(c, 3);
   const base = forward(c, x.codes, x.scales);

@@ -175,7 +175,7 @@ describe('what is refused changes nothing', () => {
     expect(await refusal(chain.submit(share(chain.demo.miners[0]!)))).toMatch(/committee member/);
   });
 
-  it('claims of another miner, recipe, draw, parent, bond or job (I11)', async () => {
+  it('claims of another miner, recipe, draw, parent, bond or job', async () => {
     const chain = new TestChain();
     await chain.shares();
     const { claim } = chain.makeClaim();
