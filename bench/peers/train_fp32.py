@@ -3,8 +3,8 @@
   python bench/peers/train_fp32.py .pogo/experiments/moby/seed-0 [--threads 1] [--gradients 4bit]
 
 The convergence peer of the open rules in docs/numerics.md: same tokens, same batches in the same order, same initial
-weights, same optimizer (AdamW of rule 22 with the leaf-local clipping of rule 23), fp32 arithmetic of PyTorch. The
-folder's format is stated in bench/experiments/README.md. Writes result-fp32.jsonl into the folder, one JSON line a
+weights, same optimizer (AdamW with the leaf-local clipping of commitLeaves, docs/numerics.md), fp32 arithmetic of
+PyTorch. The folder's format is stated in bench/experiments/README.md. Writes result-fp32.jsonl into the folder, one JSON line a
 measurement; the file appears only when the run is complete, so that an interrupted run starts again.
 """
 
@@ -23,7 +23,7 @@ LEAF = 256
 
 
 class LeafAdamW:
-    """AdamW over one flat vector with clipping local to leaves of 256 parameters (rules 22 and 23)."""
+    """AdamW over one flat vector with clipping local to leaves of 256 parameters (docs/numerics.md, commitLeaves)."""
 
     def __init__(self, model, options):
         self.model = model

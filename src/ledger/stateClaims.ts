@@ -1,5 +1,5 @@
 /**
- * The life of a claim (docs/protocol.md §1): opened → beacon 1 → miner drawn → claim → beacon 2 → attestations → outcome.
+ * The life of a claim (docs/protocol.md §1): opened → beacon 1 → miner → claim → beacon 2 → attestations → outcome.
  *
  * Every function works in place on a state that the caller may throw away; a broken rule is a `REJECTED` error.
  */

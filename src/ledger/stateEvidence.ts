@@ -1,6 +1,6 @@
 /**
- * Evidence on the ledger: committed first, revealed later, checked by the ledger itself (docs/protocol.md §7). Nothing but
- * a proof that any third party can repeat takes a bond.
+ * Evidence on the ledger: committed first, revealed later, checked by the ledger itself (docs/protocol.md §7). Nothing
+ * but a proof that any third party can repeat takes a bond.
  */
 import { blake3 } from '@noble/hashes/blake3.js';
 import { equalBytes, toHex } from '../hex.js';

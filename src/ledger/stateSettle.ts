@@ -1,5 +1,6 @@
 /**
- * Outcomes: every claim ends finalized, slashed, rejected, void or missed (docs/protocol.md §8), and money moves accordingly.
+ * Outcomes: every claim ends finalized, slashed, rejected, void or missed, and money moves accordingly
+ * (docs/protocol.md §8).
  */
 import { equalBytes, toHex } from '../hex.js';
 import { LOSS_NOT_MEASURED } from '../protocol/attestation.js';

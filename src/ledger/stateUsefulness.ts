@@ -1,6 +1,6 @@
 /**
- * Usefulness: the bonus for claims that made the 4-bit model better (docs/protocol.md §8). It only scales a bonus; correct work
- * always earns the base reward, and nothing here slashes.
+ * Usefulness: the bonus for claims that made the 4-bit model better (docs/protocol.md §8). It only scales a bonus;
+ * correct work always earns the base reward, and nothing here slashes.
  *
  * Losses are fp32 bits that all verifiers computed alike. They enter the ledger as integers, loss · 2^32, which is exact
  * for every loss below 2^20 but for bits under 2^-32 that are cut off.

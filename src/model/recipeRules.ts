@@ -227,7 +227,7 @@ function headCount(r: Fields, width: number): number {
 function optimizer(value: unknown): Recipe['optimizer'] {
   const o = object(value, 'optimizer', ['beta1Bits', 'beta2Bits', 'epsilonBits', 'weightDecayBits']);
   const beta1Bits = float(o, 'beta1Bits', 'optimizer.beta1Bits', 0, 1 - 2 ** -14, 'from 0 to 1 - 2^-14');
-  // c2 = 1 − β2 >= 2^-14 keeps c2·g² above the flush of v for every gradient that survives its own flush (rule 22).
+  // c2 = 1 − β2 >= 2^-14 keeps c2·g² above the flush of v for every gradient that survives its own flush (§1.5).
   const beta2Bits = float(o, 'beta2Bits', 'optimizer.beta2Bits', 2 ** -14, 1 - 2 ** -14, 'from 2^-14 to 1 - 2^-14');
   const beta1 = bitsToFloat(beta1Bits);
   if (beta1 * beta1 > bitsToFloat(beta2Bits)) {
