@@ -63,6 +63,9 @@ POGO_HD I pogo_sar(I a) {
 POGO_HD I pogo_igt(I a, I b) { return {_mm256_cmpgt_epi32(a.v, b.v)}; }
 POGO_HD I pogo_imax(I a, I b) { return {_mm256_max_epi32(a.v, b.v)}; }
 
+/** Asks for the cache line at an address; never faults, so it may lie beyond an array. */
+POGO_HD void prefetch(uintptr_t p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
+
 POGO_HD F ld(const float* p) { return {_mm256_loadu_ps(p)}; }
 POGO_HD void st(float* p, F a) { _mm256_storeu_ps(p, a.v); }
 POGO_HD I ldi(const uint32_t* p) { return {_mm256_loadu_si256((const __m256i*)p)}; }

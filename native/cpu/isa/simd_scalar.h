@@ -12,6 +12,7 @@ typedef float F;
 typedef uint32_t I;
 static constexpr int W = 1;
 
+POGO_HD void prefetch(uintptr_t) {}
 POGO_HD F ld(const float* p) { return *p; }
 POGO_HD void st(float* p, F a) { *p = a; }
 POGO_HD I ldi(const uint32_t* p) { return *p; }
