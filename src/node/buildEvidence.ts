@@ -11,6 +11,7 @@ import {
   blobSource,
   buildBatchEvidence,
   buildCommitmentsEvidence,
+  buildDiffEvidence,
   buildLossEvidence,
   buildQuantizationEvidence,
   buildStateRootEvidence,
@@ -18,13 +19,15 @@ import {
   firstDifferentChunk,
   firstDifferentModelLeaf,
 } from '../protocol/evidence/build.js';
-import type { StateHeader } from '../protocol/types.js';
+import type { ClaimHeader, StateHeader } from '../protocol/types.js';
 import type { Fault } from './checkClaim.js';
 
 /** The accused claim with everything that evidence of any kind may have to show. */
 export interface FaultSubject extends Accusation {
   /** Header of the claim's from state. */
   readonly fromHeader: StateHeader;
+  /** Header of the parent claim; absent for a first claim. */
+  readonly parent?: ClaimHeader;
   /** The recipe's token file. */
   readonly tokens: Uint16Array | Uint32Array;
 }
@@ -38,8 +41,7 @@ function source(bytes: Uint8Array): BlobSource {
  *
  * @param subject the claim that {@link checkClaim} found the fault in
  * @returns kind byte ‖ SSZ, accepted by `checkEvidence`
- * @throws PogoError UNDECIDED for a fault that no kind of evidence expresses yet (a false diff): the claim must be
- *   refused, but nobody can be convicted of it
+ * @throws PogoError UNDECIDED for a false diff where the parent claim is not at hand
  */
 export function evidenceFromFault(subject: FaultSubject, fault: Fault): Uint8Array {
   switch (fault.kind) {
@@ -61,17 +63,23 @@ export function evidenceFromFault(subject: FaultSubject, fault: Fault): Uint8Arr
     }
     case 'quantization': {
       const { post, committedModel, computedModel } = fault;
-      const leaf = firstDifferentModelLeaf(subject.recipe, committedModel, computedModel);
-      invariant(leaf !== undefined, 'a 4-bit model was found false that equals the recomputed one');
+      // A file of a wrong length is convicted by its last chunk; no leaf is named.
+      const sizes = committedModel.length !== computedModel.length;
+      const leaf = sizes ? 0 : firstDifferentModelLeaf(subject.recipe, committedModel, computedModel);
+      invariant(sizes || leaf !== undefined, 'a 4-bit model was found false that equals the recomputed one');
       const vector = source(subject.recipe.ema ? post.ema : post.theta);
-      return buildQuantizationEvidence(subject, post.header, vector, source(committedModel), leaf);
+      return buildQuantizationEvidence(subject, post.header, vector, source(committedModel), leaf ?? 0);
     }
-    case 'diff':
-      throw new PogoError(
-        'UNDECIDED',
-        `${fault.message}; the claim must be refused, but no evidence convicts of a false diff: get the diff by pogo diff`,
-        { kind: fault.kind },
-      );
+    case 'diff': {
+      const { parent } = subject;
+      const { parentModel, model } = fault;
+      if (parentModel !== undefined && parent === undefined) {
+        throw new PogoError('UNDECIDED', `${fault.message}; the parent claim is needed to prove it, found none`);
+      }
+      const before =
+        parent === undefined || parentModel === undefined ? undefined : { header: parent, model: parentModel };
+      return buildDiffEvidence(subject, before, model);
+    }
   }
 }
 

@@ -28,8 +28,12 @@ import { canonicalUnitFault } from '../protocol/unitBytes.js';
 export interface ClaimSource {
   readonly header: ClaimHeader;
   readonly list: StepCommitmentList;
-  /** @throws PogoError MISSING when the blob is absent or does not match its root */
-  blob(root: Uint8Array, length: number): Uint8Array;
+  /**
+   * The bytes under a root, of whatever length they are.
+   *
+   * @throws PogoError MISSING when the blob is absent or does not match its root, RANGE when it is over `maxBytes`
+   */
+  blob(root: Uint8Array, maxBytes: number): Uint8Array;
 }
 
 /** A pre-state as bytes that evidence can carry. */
@@ -69,7 +73,13 @@ export type Fault =
       readonly computedModel: Uint8Array;
       readonly message: string;
     }
-  | { readonly kind: 'diff'; readonly message: string };
+  | {
+      readonly kind: 'diff';
+      /** The right packed models before (undefined for a first claim) and after the claim. */
+      readonly parentModel: Uint8Array | undefined;
+      readonly model: Uint8Array;
+      readonly message: string;
+    };
 
 export interface CheckOptions {
   /** Positioned at the claim's from state; at the end of a true claim it stands at the to state. */
@@ -97,8 +107,37 @@ export interface CheckResult {
   readonly model: Uint8Array | undefined;
 }
 
+/** Files of a wrong length are read up to this many times the right one, so that they can be shown as evidence. */
+const LENGTH_FACTOR = 4;
+
+/**
+ * @throws PogoError MISSING when bytes are absent; MALFORMED when true units lead to numbers that are not finite, which
+ *   no miner could have trained on
+ */
 export async function checkClaim(options: CheckOptions): Promise<CheckResult> {
-  return new ClaimCheck(options).run();
+  const { trainer, source } = options;
+  const start = snapshot(trainer);
+  try {
+    return await new ClaimCheck(options, start).run();
+  } catch (error) {
+    if (!isNonFinite(error)) throw error;
+  }
+  // Units that no training gives drove the state to Inf or NaN before one of the drawn ones was false. With every unit
+  // computed again on the way, the false one is found before the step that breaks.
+  await restore(trainer, start);
+  const drawn = source.list.flatMap((_, stepIndex) =>
+    Array.from({ length: trainer.plan.recipe.unitsPerStep }, (__, unit) => ({ stepIndex, unit })),
+  );
+  try {
+    return await new ClaimCheck({ ...options, drawn }, start).run();
+  } catch (error) {
+    if (!isNonFinite(error)) throw error;
+    throw new PogoError('MALFORMED', `expected a claim over finite numbers, found: ${PogoError.from(error).message}`);
+  }
+}
+
+function isNonFinite(error: unknown): boolean {
+  return error instanceof PogoError && error.code === 'NON_FINITE';
 }
 
 class ClaimCheck {
@@ -110,9 +149,13 @@ class ClaimCheck {
   #replayMs = 0;
   #model: Uint8Array | undefined;
 
-  constructor(options: CheckOptions) {
+  readonly #start: Snapshot;
+
+  /** @param start the from state, to come back to */
+  constructor(options: CheckOptions, start: Snapshot) {
     this.#options = options;
     this.#trainer = options.trainer;
+    this.#start = start;
   }
 
   async run(): Promise<CheckResult> {
@@ -139,24 +182,23 @@ class ClaimCheck {
   /** Σ over the log: drawn units are recomputed on the way. */
   async #replay(): Promise<Fault | undefined> {
     const { source, drawn } = this.#options;
-    const start = snapshot(this.#trainer);
     for (let stepIndex = 0; stepIndex < source.list.length; stepIndex += 1) {
       const commitment = source.list[stepIndex] as StepCommitment;
       const units = this.#readUnits(commitment);
       const wanted = drawn.filter((d) => d.stepIndex === stepIndex);
       if (wanted.length > 0) {
         // The state first: a unit is only judged under a state root that holds.
-        if (!(await this.#atRoot(commitment.preStateRoot))) return this.#findFalseState(start);
+        if (!(await this.#atRoot(commitment.preStateRoot))) return this.#findFalseState();
         const fault = await this.#recompute(stepIndex, commitment, units, wanted);
         if (fault !== undefined) return fault;
       }
-      const malformed = await this.#canonical(stepIndex, units, start);
+      const malformed = await this.#canonical(stepIndex, units);
       if (malformed !== undefined) return malformed;
       const committing = performance.now();
       await this.#trainer.commit(units);
       this.#replayMs += performance.now() - committing;
     }
-    if (!(await this.#atRoot(source.header.toRoot))) return this.#findFalseState(start);
+    if (!(await this.#atRoot(source.header.toRoot))) return this.#findFalseState();
     return undefined;
   }
 
@@ -171,20 +213,21 @@ class ClaimCheck {
   #readUnits(commitment: StepCommitment): Uint8Array[] {
     const { total } = unitFileBytes(this.#trainer.plan.layout);
     return commitment.unitRoots.map((root) => {
-      const shared = new Uint8Array(new SharedArrayBuffer(total));
-      shared.set(this.#options.source.blob(root, total));
-      this.#bytes += total;
+      const file = this.#options.source.blob(root, LENGTH_FACTOR * total);
+      const shared = new Uint8Array(new SharedArrayBuffer(file.length));
+      shared.set(file);
+      this.#bytes += file.length;
       return shared;
     });
   }
 
   /** A unit file that no encoder writes is false whatever it should have been: recomputing it proves that. */
-  async #canonical(stepIndex: number, units: readonly Uint8Array[], start: Snapshot): Promise<Fault | undefined> {
+  async #canonical(stepIndex: number, units: readonly Uint8Array[]): Promise<Fault | undefined> {
     for (const [unit, file] of units.entries()) {
       this.#checks += 1;
       if (canonicalUnitFault(this.#trainer.plan.layout, file) === undefined) continue;
       const commitment = this.#options.source.list[stepIndex] as StepCommitment;
-      if (!(await this.#atRoot(commitment.preStateRoot))) return this.#findFalseState(start);
+      if (!(await this.#atRoot(commitment.preStateRoot))) return this.#findFalseState();
       return this.#recompute(stepIndex, commitment, units, [{ stepIndex, unit }]);
     }
     return undefined;
@@ -228,8 +271,8 @@ class ClaimCheck {
   }
 
   /** The replay left the committed chain somewhere: goes through it again and compares every state root. */
-  async #findFalseState(start: Snapshot): Promise<Fault> {
-    await restore(this.#trainer, start);
+  async #findFalseState(): Promise<Fault> {
+    await restore(this.#trainer, this.#start);
     const { list } = this.#options.source;
     for (let stepIndex = 0; stepIndex < list.length; stepIndex += 1) {
       const commitment = list[stepIndex] as StepCommitment;
@@ -254,7 +297,7 @@ class ClaimCheck {
       return {
         kind: 'quantization',
         post: await capture(this.#trainer),
-        committedModel: blob.call(this.#options.source, header.modelRoot, model.length),
+        committedModel: blob.call(this.#options.source, header.modelRoot, LENGTH_FACTOR * model.length),
         computedModel: model,
         message: 'the 4-bit model is not what the state gives',
       };
@@ -262,7 +305,8 @@ class ClaimCheck {
     const { parentModel } = this.#options;
     const diffRoot = parentModel === undefined ? ZERO_ROOT : hashBytes(encodeDiff(parentModel, model, hashBytes));
     if (!equalBytes(diffRoot, header.diffRoot)) {
-      return { kind: 'diff', message: `diff root: expected ${toHex(diffRoot)}, found ${toHex(header.diffRoot)}` };
+      const message = `diff root: expected ${toHex(diffRoot)}, found ${toHex(header.diffRoot)}`;
+      return { kind: 'diff', parentModel, model, message };
     }
     this.#model = model;
     return undefined;

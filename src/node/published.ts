@@ -67,7 +67,7 @@ export class Published {
 
   /** Everything that a check of a claim reads. @throws PogoError MISSING without the list */
   source(header: ClaimHeader): ClaimSource {
-    return { header, list: this.list(header.listRoot), blob: (root, length) => this.blobs.get(root, { length }) };
+    return { header, list: this.list(header.listRoot), blob: (root, maxBytes) => this.blobs.get(root, { maxBytes }) };
   }
 
   #listPath(root: Uint8Array): string {

@@ -14,14 +14,14 @@ import { decodeRecipe, type Recipe } from '../model/recipe.js';
 import { modelPlan } from '../model/unit.js';
 import type { Trainer } from '../pipeline/trainer.js';
 import { badUnits, detectionProbability, samplesForDetection } from '../protocol/detection.js';
-import { type DrawnUnit, drawHeldOut, drawUnits } from '../protocol/draws.js';
+import { drawHeldOut, drawUnits } from '../protocol/draws.js';
 import { checkEvidence, type EvidenceKind, evidenceKind } from '../protocol/evidence.js';
-import { claimRoot, type SignedClaim } from '../protocol/types.js';
+import { type ClaimHeader, claimRoot, type SignedClaim } from '../protocol/types.js';
 import { evidenceFromFault } from './buildEvidence.js';
 import { type OpenBundle, openBundle } from './bundle.js';
 import { type ChainedClaim, checkBundleChain } from './bundleChain.js';
 import { bundleStart, bundleTokens, expectOnlyKnownBlobs } from './bundleParts.js';
-import { type CheckResult, checkClaim, restore, snapshot } from './checkClaim.js';
+import { checkClaim } from './checkClaim.js';
 import { type Environment, throwIfAborted } from './environment.js';
 import { hashBytes } from './files/digest.js';
 import { writeFileAtomic } from './files/durable.js';
@@ -148,9 +148,11 @@ class BundleCheck {
 
     let model = await trainer.packModel();
     const first = chain[0]!.signedClaim.header;
+    let parent: ClaimHeader | undefined;
     for (const claim of chain) {
       throwIfAborted(this.#options.signal);
-      const found = await this.#checkClaim(claim, trainer, tokens, model);
+      const found = await this.#checkClaim(claim, trainer, tokens, model, parent);
+      parent = claim.signedClaim.header;
       if ('file' in found) return this.#result(first.fromRoot, origin, found);
       model = found.model;
     }
@@ -163,6 +165,7 @@ class BundleCheck {
     trainer: Trainer,
     tokens: Uint16Array | Uint32Array,
     parentModel: Uint8Array,
+    parent: ClaimHeader | undefined,
   ): Promise<FoundFalse | { readonly model: Uint8Array }> {
     const { signedClaim, steps, hasParent } = claim;
     const { header } = signedClaim;
@@ -173,21 +176,19 @@ class BundleCheck {
     const secret = this.#options.beacon ?? randomBytes(32);
     const seed = Buffer.concat([secret, claimRoot(header)]);
     const drawn = drawUnits(seed, steps.length, this.#recipe.unitsPerStep, samples);
-    const check = (units: readonly DrawnUnit[]): Promise<CheckResult> =>
-      checkClaim({
-        trainer,
-        source: {
-          header,
-          list: steps,
-          blob: (root, length) => this.#opened.blobs.get(root, { length }),
-        },
-        tokens,
-        drawn: units,
-        parentModel: hasParent ? parentModel : undefined,
-        ...(this.#options.signal === undefined ? {} : { signal: this.#options.signal }),
-        onProgress: (done, all) => this.#options.onProgress?.(header.claimNumber, done, all),
-      });
-    const result = await this.#finite(trainer, steps.length, check, drawn);
+    const result = await checkClaim({
+      trainer,
+      source: {
+        header,
+        list: steps,
+        blob: (root, maxBytes) => this.#opened.blobs.get(root, { maxBytes }),
+      },
+      tokens,
+      drawn,
+      parentModel: hasParent ? parentModel : undefined,
+      ...(this.#options.signal === undefined ? {} : { signal: this.#options.signal }),
+      onProgress: (done, all) => this.#options.onProgress?.(header.claimNumber, done, all),
+    });
     const { fault } = result;
     const verified = {
       claimNumber: header.claimNumber,
@@ -204,7 +205,8 @@ class BundleCheck {
     };
     if (fault !== undefined) {
       this.#push(verified);
-      const subject = { claim: signedClaim, recipe: this.#recipe, commitments: steps, fromHeader, tokens };
+      const accused = { claim: signedClaim, recipe: this.#recipe, commitments: steps, fromHeader, tokens };
+      const subject = parent === undefined ? accused : { ...accused, parent };
       return this.#publish(evidenceFromFault(subject, fault), signedClaim, fault.message);
     }
     const model = result.model as Uint8Array;
@@ -217,32 +219,6 @@ class BundleCheck {
     const heldOutAfterBits = await heldOut.of(model);
     this.#push({ ...verified, heldOutBeforeBits, heldOutAfterBits });
     return { model };
-  }
-
-  /**
-   * Units that no training gives can drive the state to Inf or NaN, where a replay stops before it knows whose fault it
-   * was. Every unit is then computed again on the way: the false one is found before the step that breaks.
-   */
-  async #finite(
-    trainer: Trainer,
-    steps: number,
-    check: (units: readonly DrawnUnit[]) => Promise<CheckResult>,
-    drawn: readonly DrawnUnit[],
-  ): Promise<CheckResult> {
-    const before = snapshot(trainer);
-    try {
-      return await check(drawn);
-    } catch (error) {
-      if (!isNonFinite(error)) throw error;
-    }
-    await restore(trainer, before);
-    try {
-      const { unitsPerStep } = this.#recipe;
-      return await check(drawUnits(new Uint8Array(32), steps, unitsPerStep, steps * unitsPerStep));
-    } catch (error) {
-      if (!isNonFinite(error)) throw error;
-      throw new PogoError('MALFORMED', `expected a state of finite numbers, found: ${(error as PogoError).message}`);
-    }
   }
 
   #push(claim: VerifiedClaim): void {
@@ -313,10 +289,6 @@ class BundleCheck {
     const { fractionPpm, targetPpm } = this.#recipe.detection;
     return samples >= samplesForDetection(population, fractionPpm, targetPpm);
   }
-}
-
-function isNonFinite(error: unknown): boolean {
-  return error instanceof PogoError && error.code === 'NON_FINITE';
 }
 
 function decodeBundleRecipe(bytes: Uint8Array): Recipe {

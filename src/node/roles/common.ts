@@ -3,8 +3,11 @@ import type { BackendName, IsaName } from '../../backend/types.js';
 import type { Ledger, LedgerBlock } from '../../ledger/ledger.js';
 import { type LedgerState, LedgerStateType } from '../../ledger/state.js';
 import type { LedgerEvent } from '../../ledger/stateEvents.js';
+import { decodeRecipe, type Recipe } from '../../model/recipe.js';
+import type { KeyPair } from '../../protocol/bls.js';
 import { decodeStrict } from '../../protocol/ssz.js';
-import type { EnvironmentOptions } from '../environment.js';
+import type { Environment, EnvironmentOptions } from '../environment.js';
+import type { RoleContext } from '../role.js';
 
 /** Plain data: it crosses to the role's process. */
 export interface RoleOptions {
@@ -22,6 +25,30 @@ export interface RoleOptions {
   readonly backend: BackendName;
   readonly isa: IsaName;
   readonly lanes: number;
+}
+
+/** What a miner or verifier works with, in a process of its own or inside another program. */
+export interface MemberContext {
+  readonly keys: KeyPair;
+  readonly recipe: Recipe;
+  /** Folder of this member's own files. */
+  readonly directory: string;
+  /** Folder that miners publish to and verifiers read. */
+  readonly published: string;
+  readonly ledger: Ledger<LedgerEvent>;
+  readonly signal: AbortSignal;
+  report(event: RoleReport): void;
+}
+
+/** The context of a role's process. @param role of the key's derivation */
+export function memberOf(
+  { options, ledger, signal, report }: RoleContext<RoleOptions, LedgerEvent>,
+  { bls }: Environment,
+  role: 'miner' | 'verifier',
+): MemberContext {
+  const { seed, index, recipe, directory, published } = options;
+  const keys = bls.deriveKey(seed, role, index);
+  return { keys, recipe: decodeRecipe(recipe), directory, published, ledger, signal, report };
 }
 
 const CPU_ISAS: readonly IsaName[] = ['scalar', 'avx2', 'avx512', 'amx', 'neon'];
