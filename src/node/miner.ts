@@ -1,0 +1,119 @@
+/**
+ * The miner: trains when the ledger has drawn it, publishes, and submits its signed claim.
+ */
+import * as path from 'node:path';
+import { toHex } from '../hex.js';
+import { type Duty, dutiesOf } from '../ledger/stateDuties.js';
+import type { LedgerState } from '../ledger/stateTypes.js';
+import type { Recipe } from '../model/recipe.js';
+import type { KeyPair } from '../protocol/bls.js';
+import { signClaim } from '../protocol/claim.js';
+import { encodeTransaction } from '../protocol/ledgerTypes.js';
+import { type ClaimHeader, SignedClaimType } from '../protocol/types.js';
+import type { Cheat } from './cheats.js';
+import { ClaimMiner } from './claimMiner.js';
+import type { Environment } from './environment.js';
+import { writeFileAtomic } from './files/durable.js';
+import { realFiles } from './files/fileLayer.js';
+import { Published } from './published.js';
+import { cpuSeconds, type MemberContext, type RoleReport } from './roles/common.js';
+import { FinalizedClaims } from './roles/finalizedClaims.js';
+
+export interface MinerContext extends MemberContext {
+  /** Lies in every claim: for demonstrations and tests of the checks. */
+  readonly cheat?: Cheat;
+}
+
+/** A miner without a process of its own: whoever holds it feeds it with the ledger's state. */
+export class Miner {
+  readonly finalized = new FinalizedClaims();
+  readonly #context: MinerContext;
+  readonly #environment: Environment;
+  readonly #keys: KeyPair;
+  readonly #recipe: Recipe;
+  readonly #published: Published;
+  readonly #cheat: Cheat | undefined;
+  #core: Promise<ClaimMiner> | undefined;
+
+  constructor(context: MinerContext, environment: Environment) {
+    this.#context = context;
+    this.#environment = environment;
+    this.#keys = context.keys;
+    this.#recipe = context.recipe;
+    this.#published = Published.open(context.published);
+    this.#cheat = context.cheat;
+  }
+
+  /** Does the first duty; false when there is none. */
+  async act(state: LedgerState): Promise<boolean> {
+    const duty = dutiesOf(state, this.#keys.publicKey).find((other) => other.duty === 'train');
+    if (duty === undefined) return false;
+    await this.#train(duty);
+    return true;
+  }
+
+  async #train({ assignment, steps }: Extract<Duty, { duty: 'train' }>): Promise<void> {
+    const core = await this.#open();
+    const claim = assignment.claimNumber;
+    const { attempt } = assignment;
+    await this.#reach(core, assignment.fromRoot);
+    const committer = this.#cheat?.committer(core.trainer, core.trainer.scalars.step, steps);
+    const cpu = cpuSeconds();
+    const mined = await core.mineClaim(assignment, {
+      steps,
+      ...(committer === undefined ? {} : { committer }),
+      onStep: ({ commitment, loss, tokens, ms }) => {
+        const stateRoot = toHex(commitment.postStateRoot);
+        this.#report({ type: 'step', claim, attempt, step: commitment.step, loss, tokens, ms, stateRoot });
+      },
+    });
+    this.#published.putList(mined.list);
+    if (this.#cheat?.equivocates === true) this.#signAnother(mined.claim.header);
+    this.#report({
+      type: 'trained',
+      claim,
+      attempt,
+      bytes: mined.bytes,
+      trainMs: mined.trainMs,
+      cpuSeconds: cpuSeconds() - cpu,
+    });
+    await this.#context.ledger.submit(encodeTransaction('claim', mined.claim));
+  }
+
+  /** A second signature for the same turn, left where verifiers look for claims. */
+  #signAnother(header: ClaimHeader): void {
+    const other = signClaim(this.#environment.bls, this.#keys, { ...header, modelRoot: header.toRoot });
+    const file = path.join(this.#context.published, 'claims', `${toHex(header.toRoot)}.ssz`);
+    realFiles.makeDirectory(path.dirname(file));
+    writeFileAtomic(realFiles, file, SignedClaimType.serialize(other));
+  }
+
+  async #reach(core: ClaimMiner, root: Uint8Array): Promise<void> {
+    const path: ClaimHeader[] = [];
+    for (let at = root; ; ) {
+      if (await core.knows(at)) break;
+      const header = this.finalized.headers.find((other) => toHex(other.toRoot) === toHex(at));
+      if (header === undefined) break;
+      path.unshift(header);
+      at = header.fromRoot;
+    }
+    for (const header of path) {
+      await core.followClaim(header.fromRoot, header.toRoot, this.#published.list(header.listRoot));
+    }
+  }
+
+  #open(): Promise<ClaimMiner> {
+    this.#core ??= (async () => {
+      const { tokens } = await this.#environment.tokens(this.#recipe);
+      const trainer = await this.#environment.createTrainer(this.#recipe);
+      const { bls } = this.#environment;
+      const directory = this.#context.directory;
+      return ClaimMiner.open({ trainer, tokens, bls, keys: this.#keys, directory, blobs: this.#published.blobs });
+    })();
+    return this.#core;
+  }
+
+  #report(event: RoleReport): void {
+    this.#context.report(event);
+  }
+}
