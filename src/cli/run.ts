@@ -8,6 +8,7 @@ import { toHex } from '../hex.js';
 import { bitsToFloat } from '../model/fp32.js';
 import { generate } from '../model/generate.js';
 import { countParameters, createLayout, packedModelLayout } from '../model/layout.js';
+import { openRecipe } from '../model/node/recipeFile.js';
 import { loadRecipe, recipeRoot } from '../model/recipe.js';
 import { seedState, unpackModel } from '../model/state.js';
 import { decodeText, openTokenizer } from '../model/tokenizer.js';
@@ -85,7 +86,7 @@ function plan(flags: Flags, environment: Environment): { settings: RunSettings; 
   }
   const cheat = flags.cheat ?? DEFAULT_CHEAT;
   if (cheat !== 'none') findCheat(cheat);
-  const recipe = loadRecipe(flags.recipe ?? (environment.backend.name === 'reference' ? 'tiny' : 'moby'));
+  const recipe = openRecipe(flags.recipe ?? (environment.backend.name === 'reference' ? 'tiny' : 'moby'));
   const settings: RunSettings = {
     recipe,
     seed: parseSeed(flags.seed),
