@@ -14,6 +14,7 @@ import {
   allocateWeights,
   type ModelPlan,
   modelPlan,
+  NULL_LOSS_BITS,
   quantizeWeights,
   type SharedWeights,
   UnitRunner,
@@ -42,7 +43,13 @@ export class BackendExecutor implements UnitExecutor {
   async computeUnit(request: ComputeUnitRequest): Promise<ComputedUnit> {
     const { plan, weights, runner } = this.#bind(request.recipe, request.recipeRoot);
     fill('theta', request.theta, weights.theta);
-    quantizeWeights(plan, this.#backend.kernels, weights);
+    try {
+      quantizeWeights(plan, this.#backend.kernels, weights);
+    } catch (error) {
+      // A θ with an Inf or NaN gives null units, as any other source of one does.
+      if (!(error instanceof PogoError && error.code === 'NON_FINITE')) throw error;
+      return { unit: new Uint8Array(runner.file.length), lossBits: NULL_LOSS_BITS };
+    }
     const lossBits = runner.compute(request);
     return { unit: Uint8Array.from(runner.file), lossBits };
   }
