@@ -2,7 +2,6 @@
  * The verifier: gives its beacon shares, checks claims by redoing what its own signature drew, and attests. What it finds
  * false it proves: evidence goes to the ledger before the negative attestation.
  */
-import { randomBytes } from 'node:crypto';
 import * as path from 'node:path';
 import { PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
@@ -15,14 +14,17 @@ import { LOSS_NOT_MEASURED, signAttestation } from '../protocol/attestation.js';
 import { createBeaconShare } from '../protocol/beacon.js';
 import type { KeyPair } from '../protocol/bls.js';
 import { samplesForDetection } from '../protocol/detection.js';
+import { deriveHash } from '../protocol/domains.js';
 import { drawHeldOut, drawUnits, signDraw } from '../protocol/draws.js';
 import { buildEquivocationEvidence } from '../protocol/evidence/build.js';
+import { MAX_EVIDENCE_BYTES } from '../protocol/evidence/types.js';
 import { evidenceKind } from '../protocol/evidence.js';
 import { encodeTransaction, signOrder } from '../protocol/ledgerTypes.js';
 import { decodeStrict, type SignedClaim, SignedClaimType } from '../protocol/types.js';
 import { evidenceFromFault } from './buildEvidence.js';
-import { type CheckResult, checkClaim } from './checkClaim.js';
+import { checkClaim } from './checkClaim.js';
 import type { Environment } from './environment.js';
+import { hashBytes } from './files/digest.js';
 import { writeFileAtomic } from './files/durable.js';
 import { readWholeFile, realFiles } from './files/fileLayer.js';
 import { HeldOutLoss } from './heldOutLoss.js';
@@ -33,6 +35,10 @@ import { StateFollower } from './stateFollower.js';
 
 /** Signed claims that miners left beside the ledger; more are not read. */
 const MAX_STRAY_CLAIMS = 64;
+/** Failures of a check that say nothing about the claim: bytes that are missing, too large, or cannot be computed on. */
+const NO_VERDICT: ReadonlySet<string> = new Set(['MISSING', 'UNDECIDED', 'MALFORMED', 'RANGE']);
+/** From the verifier's secret and the evidence to the salt of its commitment. */
+const SALT_CONTEXT = 'pogo/evidence-salt/1';
 
 type AttestDuty = Extract<Duty, { duty: 'attest' }>;
 
@@ -46,6 +52,12 @@ interface Opened {
 interface Losses {
   readonly before: number;
   readonly after: number;
+}
+
+interface Checked {
+  /** The file that proves the claim false; undefined where nothing false was found. */
+  readonly evidence: Uint8Array | undefined;
+  readonly losses: Losses;
 }
 
 /** A verifier without a process of its own: whoever holds it feeds it with the ledger's state. */
@@ -70,6 +82,7 @@ export class Verifier {
 
   /** Does the first open duty; false when there is none. */
   async act(state: LedgerState): Promise<boolean> {
+    if (await this.#revealPending(state)) return true;
     for (const duty of dutiesOf(state, this.#keys.publicKey)) {
       if (duty.duty === 'beacon-share') {
         const share = createBeaconShare(this.#environment.bls, this.#keys, duty.id);
@@ -84,14 +97,36 @@ export class Verifier {
     return false;
   }
 
+  /** Reveals evidence that an earlier process of this verifier committed to. @returns whether it was taken */
+  async #revealPending(state: LedgerState): Promise<boolean> {
+    const folder = path.join(this.#context.directory, 'evidence');
+    const own = state.commitments.filter(({ finder }) => equalBytes(finder, this.#keys.publicKey));
+    if (own.length === 0 || realFiles.status(folder)?.kind !== 'directory') return false;
+    for (const name of realFiles.list(folder).filter((file) => file.endsWith('.ssz'))) {
+      const evidence = readWholeFile(realFiles, path.join(folder, name), MAX_EVIDENCE_BYTES);
+      const salt = this.#saltOf(evidence);
+      const commitment = evidenceCommitment(evidence, this.#keys.publicKey, salt);
+      if (!own.some((other) => equalBytes(other.commitment, commitment))) continue;
+      const reveal = encodeTransaction('evidence', { finder: this.#keys.publicKey, salt, evidence });
+      if ((await this.#context.ledger.submit(reveal)).accepted) return true;
+    }
+    return false;
+  }
+
+  /** Secret until revealed, and the same after a crash: a commitment can always be opened by its finder. */
+  #saltOf(evidence: Uint8Array): Uint8Array {
+    return deriveHash(SALT_CONTEXT, this.#keys.secret, hashBytes(evidence));
+  }
+
   async #attest(duty: AttestDuty, state: LedgerState): Promise<void> {
     const { header } = duty.claim;
     try {
-      const { result, losses } = await this.#check(duty, state);
-      await this.#vote(duty, result, losses);
+      const { evidence, losses } = await this.#check(duty, state);
+      if (evidence === undefined) await this.#vote(duty, 'positive', losses);
+      else await this.#accuse(duty, evidence, losses);
     } catch (error) {
       const failure = PogoError.from(error);
-      if (failure.code !== 'MISSING' && failure.code !== 'UNDECIDED') throw error;
+      if (!NO_VERDICT.has(failure.code)) throw error;
       // Missing bytes are no evidence against anybody: no vote, and the next round tries again.
       this.#abstained.add(this.#roundName(duty));
       const { claimNumber: claim, attempt } = header;
@@ -99,7 +134,7 @@ export class Verifier {
     }
   }
 
-  async #check(duty: AttestDuty, state: LedgerState): Promise<{ result: CheckResult; losses: Losses }> {
+  async #check(duty: AttestDuty, state: LedgerState): Promise<Checked> {
     const { claim, claimRoot, beacon2 } = duty;
     const { header } = claim;
     const { trainer, follower, tokens } = await this.#open();
@@ -147,16 +182,16 @@ export class Verifier {
     });
     const subject = { claim, recipe: this.#recipe, commitments: source.list, fromHeader, tokens };
     const second = this.#findSecondClaim(claim);
-    if (second !== undefined) {
-      await this.#accuse(duty, buildEquivocationEvidence(claim, second, this.#recipe));
-    } else if (result.fault !== undefined && result.fault.kind !== 'diff') {
-      await this.#accuse(duty, evidenceFromFault(subject, result.fault));
-    }
-    return { result, losses };
+    if (second !== undefined) return { evidence: buildEquivocationEvidence(claim, second, this.#recipe), losses };
+    return { evidence: result.fault === undefined ? undefined : evidenceFromFault(subject, result.fault), losses };
   }
 
-  /** Commits to the evidence, then reveals it; whoever is later finds the claim convicted already. */
-  async #accuse({ claim, claimRoot }: AttestDuty, evidence: Uint8Array): Promise<void> {
+  /**
+   * Commits to the evidence, votes against the claim, reveals. The vote stands only on a commitment, and the reveal
+   * settles the claim: after it there is nothing left to vote on. Whoever is later finds the claim convicted already.
+   */
+  async #accuse(duty: AttestDuty, evidence: Uint8Array, losses: Losses): Promise<void> {
+    const { claim, claimRoot } = duty;
     const { bls } = this.#environment;
     const { ledger, directory } = this.#context;
     const kind = evidenceKind(evidence);
@@ -165,17 +200,22 @@ export class Verifier {
     realFiles.makeDirectory(path.dirname(file));
     writeFileAtomic(realFiles, file, evidence);
     this.#report({ type: 'evidence', claim: claimNumber, kind, file, bytes: evidence.length });
-    const salt = Uint8Array.from(randomBytes(32));
+    const salt = this.#saltOf(evidence);
     const commitment = evidenceCommitment(evidence, this.#keys.publicKey, salt);
     const state = await this.#state();
     const account = findByKey(state.accounts, this.#keys.publicKey);
     const order = { nonce: account?.nonce ?? 0, claimRoot, commitment };
     const committed = await ledger.submit(signOrder(bls, this.#keys, chainId, 'commit-evidence', order));
     if (!committed.accepted) return;
+    await this.#vote(duty, 'negative', losses);
     await ledger.submit(encodeTransaction('evidence', { finder: this.#keys.publicKey, salt, evidence }));
   }
 
-  async #vote({ claim, claimRoot, beacon2 }: AttestDuty, result: CheckResult, losses: Losses): Promise<void> {
+  async #vote(
+    { claim, claimRoot, beacon2 }: AttestDuty,
+    verdict: 'positive' | 'negative',
+    losses: Losses,
+  ): Promise<void> {
     const { bls } = this.#environment;
     const drawSignature = signDraw(bls, this.#keys, beacon2, claimRoot);
     const attestation = signAttestation(
@@ -184,7 +224,7 @@ export class Verifier {
       {
         chainId: claim.header.chainId,
         claimRoot,
-        verdict: result.fault === undefined ? 'positive' : 'negative',
+        verdict,
         heldOutBeforeBits: losses.before,
         heldOutAfterBits: losses.after,
       },
