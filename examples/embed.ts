@@ -2,7 +2,8 @@
  * A chain of claims inside one program: the embedded ledger, a miner and two verifiers, until two claims are final.
  *
  * npm run setup
- * npx tsc examples/embed.ts --ignoreConfig --module nodenext --target es2022 --skipLibCheck --types node --outDir .tools/examples
+ * npx tsc examples/embed.ts --ignoreConfig --rootDir examples --outDir .tools/examples --module nodenext \
+ *   --target es2022 --skipLibCheck --types node
  * node .tools/examples/embed.js
  */
 import { mkdtempSync } from 'node:fs';
