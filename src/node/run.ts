@@ -7,7 +7,7 @@
  */
 import { mkdirSync } from 'node:fs';
 import * as path from 'node:path';
-import { PogoError } from '../errors.js';
+import { EXIT, PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
 import { createEmbeddedLedger } from '../ledger/embedded.js';
 import type { Ledger, LedgerBlock } from '../ledger/ledger.js';
@@ -128,9 +128,12 @@ class RunJob {
       onExit: (exit) => {
         if (exit.stopped || exit.willRestart) return;
         this.#failure ??= exit.error ?? new PogoError('INTERNAL', `${exit.name} ended with code ${exit.code}`);
-        // A miner that is gone misses its turn; a verifier's vote is not waited for.
-        void this.#tickOpen(ledger);
-        if (exit.name === 'miner-0') stop.abort();
+        // A full disk or a lost device is this machine's trouble: the ledger must not tell it as somebody's missed turn,
+        // or the run would end in another state than an undisturbed one after it is resumed.
+        const ours = exit.error?.exitCode === EXIT.environment;
+        if (ours || exit.name === 'miner-0') stop.abort();
+        // Any other miner that is gone misses its turn; a verifier's vote is not waited for.
+        else void this.#tickOpen(ledger);
       },
     });
     try {

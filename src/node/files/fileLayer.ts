@@ -74,6 +74,7 @@ export function ioError(action: string, target: string, error: unknown): PogoErr
     ENOENT: 'no such file or directory: check the path',
     EEXIST: 'it already exists: choose another name',
     ENOTEMPTY: 'the directory is not empty: choose another name',
+    EFBIG: 'the file is over a size limit: raise it (ulimit -f) and resume; nothing that was committed is lost',
     EMFILE: 'too many open files: raise the limit (ulimit -n)',
   };
   const detail = advice[system] ?? (error instanceof Error ? error.message : String(error));

@@ -108,6 +108,28 @@ export function lockDirectory(directory: string): DirectoryLock {
   throw locked(directory, readOwner(file)?.pid ?? 0);
 }
 
+/** How often a lock that somebody else holds is asked for again, milliseconds. */
+const RETRY_MS = 50;
+
+/**
+ * As {@link lockDirectory}, but waits for a holder that is about to end, such as a child of a killed parent.
+ *
+ * @param timeoutMs longest wait
+ * @throws PogoError LOCKED after that time, or at once when the signal aborts; IO
+ */
+export async function lockWhenFree(directory: string, timeoutMs: number, signal: AbortSignal): Promise<DirectoryLock> {
+  const deadline = performance.now() + timeoutMs;
+  for (;;) {
+    try {
+      return lockDirectory(directory);
+    } catch (error) {
+      const wait = PogoError.from(error).code === 'LOCKED' && performance.now() < deadline && !signal.aborted;
+      if (!wait) throw error;
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
+  }
+}
+
 /**
  * Removes the lock file of a dead owner. The right to remove it is itself a lock, named after the stale owner's token,
  * so of all processes that see the same dead owner one removes its file, and none removes its successor's: whoever has

@@ -2,9 +2,14 @@
 import type { LedgerEvent } from '../../ledger/stateEvents.js';
 import { findCheat } from '../cheats.js';
 import { Environment } from '../environment.js';
+import { realFiles } from '../files/fileLayer.js';
+import { lockWhenFree } from '../files/lock.js';
 import { Miner } from '../miner.js';
 import { runRole } from '../role.js';
 import { followLedger, machineOf, memberOf, type RoleOptions } from './common.js';
+
+/** Longer than an orphan may live after its parent died (`role.ts`), milliseconds. */
+const LOCK_WAIT_MS = 15_000;
 
 export interface MinerOptions extends RoleOptions {
   /** Name of a cheat, for demonstrations; absent for an honest miner. */
@@ -15,6 +20,9 @@ runRole<MinerOptions, LedgerEvent>(async (context) => {
   const { options, ledger, signal } = context;
   const environment = new Environment({ ...machineOf(options), signal });
   const cheat = options.cheat === undefined ? {} : { cheat: findCheat(options.cheat) };
+  realFiles.makeDirectory(options.directory);
+  // The miner of a killed run may still be ending its last write to the same log.
+  const lock = await lockWhenFree(options.directory, LOCK_WAIT_MS, signal);
   try {
     const miner = new Miner({ ...memberOf(context, environment, 'miner'), ...cheat }, environment);
     await followLedger(
@@ -24,6 +32,7 @@ runRole<MinerOptions, LedgerEvent>(async (context) => {
       (block) => miner.finalized.add(block),
     );
   } finally {
+    lock.release();
     await environment.dispose();
   }
 });
