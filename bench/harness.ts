@@ -1,5 +1,5 @@
 /**
- * The bench harness: times one function with tinybench and makes the line of the outward contract from it.
+ * The bench harness: times one function with tinybench and makes a line of output from it (bench/README.md).
  *
  * A line's `ratio` is the share of the ceiling that was reached, `peerRatio` how many times as fast as the peer: in both
  * 1 is equal and more is better, whatever the unit. A function is timed only after its result was compared with the

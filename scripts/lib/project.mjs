@@ -10,7 +10,7 @@ export const TOOLS = process.env.POGO_TOOLS ?? join(ROOT, '.tools');
 export const EXIT_ENVIRONMENT = 5;
 const MINIMUM_NODE = [20, 19];
 
-/** A failure with an exit code of the contract; `cli` prints its message as one line. */
+/** A failure with an exit code of docs/errors.md; `cli` prints its message as one line. */
 export class ScriptError extends Error {
   constructor(message, exitCode = 1) {
     super(message);

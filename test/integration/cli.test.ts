@@ -42,7 +42,7 @@ beforeAll(async () => {
 afterAll(() => folder.remove());
 
 describe('mine and verify', () => {
-  it('print the events of the contract', async () => {
+  it('print the documented events', async () => {
     expect(mined.code, mined.stderr).toBe(0);
     const events = checkedEvents(mined);
     expect(events.map(({ type }) => type)).toEqual([
@@ -143,6 +143,19 @@ describe('a run that is stopped', () => {
     const before = stepsOf(stopped.stdout);
     for (const step of stepsOf(resumed.stdout)) expect(before).not.toContain(step);
     expect((await run(['verify', directory])).code).toBe(0);
+  });
+});
+
+describe('a folder that is in use', () => {
+  it('is left alone by a second process', async () => {
+    const args = ['mine', '--recipe', 'tiny', '--dir', join(folder.path, 'busy'), '--claims', '20', '--json'];
+    const first = startPogo(args, HOME);
+    await first.until((text) => text.includes('"type":"step"'));
+    const second = await run(args);
+    first.child.kill('SIGKILL');
+    await first.finished;
+    expect(second.code, second.stderr).toBe(5);
+    expect(second.stderr).toMatch(/error LOCKED: .*process \d+/);
   });
 });
 

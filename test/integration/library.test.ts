@@ -102,7 +102,7 @@ describe('the library', () => {
     await ledger.close();
   });
 
-  it('exports what the contract names', () => {
+  it('exports the documented names', () => {
     const { openBackend, loadRecipe, createMiner, createVerifier, verifyBundle, verifyLeaf } = pogo;
     const { checkEvidence, aggregateAttestations, createEmbeddedLedger, PogoError } = pogo;
     const all = { openBackend, loadRecipe, createMiner, createVerifier, verifyBundle, verifyLeaf };

@@ -32,7 +32,7 @@ function summaryOf(stdout: string): Summary {
 const honest = pogo([...TINY, '--cheat', 'none', '--dir', join(folder, 'honest')], HOME);
 
 describe('pogo run', () => {
-  it('trains, verifies, finalizes, and prints the events of the contract', async () => {
+  it('trains, verifies, finalizes, and prints the documented events', async () => {
     const { code, stdout, stderr } = await honest;
     expect(code, stderr).toBe(0);
     const events = eventsOf(stdout);
