@@ -82,7 +82,7 @@ pub fn hash_range(
     let tree = open_tree(&mut memory, nodes)?;
     let count = node_count(bytes.len(), group_log) as u64;
     let end = first + count;
-    let short = bytes.len() % (CHUNK << group_log) != 0 || bytes.is_empty();
+    let short = !bytes.len().is_multiple_of(CHUNK << group_log) || bytes.is_empty();
     if end > nodes || (short && end != nodes) || (bytes.is_empty() && (nodes != 1 || base != 0)) {
         let length = bytes.len();
         return Err(invalid(format!("bytes: {length} bytes at node {first} do not fit a tree of {nodes} nodes")));

@@ -76,6 +76,8 @@ impl Tree {
         unsafe { slice::from_raw_parts_mut(self.memory.add(start), (high - low) * CV) }
     }
 
+    /// The root's place, for writing: it belongs to no level, so it never overlaps what `values` gave.
+    #[allow(clippy::mut_from_ref)]
     fn root_mut(&self) -> &mut [u8] {
         unsafe { slice::from_raw_parts_mut(self.memory.add(self.levels.bytes() - CV), CV) }
     }
