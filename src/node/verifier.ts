@@ -13,6 +13,7 @@ import type { Trainer } from '../pipeline/trainer.js';
 import { LOSS_NOT_MEASURED, signAttestation } from '../protocol/attestation.js';
 import { createBeaconShare } from '../protocol/beacon.js';
 import type { KeyPair } from '../protocol/bls.js';
+import { verifyClaimSignature } from '../protocol/claim.js';
 import { samplesForDetection } from '../protocol/detection.js';
 import { deriveHash } from '../protocol/domains.js';
 import { drawHeldOut, drawUnits, signDraw } from '../protocol/draws.js';
@@ -20,7 +21,7 @@ import { buildEquivocationEvidence } from '../protocol/evidence/build.js';
 import { MAX_EVIDENCE_BYTES } from '../protocol/evidence/types.js';
 import { evidenceKind } from '../protocol/evidence.js';
 import { encodeTransaction, signOrder } from '../protocol/ledgerTypes.js';
-import { decodeStrict, type SignedClaim, SignedClaimType } from '../protocol/types.js';
+import { claimRoot as claimRootOf, decodeStrict, type SignedClaim, SignedClaimType } from '../protocol/types.js';
 import { evidenceFromFault } from './buildEvidence.js';
 import { checkClaim } from './checkClaim.js';
 import type { Environment } from './environment.js';
@@ -180,7 +181,9 @@ export class Verifier {
       heldOutBeforeBits: losses.before,
       heldOutAfterBits: losses.after,
     });
-    const subject = { claim, recipe: this.#recipe, commitments: source.list, fromHeader, tokens };
+    const parent = this.finalized.headers.find((other) => equalBytes(claimRootOf(other), header.parentClaimRoot));
+    const accused = { claim, recipe: this.#recipe, commitments: source.list, fromHeader, tokens };
+    const subject = parent === undefined ? accused : { ...accused, parent };
     const second = this.#findSecondClaim(claim);
     if (second !== undefined) return { evidence: buildEquivocationEvidence(claim, second, this.#recipe), losses };
     return { evidence: result.fault === undefined ? undefined : evidenceFromFault(subject, result.fault), losses };
@@ -253,9 +256,12 @@ export class Verifier {
       const sameTurn =
         other.header.claimNumber === claim.header.claimNumber &&
         other.header.attempt === claim.header.attempt &&
+        other.header.job === claim.header.job &&
         equalBytes(other.header.miner, claim.header.miner) &&
         equalBytes(other.header.chainId, claim.header.chainId);
-      if (sameTurn && !equalBytes(SignedClaimType.hashTreeRoot(other), own)) return other;
+      if (!sameTurn || equalBytes(SignedClaimType.hashTreeRoot(other), own)) continue;
+      // Anybody can leave a file here: without the miner's signature it would cost the accuser its bond.
+      if (verifyClaimSignature(this.#environment.bls, other)) return other;
     }
     return undefined;
   }
