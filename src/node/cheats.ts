@@ -124,6 +124,19 @@ const CHEATS: readonly Cheat[] = [
     },
   },
   {
+    name: 'false-diff',
+    description: 'publishes a diff that does not lead to its model: whoever follows by diffs gets another one',
+    committer() {
+      return {
+        diff(file) {
+          const forged = file === undefined ? new Uint8Array(1) : file.slice();
+          forged[forged.length - 1] = (forged[forged.length - 1] as number) ^ 1;
+          return forged;
+        },
+      };
+    },
+  },
+  {
     name: 'equivocate',
     description: 'signs two different claims for one turn: keeps the better one',
     equivocates: true,

@@ -20,6 +20,8 @@ export interface Committer {
   state?(step: number, trainer: Trainer): Promise<void> | void;
   /** The packed model at the claim's end, before it is hashed. */
   model?(file: Uint8Array): void;
+  /** The diff to the parent's model that is committed; a first claim has none. */
+  diff?(file: Uint8Array | undefined): Uint8Array | undefined;
 }
 
 export interface TrainedStep {

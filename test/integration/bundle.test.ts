@@ -241,6 +241,7 @@ describe('a miner who cheats', () => {
     'own-data': 'batch',
     'false-state': 'state-root',
     'false-model': 'quantization',
+    'false-diff': 'diff',
   };
   // Equivocation is no lie inside one bundle: it takes two.
   const cheats = CHEAT_NAMES.filter((name) => name !== 'equivocate');

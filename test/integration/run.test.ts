@@ -111,6 +111,7 @@ const KIND: Readonly<Record<string, string>> = {
   'own-data': 'batch',
   'false-state': 'state-root',
   'false-model': 'quantization',
+  'false-diff': 'diff',
   equivocate: 'equivocation',
 };
 
