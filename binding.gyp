@@ -3,7 +3,10 @@
   # reachable by an older one. -ffp-contract=off and -fno-math-errno (an inlined SQRTSS) everywhere, never -ffast-math.
   "variables": {
     "pogo_x86": "<!(node -p \"process.arch === 'x64' || process.arch === 'ia32' ? 1 : 0\")",
-    "pogo_cflags": ["-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra"]
+    "pogo_cflags": ["-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra"],
+    # The last two: GCC's own intrinsics of this set read their undefined operand (GCC bug 105593).
+    "pogo_avx512_cflags": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni",
+                           "-mprefer-vector-width=512", "-Wno-uninitialized", "-Wno-maybe-uninitialized"]
   },
   "target_defaults": {
     "cflags!": ["-O2"],
@@ -40,11 +43,24 @@
       ]
     },
     {
+      "target_name": "pogo_cpu_avx512",
+      "type": "static_library",
+      "conditions": [
+        ["pogo_x86==1", {
+          "sources": ["native/cpu/isa/avx512.cc"],
+          "cflags_cc": ["<@(pogo_avx512_cflags)"],
+          "xcode_settings": { "OTHER_CPLUSPLUSFLAGS": ["<@(pogo_avx512_cflags)"] },
+          "msvs_settings": { "VCCLCompilerTool": { "AdditionalOptions": ["/arch:AVX512"] } }
+        }, { "type": "none" }]
+      ]
+    },
+    {
       "target_name": "pogo_cpu",
       "sources": ["native/cpu/addon.cc", "native/cpu/arena.cc", "native/cpu/dispatch.cc"],
       "dependencies": [
         "pogo_cpu_scalar",
         "pogo_cpu_avx2",
+        "pogo_cpu_avx512",
         "<!(node -p \"require('node-addon-api').targets\"):node_addon_api_except"
       ],
       "defines": ["NAPI_VERSION=8", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],

@@ -85,13 +85,14 @@ const Features& features() {
 const std::vector<PogoIsa>& pogo_isas() {
   static const std::vector<PogoIsa> isas = [] {
     const Features& f = features();
-    const PogoKernels* avx2 = nullptr;
+    const PogoKernels *avx2 = nullptr, *avx512 = nullptr;
 #if defined(POGO_X86)
     avx2 = &pogo_kernels_avx2;
+    avx512 = &pogo_kernels_avx512;
 #endif
     return std::vector<PogoIsa>{
         {"amx", nullptr, f.amx},
-        {"avx512", nullptr, f.vnni},
+        {"avx512", avx512, f.vnni},
         {"avx2", avx2, f.avx2},
         {"neon", nullptr, f.neon},
         {"scalar", &pogo_kernels_scalar, true},

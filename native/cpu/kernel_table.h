@@ -97,6 +97,7 @@ struct PogoKernels {
 extern const PogoKernels pogo_kernels_scalar;
 #if defined(POGO_X86)
 extern const PogoKernels pogo_kernels_avx2;
+extern const PogoKernels pogo_kernels_avx512;
 #endif
 
 #endif

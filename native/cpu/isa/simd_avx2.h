@@ -12,6 +12,7 @@
 #include "../../exact/norm.h"
 #include "../../exact/quantize.h"
 #include "../../exact/sums.h"
+#include "transpose_x86.h"
 
 struct PogoF8 {
   __m256 v;
@@ -98,6 +99,12 @@ POGO_HD void stcodes(int8_t* p, const I* c) {
   x = _mm256_permutevar8x32_epi32(x, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
   _mm256_storeu_si256((__m256i*)p, x);
 }
+/** Low bytes of W integers. */
+POGO_HD void stcode(int8_t* p, I c) {
+  const __m256i x = _mm256_and_si256(c.v, _mm256_set1_epi32(255));
+  __m128i y = _mm_packus_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+  _mm_storel_epi64((__m128i*)p, _mm_packus_epi16(y, y));
+}
 POGO_HD I lanes(uint32_t first) {
   return {_mm256_add_epi32(_mm256_set1_epi32((int)first), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))};
 }
@@ -159,34 +166,6 @@ POGO_HD void unpack_nibbles(const uint8_t* in, int8_t* c) {
   _mm256_storeu_si256((__m256i*)(c + 32), _mm256_unpackhi_epi8(even, odd));
 }
 
-/** 16 x 16 bytes by four rounds of interleaving. */
-POGO_HD void transpose16(const int8_t* in, int64_t ldi_, int8_t* out, int64_t ldo) {
-  __m128i a[16], b[16];
-  for (int i = 0; i < 16; i++) a[i] = _mm_loadu_si128((const __m128i*)(in + i * ldi_));
-  for (int i = 0; i < 8; i++) {
-    b[2 * i] = _mm_unpacklo_epi8(a[i], a[i + 8]);
-    b[2 * i + 1] = _mm_unpackhi_epi8(a[i], a[i + 8]);
-  }
-  for (int i = 0; i < 8; i++) {
-    a[2 * i] = _mm_unpacklo_epi8(b[i], b[i + 8]);
-    a[2 * i + 1] = _mm_unpackhi_epi8(b[i], b[i + 8]);
-  }
-  for (int i = 0; i < 8; i++) {
-    b[2 * i] = _mm_unpacklo_epi8(a[i], a[i + 8]);
-    b[2 * i + 1] = _mm_unpackhi_epi8(a[i], a[i + 8]);
-  }
-  for (int i = 0; i < 8; i++) {
-    a[2 * i] = _mm_unpacklo_epi8(b[i], b[i + 8]);
-    a[2 * i + 1] = _mm_unpackhi_epi8(b[i], b[i + 8]);
-  }
-  for (int i = 0; i < 16; i++) _mm_storeu_si128((__m128i*)(out + i * ldo), a[i]);
-}
-static void transpose64(const int8_t* in, int64_t ldi_, int8_t* out, int64_t ldo) {
-  for (int n = 0; n < 64; n += 16) {
-    for (int t = 0; t < 64; t += 16) transpose16(in + t * ldi_ + n, ldi_, out + n * ldo + t, ldo);
-  }
-}
-
 /** Eight rows of eight 32-bit values, transposed. */
 POGO_HD void transpose8(__m256i* r) {
   __m256i t[8], u[8];
@@ -229,13 +208,16 @@ static void pack_b16(const int8_t* b, int64_t ldb, int rows, int64_t K, int16_t*
   }
 }
 
-/** The GEMM's layout of 16 rows of b is the same. */
-POGO_HD void pack_gemm16(const int8_t* b, int64_t ldb, int rows, int64_t K, int16_t* out) {
+// The GEMM's operands: i16 pairs, 16 columns, the same layout of b.
+typedef int16_t GemmCode;
+static constexpr int GEMM_CODES = 2, GEMM_ROWS = 6, GEMM_COLUMNS = 16, GEMM_HEAD = 0;
+POGO_HD void gemm_row(const int8_t* in, int16_t* out, int64_t n) { widen(in, out, n); }
+POGO_HD void pack_gemm(const int8_t* b, int64_t ldb, int rows, int64_t K, int16_t* out) {
   pack_b16(b, ldb, rows, K, out);
 }
 
 // 6 x 16 accumulators fill 12 of the 16 registers; two hold b, one the broadcast of a, one the product.
-static constexpr int TILE_ROWS = 6;
+static constexpr int TILE_ROWS = GEMM_ROWS;
 
 // One row of the tile in named accumulators: in an array the compiler leaves them in memory, and it gathers all
 // products before their sums and spills (both measured at half the speed). The empty statement keeps one product alive

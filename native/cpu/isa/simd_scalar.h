@@ -24,6 +24,8 @@ POGO_HD F ldcode(const int8_t* p) { return pogo_to_float((uint32_t)(int32_t)*p);
 POGO_HD void stcodes(int8_t* p, const I* c) {
   for (int i = 0; i < 4; i++) p[i] = (int8_t)(uint8_t)c[i];
 }
+/** Low bytes of W integers. */
+POGO_HD void stcode(int8_t* p, I c) { *p = (int8_t)(uint8_t)c; }
 /** 4W integers in the range of int16. */
 POGO_HD void sthalves(int16_t* p, const I* c) {
   for (int i = 0; i < 4; i++) p[i] = (int16_t)(uint16_t)c[i];
@@ -89,11 +91,19 @@ static void tile_i32(const int16_t* a, int64_t ars, int64_t aks, const int16_t* 
   }
 }
 
+// The GEMM's operands: codes of a in 32 bits, rows and columns of a tile; a panel of packed b begins with GEMM_HEAD
+// codes per column that are the tile's own.
+typedef int16_t GemmCode;
+static constexpr int GEMM_CODES = 2, GEMM_ROWS = TILE_ROWS, GEMM_COLUMNS = 16, GEMM_HEAD = 0;
+
+/** A row of a in the GEMM's form. */
+POGO_HD void gemm_row(const int8_t* in, int16_t* out, int64_t n) { widen(in, out, n); }
+
 /**
  * The GEMM's own layout of 16 rows of b: [16][2 ceil(K/2)]. A dot product along k is what compilers turn into the
  * machine's multiply-add of 16-bit pairs without being told.
  */
-static void pack_gemm16(const int8_t* b, int64_t ldb, int rows, int64_t K, int16_t* out) {
+static void pack_gemm(const int8_t* b, int64_t ldb, int rows, int64_t K, int16_t* out) {
   int64_t padded = (K + 1) / 2 * 2;
   memset(out, 0, (size_t)(16 * padded) * 2);
   for (int n = 0; n < rows; n++) {

@@ -1,0 +1,382 @@
+// Sixteen lanes of AVX-512 (F, BW, DQ, VL, VNNI): the primitives of native/exact on vectors, memory operations, the
+// GEMM tile by VPDPBUSD and the attention tile by VPDPWSSD.
+//
+// FMA is never used: it would round once where the definition rounds twice. Nor are the saturating forms of VNNI.
+// Everything is static: a copy compiled here must not become the one the linker keeps for other instruction sets.
+#ifndef POGO_CPU_SIMD_AVX512_H
+#define POGO_CPU_SIMD_AVX512_H
+
+#include <immintrin.h>
+
+#include "../../exact/adamw.h"
+#include "../../exact/attention.h"
+#include "../../exact/norm.h"
+#include "../../exact/quantize.h"
+#include "../../exact/sums.h"
+#include "transpose_x86.h"
+
+struct PogoF16 {
+  __m512 v;
+};
+struct PogoI16 {
+  __m512i v;
+};
+/** A comparison's result: one bit a lane. */
+struct PogoM16 {
+  __mmask16 v;
+};
+typedef PogoF16 F;
+typedef PogoI16 I;
+static constexpr int W = 16;
+
+POGO_HD F pogo_add(F a, F b) { return {_mm512_add_ps(a.v, b.v)}; }
+POGO_HD F pogo_sub(F a, F b) { return {_mm512_sub_ps(a.v, b.v)}; }
+POGO_HD F pogo_mul(F a, F b) { return {_mm512_mul_ps(a.v, b.v)}; }
+POGO_HD F pogo_div(F a, F b) { return {_mm512_div_ps(a.v, b.v)}; }
+POGO_HD F pogo_sqrt(F a) { return {_mm512_sqrt_ps(a.v)}; }
+POGO_HD I pogo_bits(F a) { return {_mm512_castps_si512(a.v)}; }
+POGO_HD F pogo_of_bits(I a) { return {_mm512_castsi512_ps(a.v)}; }
+POGO_HD F pogo_to_float(I a) { return {_mm512_cvtepi32_ps(a.v)}; }
+POGO_HD F pogo_fill(F, float c) { return {_mm512_set1_ps(c)}; }
+POGO_HD I pogo_ifill(I, uint32_t c) { return {_mm512_set1_epi32((int)c)}; }
+
+POGO_HD PogoM16 pogo_lt(F a, F b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
+POGO_HD PogoM16 pogo_gt(F a, F b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ)}; }
+POGO_HD F pogo_sel(PogoM16 m, F a, F b) { return {_mm512_mask_blend_ps(m.v, b.v, a.v)}; }
+POGO_HD I pogo_isel(PogoM16 m, I a, I b) { return {_mm512_mask_blend_epi32(m.v, b.v, a.v)}; }
+// MAXPS is a > b ? a : b, with the second operand for NaN and for zeros of both signs: exactly pogo_max.
+POGO_HD F pogo_max(F a, F b) { return {_mm512_max_ps(a.v, b.v)}; }
+
+POGO_HD I pogo_iadd(I a, I b) { return {_mm512_add_epi32(a.v, b.v)}; }
+POGO_HD I pogo_isub(I a, I b) { return {_mm512_sub_epi32(a.v, b.v)}; }
+POGO_HD I pogo_imul(I a, I b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
+POGO_HD I pogo_iand(I a, I b) { return {_mm512_and_si512(a.v, b.v)}; }
+POGO_HD I pogo_ior(I a, I b) { return {_mm512_or_si512(a.v, b.v)}; }
+POGO_HD I pogo_ixor(I a, I b) { return {_mm512_xor_si512(a.v, b.v)}; }
+template <int n>
+POGO_HD I pogo_shl(I a) {
+  return {_mm512_slli_epi32(a.v, n)};
+}
+template <int n>
+POGO_HD I pogo_shr(I a) {
+  return {_mm512_srli_epi32(a.v, n)};
+}
+template <int n>
+POGO_HD I pogo_sar(I a) {
+  return {_mm512_srai_epi32(a.v, n)};
+}
+POGO_HD PogoM16 pogo_igt(I a, I b) { return {_mm512_cmpgt_epi32_mask(a.v, b.v)}; }
+POGO_HD I pogo_imax(I a, I b) { return {_mm512_max_epi32(a.v, b.v)}; }
+
+/** Asks for the cache line at an address; never faults, so it may lie beyond an array. */
+POGO_HD void prefetch(uintptr_t p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
+
+POGO_HD F ld(const float* p) { return {_mm512_loadu_ps(p)}; }
+POGO_HD void st(float* p, F a) { _mm512_storeu_ps(p, a.v); }
+POGO_HD I ldi(const uint32_t* p) { return {_mm512_loadu_si512(p)}; }
+POGO_HD void sti(uint32_t* p, I a) { _mm512_storeu_si512(p, a.v); }
+POGO_HD F ldbf(const uint16_t* p) {
+  __m512i x = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(x, 16))};
+}
+POGO_HD void stbf(uint16_t* p, F a) {
+  _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi32_epi16(pogo_bf16(a).v));
+}
+POGO_HD F ldcode(const int8_t* p) {
+  return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)))};
+}
+/** Low bytes of W integers. */
+POGO_HD void stcode(int8_t* p, I c) { _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(c.v)); }
+/** Low bytes of 4W integers. */
+POGO_HD void stcodes(int8_t* p, const I* c) {
+  for (int i = 0; i < 4; i++) stcode(p + 16 * i, c[i]);
+}
+/** 4W integers in the range of int16. */
+POGO_HD void sthalves(int16_t* p, const I* c) {
+  for (int i = 0; i < 4; i++) _mm256_storeu_si256((__m256i*)(p + 16 * i), _mm512_cvtepi32_epi16(c[i].v));
+}
+POGO_HD I lanes(uint32_t first) {
+  __m512i n = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  return {_mm512_add_epi32(_mm512_set1_epi32((int)first), n)};
+}
+POGO_HD uint32_t hmax(I a) {
+  __m256i y = _mm256_max_epi32(_mm512_castsi512_si256(a.v), _mm512_extracti64x4_epi64(a.v, 1));
+  __m128i x = _mm_max_epi32(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1));
+  x = _mm_max_epi32(x, _mm_shuffle_epi32(x, 0x4E));
+  x = _mm_max_epi32(x, _mm_shuffle_epi32(x, 0xB1));
+  return (uint32_t)_mm_cvtsi128_si32(x);
+}
+POGO_HD float hmaxf(F a) {
+  __m256 y = _mm256_max_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+  __m128 x = _mm_max_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
+  x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+  x = _mm_max_ss(x, _mm_shuffle_ps(x, x, 1));
+  return _mm_cvtss_f32(x);
+}
+
+/** T64. Quarter q of a vector of pair sums holds 2q, 2q+1, 8+2q, 9+2q: the tree's later levels are in this order. */
+POGO_HD __m512 pair_sums(__m512 a, __m512 b) {
+  return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xDD));
+}
+POGO_HD float t64(const float* x) {
+  __m512 y0 = pair_sums(_mm512_loadu_ps(x), _mm512_loadu_ps(x + 16));
+  __m512 y1 = pair_sums(_mm512_loadu_ps(x + 32), _mm512_loadu_ps(x + 48));
+  // 16 apart; 8 apart inside a quarter; 4 apart over two quarters; 2 apart over neighbouring ones; 1 apart.
+  __m512 z = _mm512_add_ps(y0, y1);
+  z = _mm512_add_ps(z, _mm512_shuffle_ps(z, z, 0x4E));
+  __m256 h = _mm256_add_ps(_mm512_castps512_ps256(z), _mm512_extractf32x8_ps(z, 1));
+  __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+  return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
+}
+
+POGO_HD void widen(const int8_t* in, int16_t* out, int64_t n) {
+  int64_t i = 0;
+  for (; i + 32 <= n; i += 32) {
+    __m256i x = _mm256_loadu_si256((const __m256i*)(in + i));
+    _mm512_storeu_si512(out + i, _mm512_cvtepi8_epi16(x));
+  }
+  for (; i < n; i++) out[i] = in[i];
+}
+
+POGO_HD void pack_nibbles(const int8_t* c, uint8_t* out) {
+  __m512i x = _mm512_and_si512(_mm512_loadu_si512(c), _mm512_set1_epi8(15));
+  // even + 16 odd per 16-bit lane
+  x = _mm512_maddubs_epi16(x, _mm512_set1_epi16(0x1001));
+  _mm256_storeu_si256((__m256i*)out, _mm512_cvtepi16_epi8(x));
+}
+POGO_HD void unpack_nibbles(const uint8_t* in, int8_t* c) {
+  const __m512i sign = _mm512_set1_epi8(8);
+  __m512i x = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i*)in));
+  x = _mm512_and_si512(_mm512_or_si512(x, _mm512_slli_epi16(x, 4)), _mm512_set1_epi8(15));
+  _mm512_storeu_si512(c, _mm512_sub_epi8(_mm512_xor_si512(x, sign), sign));
+}
+
+/** Sixteen rows of sixteen 32-bit values, transposed. */
+POGO_HD void transpose_words(__m512i* r) {
+  __m512i t[16];
+  for (int i = 0; i < 8; i++) {
+    t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+    t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+  }
+  // Four rows at a time: r[4 i + e] holds words e, 4 + e, 8 + e, 12 + e of rows 4 i to 4 i + 3.
+  for (int i = 0; i < 4; i++) {
+    r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
+    r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
+    r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
+    r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
+  }
+  for (int e = 0; e < 4; e++) {
+    t[e] = _mm512_shuffle_i32x4(r[e], r[e + 4], 0x88);           // words e, 8 + e of rows 0 to 7
+    t[e + 4] = _mm512_shuffle_i32x4(r[e], r[e + 4], 0xDD);       // words 4 + e, 12 + e
+    t[e + 8] = _mm512_shuffle_i32x4(r[e + 8], r[e + 12], 0x88);  // the same of rows 8 to 15
+    t[e + 12] = _mm512_shuffle_i32x4(r[e + 8], r[e + 12], 0xDD);
+  }
+  for (int e = 0; e < 4; e++) {
+    r[e] = _mm512_shuffle_i32x4(t[e], t[e + 8], 0x88);
+    r[e + 8] = _mm512_shuffle_i32x4(t[e], t[e + 8], 0xDD);
+    r[e + 4] = _mm512_shuffle_i32x4(t[e + 4], t[e + 12], 0x88);
+    r[e + 12] = _mm512_shuffle_i32x4(t[e + 4], t[e + 12], 0xDD);
+  }
+}
+
+/** The first n of 64 codes, zeros after them. */
+POGO_HD __m512i load_codes(const int8_t* p, int64_t n) {
+  __mmask64 mask = n >= 64 ? ~(__mmask64)0 : n <= 0 ? 0 : ((__mmask64)1 << n) - 1;
+  return _mm512_maskz_loadu_epi8(mask, p);
+}
+
+/** 16 rows of b (row stride ldb, `rows` of them real, K columns) to pairs [ceil(K/2)][16][2]. */
+static void pack_b16(const int8_t* b, int64_t ldb, int rows, int64_t K, int16_t* out) {
+  for (int64_t k = 0; k < K; k += 32) {
+    __m512i r[16];
+    for (int n = 0; n < 16; n++) {
+      __m512i x = n < rows ? load_codes(b + n * ldb + k, K - k < 32 ? K - k : 32) : _mm512_setzero_si512();
+      r[n] = _mm512_cvtepi8_epi16(_mm512_castsi512_si256(x));
+    }
+    transpose_words(r);
+    int64_t words = (K - k + 1) / 2;
+    for (int i = 0; i < 16 && i < words; i++) _mm512_storeu_si512(out + (k / 2 + i) * 32, r[i]);
+  }
+}
+
+// The GEMM's operands. VPDPBUSD multiplies unsigned by signed bytes: a is stored as code + 128, and the sums of a panel
+// begin at -128 times the sum of b's codes, which stand at the head of the packed panel. All of it is exact in int32:
+// 1024 * 255 * 127 < 2^26.
+typedef int8_t GemmCode;
+static constexpr int GEMM_CODES = 4, GEMM_ROWS = 12, GEMM_COLUMNS = 32, GEMM_HEAD = 4;
+
+/** A row of a in the GEMM's form. */
+POGO_HD void gemm_row(const int8_t* in, int8_t* out, int64_t n) {
+  const __m512i sign = _mm512_set1_epi8(-128);
+  int64_t i = 0;
+  for (; i + 64 <= n; i += 64) _mm512_storeu_si512(out + i, _mm512_xor_si512(_mm512_loadu_si512(in + i), sign));
+  for (; i < n; i++) out[i] = (int8_t)(in[i] ^ -128);
+}
+
+/** 32 rows of b (`rows` of them real, K columns): corrections int32 [32], then fours [ceil(K/4)][32][4]. */
+static void pack_gemm(const int8_t* b, int64_t ldb, int rows, int64_t K, int8_t* out) {
+  const __m512i offset = _mm512_set1_epi8(-128);  // 128 as the unsigned operand
+  for (int half = 0; half < 2; half++) {
+    __m512i sum = _mm512_setzero_si512();
+    int8_t* p = out + half * 64;
+    for (int64_t k = 0; k < K; k += 64) {
+      __m512i r[16];
+      for (int i = 0; i < 16; i++) {
+        int n = half * 16 + i;
+        r[i] = n < rows ? load_codes(b + n * ldb + k, K - k) : _mm512_setzero_si512();
+      }
+      transpose_words(r);
+      int64_t words = (K - k + 3) / 4;
+      for (int i = 0; i < 16 && i < words; i++) {
+        sum = _mm512_dpbusd_epi32(sum, offset, r[i]);
+        _mm512_storeu_si512(p + (1 + k / 4 + i) * 128, r[i]);
+      }
+    }
+    _mm512_storeu_si512(p, _mm512_sub_epi32(_mm512_setzero_si512(), sum));
+  }
+}
+
+// 12 x 32 accumulators fill 24 of the 32 registers; two hold b, one the broadcast of a. Named and not in an array, in
+// which the compiler leaves them in memory.
+#define POGO_TILE_ROW(r)                                     \
+  if constexpr (R > r) {                                     \
+    __m512i x = _mm512_set1_epi32(load_word(a + (r) * ars)); \
+    c##r##_0 = _mm512_dpbusd_epi32(c##r##_0, x, b0);         \
+    c##r##_1 = _mm512_dpbusd_epi32(c##r##_1, x, b1);         \
+  }
+#define POGO_TILE_STORE(r) \
+  if constexpr (R > r) store(r, c##r##_0, c##r##_1);
+
+POGO_HD int32_t load_word(const void* p) {
+  int32_t word;
+  memcpy(&word, p, 4);
+  return word;
+}
+
+/** A tile of the GEMM, promoted: y[r][c] = (first ? : y +) float(acc) * (sa[r] * sb[c]). */
+template <int R>
+static void tile_f32_rows(const int8_t* a, int64_t ars, const int8_t* b, int64_t words, const float* sa,
+                          const float* sb, float* y, int64_t ldy, bool first) {
+  const __m512i left = _mm512_loadu_si512(b), right = _mm512_loadu_si512(b + 64);
+  __m512i c0_0 = left, c0_1 = right, c1_0 = left, c1_1 = right, c2_0 = left, c2_1 = right,
+          c3_0 = left, c3_1 = right, c4_0 = left, c4_1 = right, c5_0 = left, c5_1 = right,
+          c6_0 = left, c6_1 = right, c7_0 = left, c7_1 = right, c8_0 = left, c8_1 = right,
+          c9_0 = left, c9_1 = right, c10_0 = left, c10_1 = right, c11_0 = left, c11_1 = right;
+  for (int64_t k = 0; k < words; k++) {
+    b += 128;
+    __m512i b0 = _mm512_loadu_si512(b), b1 = _mm512_loadu_si512(b + 64);
+    POGO_TILE_ROW(0)
+    POGO_TILE_ROW(1)
+    POGO_TILE_ROW(2)
+    POGO_TILE_ROW(3)
+    POGO_TILE_ROW(4)
+    POGO_TILE_ROW(5)
+    POGO_TILE_ROW(6)
+    POGO_TILE_ROW(7)
+    POGO_TILE_ROW(8)
+    POGO_TILE_ROW(9)
+    POGO_TILE_ROW(10)
+    POGO_TILE_ROW(11)
+    a += 4;
+  }
+  F s0 = ld(sb), s1 = ld(sb + 16);
+  auto store = [&](int r, __m512i left_sum, __m512i right_sum) {
+    F row = pogo_fill(s0, sa[r]);
+    F v0 = pogo_promote(I{left_sum}, row, s0), v1 = pogo_promote(I{right_sum}, row, s1);
+    float* p = y + r * ldy;
+    st(p, first ? v0 : pogo_add(ld(p), v0));
+    st(p + 16, first ? v1 : pogo_add(ld(p + 16), v1));
+  };
+  POGO_TILE_STORE(0)
+  POGO_TILE_STORE(1)
+  POGO_TILE_STORE(2)
+  POGO_TILE_STORE(3)
+  POGO_TILE_STORE(4)
+  POGO_TILE_STORE(5)
+  POGO_TILE_STORE(6)
+  POGO_TILE_STORE(7)
+  POGO_TILE_STORE(8)
+  POGO_TILE_STORE(9)
+  POGO_TILE_STORE(10)
+  POGO_TILE_STORE(11)
+}
+#undef POGO_TILE_ROW
+#undef POGO_TILE_STORE
+
+/** `a` advances `ars` words of 32 bits per row; b: a panel of pack_gemm of `words` words; rows <= GEMM_ROWS. */
+static void tile_f32(const int8_t* a, int64_t ars, const int8_t* b, int64_t words, int rows, const float* sa,
+                     const float* sb, float* y, int64_t ldy, bool first) {
+  ars *= 4;
+  switch (rows) {
+    case 12: return tile_f32_rows<12>(a, ars, b, words, sa, sb, y, ldy, first);
+    case 11: return tile_f32_rows<11>(a, ars, b, words, sa, sb, y, ldy, first);
+    case 10: return tile_f32_rows<10>(a, ars, b, words, sa, sb, y, ldy, first);
+    case 9: return tile_f32_rows<9>(a, ars, b, words, sa, sb, y, ldy, first);
+    case 8: return tile_f32_rows<8>(a, ars, b, words, sa, sb, y, ldy, first);
+    case 7: return tile_f32_rows<7>(a, ars, b, words, sa, sb, y, ldy, first);
+    case 6: return tile_f32_rows<6>(a, ars, b, words, sa, sb, y, ldy, first);
+    case 5: return tile_f32_rows<5>(a, ars, b, words, sa, sb, y, ldy, first);
+    case 4: return tile_f32_rows<4>(a, ars, b, words, sa, sb, y, ldy, first);
+    case 3: return tile_f32_rows<3>(a, ars, b, words, sa, sb, y, ldy, first);
+    case 2: return tile_f32_rows<2>(a, ars, b, words, sa, sb, y, ldy, first);
+    default: return tile_f32_rows<1>(a, ars, b, words, sa, sb, y, ldy, first);
+  }
+}
+
+// Attention's tiles: i16 pairs, 8 x 16.
+static constexpr int TILE_ROWS = 8;
+
+#define POGO_TILE_ROW(r) \
+  if constexpr (R > r) c##r = _mm512_dpwssd_epi32(c##r, _mm512_set1_epi32(load_word(a + (r) * ars)), x);
+#define POGO_TILE_STORE(r) \
+  if constexpr (R > r) _mm512_storeu_si512(acc + (r) * ldacc, c##r);
+
+template <int R>
+static void tile_i32_rows(const int16_t* a, int64_t ars, int64_t aks, const int16_t* b, int64_t bks, int64_t pairs,
+                          int32_t* acc, int64_t ldacc) {
+  __m512i c0 = _mm512_setzero_si512(), c1 = c0, c2 = c0, c3 = c0, c4 = c0, c5 = c0, c6 = c0, c7 = c0;
+  ars *= 2;
+  for (int64_t k = 0; k < pairs; k++) {
+    __m512i x = _mm512_loadu_si512(b);
+    POGO_TILE_ROW(0)
+    POGO_TILE_ROW(1)
+    POGO_TILE_ROW(2)
+    POGO_TILE_ROW(3)
+    POGO_TILE_ROW(4)
+    POGO_TILE_ROW(5)
+    POGO_TILE_ROW(6)
+    POGO_TILE_ROW(7)
+    a += 2 * aks;
+    b += 2 * bks;
+  }
+  POGO_TILE_STORE(0)
+  POGO_TILE_STORE(1)
+  POGO_TILE_STORE(2)
+  POGO_TILE_STORE(3)
+  POGO_TILE_STORE(4)
+  POGO_TILE_STORE(5)
+  POGO_TILE_STORE(6)
+  POGO_TILE_STORE(7)
+}
+#undef POGO_TILE_ROW
+#undef POGO_TILE_STORE
+
+/**
+ * Integer tile: acc[r][c] = sum over k pairs of a . b. Strides in pairs (int32 units): `a` advances `ars` per row and
+ * `aks` per pair, `b` advances `bks` per pair, 16 columns contiguous. rows <= TILE_ROWS.
+ */
+static void tile_i32(const int16_t* a, int64_t ars, int64_t aks, const int16_t* b, int64_t bks, int64_t pairs, int rows,
+                     int32_t* acc, int64_t ldacc) {
+  switch (rows) {
+    case 8: return tile_i32_rows<8>(a, ars, aks, b, bks, pairs, acc, ldacc);
+    case 7: return tile_i32_rows<7>(a, ars, aks, b, bks, pairs, acc, ldacc);
+    case 6: return tile_i32_rows<6>(a, ars, aks, b, bks, pairs, acc, ldacc);
+    case 5: return tile_i32_rows<5>(a, ars, aks, b, bks, pairs, acc, ldacc);
+    case 4: return tile_i32_rows<4>(a, ars, aks, b, bks, pairs, acc, ldacc);
+    case 3: return tile_i32_rows<3>(a, ars, aks, b, bks, pairs, acc, ldacc);
+    case 2: return tile_i32_rows<2>(a, ars, aks, b, bks, pairs, acc, ldacc);
+    default: return tile_i32_rows<1>(a, ars, aks, b, bks, pairs, acc, ldacc);
+  }
+}
+
+#endif
