@@ -1,7 +1,9 @@
 /**
  * Compares the results of the convergence experiments with PyTorch fp32, seed by seed, and prints a Markdown table.
  *
- *   node bench/experiments/compare.mjs [--root .pogo/experiments] [--step N] [--reference fp32]
+ *   node bench/experiments/compare.mjs [--root .pogo/experiments] [--step N] [--reference fp32] [--seeds N]
+ *
+ * `--seeds 3` takes only seeds 0, 1, 2.
  *
  * The verdict is the acceptance rule of docs/numerics.md: paired mean difference at most 0.02 nats plus two standard
  * errors, over at least three seeds.
@@ -17,6 +19,7 @@ const { values } = parseArgs({
   options: {
     root: { type: 'string', default: '.pogo/experiments' },
     step: { type: 'string' },
+    seeds: { type: 'string' },
     reference: { type: 'string', default: 'fp32' },
   },
 });
@@ -25,6 +28,7 @@ const { values } = parseArgs({
 function readResults(folder) {
   const runs = new Map();
   for (const entry of readdirSync(folder).filter((name) => name.startsWith('seed-'))) {
+    if (values.seeds && Number(entry.slice('seed-'.length)) >= Number(values.seeds)) continue;
     for (const file of readdirSync(join(folder, entry)).filter((name) => /^result-.*\.jsonl$/.test(name))) {
       const lines = readFileSync(join(folder, entry, file), 'utf8')
         .trim()

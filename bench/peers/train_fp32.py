@@ -120,6 +120,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--steps", type=int, help="default: all of the experiment")
     parser.add_argument("--gradients", choices=("fp32", "4bit"), default="fp32")
+    parser.add_argument("--run", help="name of the run and its result file (default: fp32 or fp32-4bit)")
     parser.add_argument("--evaluate", metavar="FILE", help="only the held-out loss of these weights (raw fp32, our layout)")
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
@@ -135,7 +136,7 @@ def main():
     optimizer = LeafAdamW(model, spec["optimizer"])
     ema, ema_every, ema_decay = experiment.initial.clone(), spec["ema"]["every"], spec["ema"]["decay"]
     generator = torch.Generator().manual_seed(spec["seed"] + 1000)
-    label = "fp32" if a.gradients == "fp32" else "fp32-4bit"
+    label = a.run or ("fp32" if a.gradients == "fp32" else "fp32-4bit")
     final = os.path.join(a.folder, f"result-{label}.jsonl")
     partial = final + ".partial"
     steps = min(a.steps or spec["steps"], spec["steps"])
