@@ -3,6 +3,7 @@
  * With `--experiment FOLDER` it trains one convergence experiment instead (bench/experiments/README.md).
  */
 
+import { setMaxListeners } from 'node:events';
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { EXIT, PogoError } from '../src/errors.js';
@@ -82,6 +83,8 @@ async function main(args: readonly string[]): Promise<void> {
     return;
   }
   const stop = new AbortController();
+  // Every task of a step listens to it: more than the ten that Node takes for a leak.
+  setMaxListeners(0, stop.signal);
   process.once('SIGINT', () => stop.abort());
   const context: BenchContext = {
     backend,

@@ -12,7 +12,10 @@ export interface TorchOptions {
   readonly threads: number;
   readonly mode: 'fp32' | 'bf16';
   readonly compile?: boolean;
-  /** Holds PyTorch to AVX2: ATen's own kernels, and those of oneDNN and MKL under it. */
+  /**
+   * Holds PyTorch to AVX2 as its own switch does: ATen's kernels and, by it, what they dispatch to. MKL and oneDNN are left
+   * alone: told to use AVX2, MKL falls to a path seven times slower on AMD (measured 2026-11-24), which is no fair peer.
+   */
   readonly avx2?: boolean;
   readonly quick?: boolean;
   readonly signal?: AbortSignal;
@@ -21,11 +24,12 @@ export interface TorchOptions {
 export interface TorchResult extends Ceiling {
   readonly peakRssBytes: number;
   readonly medianMs: number;
+  readonly samplesMs: readonly number[];
 }
 
 /** Names that torch_step.py knows; their shapes are those of the built-in recipes. */
 const KNOWN = new Set(['tiny', 'moby', 'gpt-5m', 'gpt-19m', 'gpt2-124m']);
-const AVX2_ONLY = { ATEN_CPU_CAPABILITY: 'avx2', ONEDNN_MAX_CPU_ISA: 'AVX2', MKL_ENABLE_INSTRUCTIONS: 'AVX2' };
+const AVX2_ONLY = { ATEN_CPU_CAPABILITY: 'avx2' };
 
 /** A Python that has PyTorch: the ignored venv of the repository, or `POGO_TORCH_PYTHON`. */
 function pythonWithTorch(benchFolder: string): string | undefined {
@@ -59,6 +63,7 @@ export async function torchStep(options: TorchOptions): Promise<TorchResult | st
     capability: string;
     peakRssBytes: number;
     medianMs: number;
+    samplesMs: number[];
   };
   const how = `${mode}${options.compile ? ' compiled' : ''}, ${line.capability}, ${threads} threads`;
   return {
@@ -66,6 +71,7 @@ export async function torchStep(options: TorchOptions): Promise<TorchResult | st
     value: line.tokensPerSecond,
     peakRssBytes: line.peakRssBytes,
     medianMs: line.medianMs,
+    samplesMs: line.samplesMs,
   };
 }
 

@@ -5,7 +5,7 @@
  */
 
 import { merkleKernels } from '../../src/backend/merkleAddon.js';
-import { fromHex, toHex } from '../../src/hex.js';
+import { toHex } from '../../src/hex.js';
 import { treeBytes } from '../../src/merkle/shape.js';
 import { trainingTape } from '../../src/model/gptTape.js';
 import { unitFileBytes } from '../../src/model/layout.js';
@@ -16,7 +16,7 @@ import { LanePool } from '../../src/pipeline/lanePool.js';
 import { Trainer } from '../../src/pipeline/trainer.js';
 import { type BenchContext, type BenchGroup, type GroupOutput, skipped } from '../group.js';
 import { type BenchLine, lineOf, median, shared } from '../harness.js';
-import { torchStep } from '../peers.js';
+import { type TorchResult, torchStep } from '../peers.js';
 import { unitRequest } from './unit.js';
 
 const WARM_UP_STEPS = 2;
@@ -97,14 +97,47 @@ function stepLine(context: BenchContext, plan: ModelPlan, name: string, lanes: n
   };
 }
 
+/** Rounds of ours and PyTorch's in turn: what else the machine does falls on both. */
+const ROUNDS = 3;
+
 /** PyTorch in the mode that the target names for this instruction set, on as many threads as lanes. */
-async function peerOf(context: BenchContext): Promise<GroupOutput | { name: string; value: number }> {
+function peerStep(context: BenchContext): Promise<TorchResult | string> {
   const { backend, recipe, lanes, quick, benchFolder, signal } = context;
-  if (!context.peers) return skipped('step/pytorch', 'not asked for (--no-peers)');
+  if (!context.peers) return Promise.resolve('not asked for (--no-peers)');
   const avx2 = backend.isa === 'avx2' || backend.isa === 'scalar' || backend.isa === 'typescript';
-  const options = { benchFolder, recipe, threads: lanes, mode: 'fp32', avx2, quick, signal } as const;
-  const result = await torchStep(options);
-  return typeof result === 'string' ? skipped('step/pytorch', result) : { name: result.name, value: result.value };
+  return torchStep({ benchFolder, recipe, threads: lanes, mode: 'fp32', avx2, quick, signal });
+}
+
+/** `step`, in rounds; every round's medians are in the details, so that a disturbed run can be seen. */
+async function* stepLines(context: BenchContext, plan: ModelPlan, count: number): AsyncGenerator<GroupOutput> {
+  const { recipe, lanes } = context;
+  const tokens = recipe.unitsPerStep * recipe.sequencesPerUnit * recipe.context;
+  const ours: Steps[] = [];
+  const peers: TorchResult[] = [];
+  let missing: string | undefined;
+  while (ours.length < ROUNDS && missing === undefined) {
+    ours.push(await timeSteps(context, plan, lanes, count));
+    const peer = await peerStep(context);
+    if (typeof peer === 'string') missing = peer;
+    else peers.push(peer);
+  }
+  if (missing !== undefined) yield skipped('step/pytorch', missing);
+  const [first] = ours;
+  const addedBytes = Math.max(...ours.map((steps) => steps.addedBytes));
+  const line = stepLine(context, plan, 'step', lanes, { ...first, addedBytes });
+  const samples = ours.flatMap((steps) => steps.samples);
+  if (peers.length === 0) {
+    yield lineOf(line, samples, first.root);
+    return;
+  }
+  const perRound = (lists: readonly (readonly number[])[]): string =>
+    lists.map((ms) => median(ms).toFixed(0)).join('/');
+  const peer = { name: peers[0].name, value: (1e3 * tokens) / median(peers.flatMap((result) => result.samplesMs)) };
+  const rounds = {
+    roundsMs: perRound(ours.map((steps) => steps.samples)),
+    peerRoundsMs: perRound(peers.map((result) => result.samplesMs)),
+  };
+  yield lineOf({ ...line, peer, details: { ...line.details, ...rounds } }, samples, first.root);
 }
 
 /** One line: all lanes together against that many times one lane; every count between is in the details. */
@@ -126,16 +159,10 @@ async function scaling(context: BenchContext, plan: ModelPlan, count: number): P
 export const step: BenchGroup = {
   names: ['step', 'pipeline/scaling'],
   async *lines(context, wanted) {
-    const { recipe, lanes, quick } = context;
+    const { recipe, quick } = context;
     const plan = modelPlan(recipe);
     const count = quick ? 2 : 8;
-    if (wanted('step')) {
-      const steps = await timeSteps(context, plan, lanes, count);
-      const peer = await peerOf(context);
-      if ('type' in peer) yield peer;
-      const line = stepLine(context, plan, 'step', lanes, steps);
-      yield lineOf('type' in peer ? line : { ...line, peer }, steps.samples, fromHex(line.details.stateRoot));
-    }
+    if (wanted('step')) yield* stepLines(context, plan, count);
     if (wanted('pipeline/scaling')) yield await scaling(context, plan, count);
   },
 };
