@@ -101,7 +101,7 @@ export async function checkPackage() {
     };
     const options = { log: 'package' };
     demand(
-      await runProgram(npm, [...prefix, 'pack', '--ignore-scripts', '--pack-destination', folder], options),
+      await runProgram(npm, [...prefix, 'pack', STAGE, '--ignore-scripts', '--pack-destination', folder], options),
       'npm pack',
     );
     const tarball = readdirSync(folder).find((name) => name.endsWith('.tgz'));

@@ -21,6 +21,7 @@ import { hasRun, newestRunDirectory, nextRunDirectory, type RunSettings, readSet
 import { parseSeed } from '../node/seed.js';
 import { badUnits, committeeDetection, samplesForDetection } from '../protocol/detection.js';
 import { type LossPoint, svgChart, terminalChart } from './chart.js';
+import { interruptible } from './interrupt.js';
 import { RunReport, type Totals } from './runReport.js';
 import { pogoVersion } from './version.js';
 
@@ -107,28 +108,22 @@ async function run(flags: Flags): Promise<void> {
     appendFileSync(curve, `${JSON.stringify(point)}\n`);
   });
   if (resumed) report.restorePoints(readCurve(curve));
-  const abort = new AbortController();
-  const onSignal = (): void => {
-    report.line('\nstopping; what is committed is kept …');
-    abort.abort();
-  };
-  process.once('SIGINT', onSignal);
-  process.once('SIGTERM', onSignal);
   try {
     announce(report, settings, directory, environment, resumed);
     announceEvent(report, settings, environment);
-    const result = await runMainJob({
-      settings,
-      directory,
-      environment,
-      signal: abort.signal,
-      onReport: (role, event) => report.onReport(role, event),
-      onBlock: (block, names, past) => report.onBlock(block, names, past),
+    await interruptible(async (signal) => {
+      signal.addEventListener('abort', () => report.line('\nstopping; what is committed is kept …'));
+      const result = await runMainJob({
+        settings,
+        directory,
+        environment,
+        signal,
+        onReport: (role, event) => report.onReport(role, event),
+        onBlock: (block, names, past) => report.onBlock(block, names, past),
+      });
+      await finish(report, result, settings, directory, environment, (performance.now() - start) / 1000);
     });
-    await finish(report, result, settings, directory, environment, (performance.now() - start) / 1000);
   } finally {
-    process.removeListener('SIGINT', onSignal);
-    process.removeListener('SIGTERM', onSignal);
     await environment.dispose();
   }
 }
