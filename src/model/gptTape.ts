@@ -7,22 +7,22 @@
  */
 import { PURPOSE } from '../backend/ops.js';
 import { PogoError } from '../errors.js';
-import { bitsToFloat } from './fp32.js';
-import type { Layout, TensorSpec } from './layout.js';
+import {
+  type Bf16,
+  type Codes,
+  type F32,
+  forwardLayer,
+  forwardNorm,
+  Gpt,
+  type I8,
+  type LayerActivations,
+  layerActivations,
+} from './gptForward.js';
+import { Gradients, type SeedUse } from './gptGradients.js';
+import type { Layout } from './layout.js';
 import type { Recipe } from './recipe.js';
-import { none, type Ref, slice, type Tape, TapeBuilder } from './tape.js';
+import { none, slice, type Tape } from './tape.js';
 import { PANEL, panels, type WeightsLayout } from './weights.js';
-
-type F32 = Ref<Float32Array>;
-type Bf16 = Ref<Uint16Array>;
-type I8 = Ref<Int8Array>;
-type U32 = Ref<Uint32Array>;
-
-/** A dithered quantization of the tape: its seed is words [4·index, 4·index + 4) of the buffer `seeds`. */
-export interface SeedUse {
-  readonly tensorId: number;
-  readonly purpose: number;
-}
 
 export interface GptTape {
   readonly tape: Tape;
@@ -30,11 +30,6 @@ export interface GptTape {
   readonly seeds: readonly SeedUse[];
   /** Tokens of one run of the tape. */
   readonly tokens: number;
-}
-
-interface Codes {
-  readonly codes: I8;
-  readonly scales: F32;
 }
 
 /** Tokens of a unit. */
@@ -62,263 +57,6 @@ export function microBatchTokens(recipe: Recipe, microBatches: number): number {
     throw new PogoError('RANGE', `micro-batches need a width of at most ${PANEL}, found ${recipe.width}; use 1`);
   }
   return tokens;
-}
-
-/** What both the training and the evaluation tape use. */
-class Gpt {
-  readonly b = new TapeBuilder();
-  readonly theta: F32;
-  readonly weightCodes: I8;
-  readonly weightScales: F32;
-  readonly tokens: U32;
-  readonly targets: U32;
-  readonly noBias: F32;
-  readonly noSeed: U32;
-  readonly epsilon: number;
-
-  constructor(
-    readonly recipe: Recipe,
-    readonly layout: Layout,
-    readonly weights: WeightsLayout,
-    total: number,
-  ) {
-    this.theta = this.b.buffer('theta', 'f32', layout.length, 'given');
-    this.weightCodes = this.b.buffer('weightCodes', 'i8', weights.codesLength, 'given');
-    this.weightScales = this.b.buffer('weightScales', 'f32', weights.scalesLength, 'given');
-    this.tokens = this.b.buffer('tokens', 'u32', total);
-    this.targets = this.b.buffer('targets', 'u32', total);
-    this.noBias = none(this.theta);
-    this.noSeed = none(this.tokens);
-    this.epsilon = bitsToFloat(recipe.normEpsilonBits);
-  }
-
-  parameter(name: string): F32 {
-    const t = this.layout.byName(name);
-    return slice(this.theta, t.offset, t.size);
-  }
-
-  bias(name: string): F32 {
-    return this.recipe.bias ? this.parameter(`${name}.bias`) : this.noBias;
-  }
-
-  /** Row codes of a weight: the forward operand. */
-  w(name: string): { w: I8; wScales: F32 } {
-    const p = this.weights.of(name);
-    return {
-      w: slice(this.weightCodes, p.codes, p.tensor.size),
-      wScales: slice(this.weightScales, p.scales, panels(p.tensor.cols) * p.tensor.rows),
-    };
-  }
-
-  /** The recoded transpose of a weight: the operand of input gradients. */
-  wt(name: string): { wt: I8; wtScales: F32 } {
-    const p = this.weights.of(name);
-    return {
-      wt: slice(this.weightCodes, p.transposed, p.tensor.size),
-      wtScales: slice(this.weightScales, p.transposedScales, panels(p.tensor.rows) * p.tensor.cols),
-    };
-  }
-
-  codes(name: string, rows: number, cols: number): Codes {
-    return {
-      codes: this.b.buffer(`${name}.codes`, 'i8', rows * cols),
-      scales: this.b.buffer(`${name}.scales`, 'f32', panels(cols) * rows),
-    };
-  }
-}
-
-/** Everything that the backward pass reads again, per layer. */
-interface LayerActivations {
-  readonly x: Bf16;
-  readonly norm1: Codes;
-  readonly rstd1: F32;
-  readonly mean1: F32;
-  readonly qkv: I8;
-  readonly qkvScales: F32;
-  readonly lambda: F32;
-  readonly o: Codes;
-  readonly xMid: Bf16;
-  readonly norm2: Codes;
-  readonly rstd2: F32;
-  readonly mean2: F32;
-  readonly hidden: Codes;
-  readonly derivative: I8;
-}
-
-function layerActivations(g: Gpt, T: number, name: string): LayerActivations {
-  const { width: C, hidden: F, heads: H, norm } = g.recipe;
-  const means = norm === 'layer' ? T : 0;
-  return {
-    x: g.b.buffer(`${name}.x`, 'bf16', T * C),
-    norm1: g.codes(`${name}.norm1`, T, C),
-    rstd1: g.b.buffer(`${name}.rstd1`, 'f32', T),
-    mean1: g.b.buffer(`${name}.mean1`, 'f32', means),
-    qkv: g.b.buffer(`${name}.qkv.codes`, 'i8', T * 3 * C),
-    qkvScales: g.b.buffer(`${name}.qkv.scales`, 'f32', 3 * H * T),
-    lambda: g.b.buffer(`${name}.lambda`, 'f32', H * T),
-    o: g.codes(`${name}.o`, T, C),
-    xMid: g.b.buffer(`${name}.xMid`, 'bf16', T * C),
-    norm2: g.codes(`${name}.norm2`, T, C),
-    rstd2: g.b.buffer(`${name}.rstd2`, 'f32', T),
-    mean2: g.b.buffer(`${name}.mean2`, 'f32', means),
-    hidden: g.codes(`${name}.hidden`, T, F),
-    derivative: g.b.buffer(`${name}.derivative`, 'i8', T * F),
-  };
-}
-
-function forwardNorm(g: Gpt, name: string, x: Bf16, out: Codes, rstd: F32, mean: F32, T: number): void {
-  const layer = g.recipe.norm === 'layer';
-  g.b.push('normForward', `${name}.forward`, {
-    x,
-    gain: g.parameter(`${name}.gain`),
-    bias: layer ? g.parameter(`${name}.bias`) : g.noBias,
-    codes: out.codes,
-    scales: out.scales,
-    rstd,
-    mean,
-    T,
-    C: g.recipe.width,
-    layer,
-    epsilon: g.epsilon,
-  });
-}
-
-/** One block forward: x → xOut. `attention` is scratch [T,C]. */
-function forwardLayer(g: Gpt, i: number, a: LayerActivations, xOut: Bf16, attention: Bf16, T: number): void {
-  const { width: C, hidden: F, heads: H, context } = g.recipe;
-  const h = `h${i}`;
-  forwardNorm(g, `${h}.norm1`, a.x, a.norm1, a.rstd1, a.mean1, T);
-  g.b.push('linearQkv', `${h}.qkv.forward`, {
-    a: a.norm1.codes,
-    aScales: a.norm1.scales,
-    ...g.w(`${h}.qkv.weight`),
-    bias: g.bias(`${h}.qkv`),
-    codes: a.qkv,
-    scales: a.qkvScales,
-    T,
-    C,
-    H,
-  });
-  g.b.push('attentionForward', `${h}.attention.forward`, {
-    qkv: a.qkv,
-    qkvScales: a.qkvScales,
-    o: attention,
-    lambda: a.lambda,
-    T,
-    C,
-    H,
-    context,
-  });
-  g.b.push('quantizeRows', `${h}.attention.quantize`, { x: attention, ...a.o, T, N: C });
-  g.b.push('linearResidual', `${h}.o.forward`, {
-    a: a.o.codes,
-    aScales: a.o.scales,
-    ...g.w(`${h}.o.weight`),
-    bias: g.bias(`${h}.o`),
-    x: a.x,
-    y: a.xMid,
-    T,
-    N: C,
-    K: C,
-  });
-  forwardNorm(g, `${h}.norm2`, a.xMid, a.norm2, a.rstd2, a.mean2, T);
-  g.b.push('linearGelu', `${h}.fc.forward`, {
-    a: a.norm2.codes,
-    aScales: a.norm2.scales,
-    ...g.w(`${h}.fc.weight`),
-    bias: g.bias(`${h}.fc`),
-    codes: a.hidden.codes,
-    scales: a.hidden.scales,
-    derivative: a.derivative,
-    T,
-    N: F,
-    K: C,
-  });
-  g.b.push('linearResidual', `${h}.proj.forward`, {
-    a: a.hidden.codes,
-    aScales: a.hidden.scales,
-    ...g.w(`${h}.proj.weight`),
-    bias: g.bias(`${h}.proj`),
-    x: a.xMid,
-    y: xOut,
-    T,
-    N: C,
-    K: F,
-  });
-}
-
-/** Where gradients go and how their seeds are numbered. */
-class Gradients {
-  readonly seeds: SeedUse[] = [];
-  readonly seedBuffer: U32;
-  readonly #flat: F32 | undefined;
-  readonly #matrix: F32;
-  readonly #vectors: F32;
-  readonly #table: F32;
-  readonly #unitCodes: Ref<Uint8Array>;
-  readonly #unitScales: Bf16;
-
-  constructor(
-    readonly g: Gpt,
-    readonly microBatches: number,
-  ) {
-    const { layout, b } = g;
-    // One per tensor (purpose 1), twelve more per layer (proj 2, fc 2, o 3, qkv 5), two for the head.
-    this.seedBuffer = b.buffer('seeds', 'u32', 4 * (layout.tensors.length + 12 * g.recipe.layers + 2));
-    this.#unitCodes = b.buffer('unitCodes', 'u8', layout.length / 2, 'given');
-    this.#unitScales = b.buffer('unitScales', 'bf16', layout.length / 64, 'given');
-    const single = microBatches === 1;
-    this.#flat = single ? undefined : b.buffer('gradients', 'f32', layout.length);
-    const largest = (kind: TensorSpec['kind']): number =>
-      Math.max(...layout.tensors.filter((t) => t.kind === kind && t.name !== 'wte').map((t) => t.size), 0);
-    this.#matrix = b.buffer('dMatrix', 'f32', single ? Math.max(largest('matrix'), layout.byName('wpe').size) : 0);
-    this.#vectors = b.buffer('dVectors', 'f32', single ? 2 * largest('vector') : 0);
-    this.#table = b.buffer('dWte', 'f32', single ? layout.byName('wte').size : 0);
-  }
-
-  /** The seed of a quantization; the same use in several micro-batches has one seed. */
-  seed(tensorName: string, purpose: number): U32 {
-    const tensorId = this.g.layout.byName(tensorName).id;
-    let index = this.seeds.findIndex((s) => s.tensorId === tensorId && s.purpose === purpose);
-    if (index < 0) index = this.seeds.push({ tensorId, purpose }) - 1;
-    return slice(this.seedBuffer, 4 * index, 4);
-  }
-
-  /** Memory of a tensor's fp32 gradient; `second` of two vectors that are alive together. */
-  of(name: string, second = false): F32 {
-    const t = this.g.layout.byName(name);
-    if (this.#flat !== undefined) return slice(this.#flat, t.offset, t.size);
-    if (name === 'wte') return this.#table;
-    if (t.kind !== 'vector') return slice(this.#matrix, 0, t.size);
-    return slice(this.#vectors, second ? this.#vectors.length / 2 : 0, t.size);
-  }
-
-  /** Called when a tensor's gradient of this micro-batch is complete: quantizes it if nothing more is added later. */
-  done(name: string, second = false): void {
-    if (this.microBatches === 1) this.quantize(name, this.of(name, second));
-  }
-
-  /** With several micro-batches: all tensors at the end, but those that {@link done} at the unit's end quantized. */
-  finish(): void {
-    if (this.microBatches === 1) return;
-    for (const t of this.g.layout.tensors) this.quantize(t.name, this.of(t.name));
-  }
-
-  private quantize(name: string, x: F32): void {
-    const t = this.g.layout.byName(name);
-    if (name.endsWith('.qkv.bias')) {
-      // The K third is constant along every softmax row: it has no gradient (docs/numerics.md §5).
-      this.g.b.push('fillZero', `${name}.gradient`, { x: slice(x, t.size / 3, t.size / 3) });
-    }
-    this.g.b.push('quantize4', `${name}.gradient`, {
-      x,
-      codes: slice(this.#unitCodes, t.offset / 2, t.size / 2),
-      scales: slice(this.#unitScales, t.offset / 64, t.size / 64),
-      seed: this.seed(name, PURPOSE.gradient4),
-      rows: t.rows,
-      cols: t.cols,
-    });
-  }
 }
 
 /** The tape that turns a unit's tokens into its 4-bit gradient and loss. */
