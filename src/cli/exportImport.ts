@@ -22,7 +22,8 @@ import { hashBytes } from '../node/files/digest.js';
 import { writeFileAtomic } from '../node/files/durable.js';
 import { realFiles } from '../node/files/fileLayer.js';
 import { readStateFolder, readStateHeader, writeStateFolder } from '../node/files/stateFolder.js';
-import { STATE_VERSION, type StateHeader, stateRoot, ZERO_ROOT } from '../protocol/types.js';
+import { headerOf } from '../protocol/stateHeader.js';
+import { type StateHeader, stateRoot } from '../protocol/types.js';
 import { printEvent } from './events.js';
 
 interface Options {
@@ -71,17 +72,9 @@ async function importState(options: Options): Promise<void> {
     throw new PogoError('USAGE', `expected --recipe (${options.checkpoint} carries none), found no such option`);
   }
   const { vectors, scalars } = await readCheckpoint(options.checkpoint, recipe);
-  const root = (vector: Float32Array): Uint8Array =>
-    hashBytes(new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength));
-  const header: StateHeader = {
-    version: STATE_VERSION,
-    recipeRoot: recipeRoot(recipe),
-    ...(scalars ?? START_SCALARS),
-    thetaRoot: root(vectors.theta),
-    mRoot: root(vectors.m),
-    vRoot: root(vectors.v),
-    emaRoot: recipe.ema ? root(vectors.ema) : ZERO_ROOT,
-  };
+  const none = new Float32Array(0);
+  const stored = recipe.ema ? vectors : { ...vectors, ema: none };
+  const header: StateHeader = headerOf(recipeRoot(recipe), scalars ?? START_SCALARS, stored, hashBytes);
   const { ema, ...others } = vectors;
   writeStateFolder(options.state, header, recipe.ema ? vectors : others);
   const stateText = toHex(stateRoot(header));

@@ -213,8 +213,7 @@ async function finish(
   const detection = committeeDetection(population, bad, perVerifier, settings.verifiers);
   const heldOutBefore = bitsToFloat(finalized[0]?.heldOutBeforeBits ?? 0x7fc00000);
   const heldOutAfter = bitsToFloat(finalized.at(-1)?.heldOutAfterBits ?? 0x7fc00000);
-  const verifyToTrain =
-    totals.trainSeconds === 0 ? 0 : totals.verifySeconds / (totals.trainSeconds * environment.lanes);
+  const verifyToTrain = totals.trainCpuSeconds === 0 ? 0 : totals.verifyCpuSeconds / totals.trainCpuSeconds;
 
   report.line(`\nLoss by step\n${terminalChart(points)}`);
   for (const [when, text] of texts) {

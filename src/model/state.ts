@@ -23,6 +23,11 @@ export interface StateVectors {
   readonly ema: Float32Array;
 }
 
+/** The bytes of a vector: little-endian fp32, as it is hashed and stored. A view, not a copy. */
+export function vectorBytes(vector: Float32Array): Uint8Array {
+  return new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength);
+}
+
 /** Scalars at the start of a step. Powers are fp32 bits of β^step as multiplied up. */
 export interface StateScalars {
   readonly step: number;

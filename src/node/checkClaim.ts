@@ -9,7 +9,7 @@ import { hashBytes } from '../backend/merkleAddon.js';
 import { PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
 import { unitFileBytes } from '../model/layout.js';
-import type { StateScalars, StateVectors } from '../model/state.js';
+import { type StateScalars, type StateVectors, vectorBytes } from '../model/state.js';
 import { gatherSequences } from '../model/unit.js';
 import type { Trainer } from '../pipeline/trainer.js';
 import { type CommitmentFault, checkStepCommitments } from '../protocol/claim.js';
@@ -340,8 +340,7 @@ export async function restore(trainer: Trainer, saved: Snapshot): Promise<void> 
 export async function capture(trainer: Trainer): Promise<CapturedState> {
   const header = await trainer.header();
   const bytes = (name: (typeof NAMES)[number]): Uint8Array => {
-    const vector = trainer.state[name];
-    return new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength).slice();
+    return vectorBytes(trainer.state[name]).slice();
   };
   return { header, theta: bytes('theta'), m: bytes('m'), v: bytes('v'), ema: bytes('ema') };
 }

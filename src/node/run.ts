@@ -20,7 +20,8 @@ import { START_SCALARS, seedState } from '../model/state.js';
 import { type ModelPlan, modelPlan } from '../model/unit.js';
 import { checkEvidence } from '../protocol/evidence.js';
 import { decodeStrict } from '../protocol/ssz.js';
-import { type ClaimHeader, STATE_VERSION, stateRoot, ZERO_ROOT } from '../protocol/types.js';
+import { headerOf } from '../protocol/stateHeader.js';
+import { type ClaimHeader, stateRoot } from '../protocol/types.js';
 import { ChildProcesses } from './children.js';
 import type { Environment } from './environment.js';
 import { hashBytes } from './files/digest.js';
@@ -69,18 +70,7 @@ export async function runMainJob(options: RunJobOptions): Promise<RunResult> {
 
 /** Root of the state that a recipe's seed gives. */
 export function startStateRoot(plan: ModelPlan): Uint8Array {
-  const state = seedState(plan);
-  const root = (vector: Float32Array): Uint8Array =>
-    vector.length === 0 ? ZERO_ROOT : hashBytes(new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength));
-  return stateRoot({
-    version: STATE_VERSION,
-    recipeRoot: plan.root,
-    ...START_SCALARS,
-    thetaRoot: root(state.theta),
-    mRoot: root(state.m),
-    vRoot: root(state.v),
-    emaRoot: root(state.ema),
-  });
+  return stateRoot(headerOf(plan.root, START_SCALARS, seedState(plan), hashBytes));
 }
 
 class RunJob {

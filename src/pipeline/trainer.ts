@@ -15,6 +15,7 @@ import {
   START_SCALARS,
   type StateScalars,
   type StateVectors,
+  vectorBytes,
 } from '../model/state.js';
 import { allocateWeights, type ModelPlan, type UnitRequest } from '../model/unit.js';
 import type { StateHeader } from '../protocol/types.js';
@@ -166,8 +167,7 @@ export class Trainer {
   async #hashVector(name: VectorName): Promise<Uint8Array> {
     const vector = this.state[name];
     if (vector.length === 0) return ZERO_ROOT;
-    const bytes = new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength);
-    return hashParallel(this.pool, this.#merkle, bytes, this.trees[name], this.#options.signal);
+    return hashParallel(this.pool, this.#merkle, vectorBytes(vector), this.trees[name], this.#options.signal);
   }
 
   /** The packed 4-bit model of the current state. */

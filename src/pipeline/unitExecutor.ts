@@ -9,7 +9,7 @@ import { PogoError } from '../errors.js';
 import { equalBytes } from '../hex.js';
 import { createLayout } from '../model/layout.js';
 import type { Recipe } from '../model/recipe.js';
-import { advanceScalars, allocateState, commitLeafRange, leafCount, type StateVectors } from '../model/state.js';
+import { advanceScalars, allocateState, commitLeafRange, leafCount, vectorBytes } from '../model/state.js';
 import {
   allocateWeights,
   type ModelPlan,
@@ -20,7 +20,8 @@ import {
   UnitRunner,
 } from '../model/unit.js';
 import type { CommitStepRequest, ComputedUnit, ComputeUnitRequest, UnitExecutor } from '../protocol/executor.js';
-import { STATE_VERSION, type StateHeader, ZERO_ROOT } from '../protocol/types.js';
+import { headerOf } from '../protocol/stateHeader.js';
+import type { StateHeader } from '../protocol/types.js';
 
 interface Bound {
   readonly plan: ModelPlan;
@@ -67,13 +68,7 @@ export class BackendExecutor implements UnitExecutor {
     const before = { step, tokens, beta1Power, beta2Power };
     commitLeafRange(plan, this.#backend.kernels, state, before, units, 0, leafCount(plan.layout));
     const after = advanceScalars(request.recipe, before);
-    return { header: { version: STATE_VERSION, recipeRoot: plan.root, ...after, ...this.#roots(state) } };
-  }
-
-  #roots(state: StateVectors): Pick<StateHeader, 'thetaRoot' | 'mRoot' | 'vRoot' | 'emaRoot'> {
-    const root = (vector: Float32Array): Uint8Array =>
-      vector.length === 0 ? ZERO_ROOT : this.#hash(new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength));
-    return { thetaRoot: root(state.theta), mRoot: root(state.m), vRoot: root(state.v), emaRoot: root(state.ema) };
+    return { header: headerOf(plan.root, after, state, this.#hash) };
   }
 
   #bind(recipe: Recipe, root: Uint8Array): Bound {
@@ -91,5 +86,5 @@ function fill(name: string, bytes: Uint8Array, vector: Float32Array): void {
   if (bytes.length !== vector.byteLength) {
     throw new PogoError('SHAPE', `${name}: expected ${vector.byteLength} bytes, found ${bytes.length}`);
   }
-  new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength).set(bytes);
+  vectorBytes(vector).set(bytes);
 }

@@ -8,6 +8,7 @@
 import * as path from 'node:path';
 import { PogoError } from '../../errors.js';
 import { equalBytes, toHex } from '../../hex.js';
+import { vectorBytes } from '../../model/state.js';
 import { decodeStrict } from '../../protocol/ssz.js';
 import { type StateHeader, StateHeaderType, ZERO_ROOT } from '../../protocol/types.js';
 import { hashBytes } from './digest.js';
@@ -42,10 +43,6 @@ const PARTS = [
   ['v.bin', 'vRoot', 'v'],
   ['ema.bin', 'emaRoot', 'ema'],
 ] as const;
-
-function bytesOf(vector: Float32Array): Uint8Array {
-  return new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength);
-}
 
 function corrupt(folder: string, what: string): PogoError {
   return new PogoError(
@@ -99,7 +96,7 @@ export function readStateFolder(folder: string, layout: VectorLayout, layer: Fil
   }
   const read = (name: string, root: Uint8Array): Float32Array => {
     const vector = new Float32Array(new SharedArrayBuffer(bytes));
-    const view = bytesOf(vector);
+    const view = vectorBytes(vector);
     const file = layer.open(path.join(folder, name), 'read');
     try {
       if (file.read(view, 0) !== bytes) throw corrupt(folder, `${name} shrank while it was read`);
@@ -150,7 +147,7 @@ export function writeStateFolder(
   for (const [name, rootName, key] of PARTS) {
     const vector = vectors[key];
     const root = header[rootName];
-    const found = vector === undefined ? ZERO_ROOT : hashBytes(bytesOf(vector));
+    const found = vector === undefined ? ZERO_ROOT : hashBytes(vectorBytes(vector));
     if (!equalBytes(found, root)) {
       throw new PogoError('INTERNAL', `state: expected ${name} with root ${toHex(root)}, found ${toHex(found)}`, {});
     }
@@ -161,7 +158,7 @@ export function writeStateFolder(
     layer.makeDirectory(unfinished);
     for (const [name, , key] of PARTS) {
       const vector = vectors[key];
-      if (vector !== undefined) writeSynced(layer, path.join(unfinished, name), bytesOf(vector));
+      if (vector !== undefined) writeSynced(layer, path.join(unfinished, name), vectorBytes(vector));
     }
     writeSynced(layer, path.join(unfinished, HEADER_FILE), encoded);
     layer.syncDirectory(unfinished);
