@@ -56,7 +56,7 @@
     },
     {
       "target_name": "pogo_cpu",
-      "sources": ["native/cpu/addon.cc", "native/cpu/arena.cc", "native/cpu/dispatch.cc"],
+      "sources": ["native/cpu/addon.cc", "native/cpu/arena.cc", "native/cpu/dispatch.cc", "native/cpu/machine.cc"],
       "dependencies": [
         "pogo_cpu_scalar",
         "pogo_cpu_avx2",

@@ -23,10 +23,15 @@ int64_t panels(int64_t k) { return (k + 1023) / 1024; }
 
 class CpuAddon : public Napi::Addon<CpuAddon> {
  public:
-  CpuAddon(Napi::Env, Napi::Object exports) : arena_(pogo_arena_new()) {
-    choose(pogo_best_isa());
+  CpuAddon(Napi::Env env, Napi::Object exports) : arena_(pogo_arena_new()) {
+    const PogoIsa* best = pogo_best_of(pogo_isas());
+    // Possible only where flags like -march=native let even the scalar kernels use what this machine lacks.
+    if (best == nullptr) throw Napi::Error::New(env, "no instruction set runs here: " + pogo_isas().back().reason);
+    choose(best);
     DefineAddon(exports, {
                              InstanceMethod<&CpuAddon::Describe>("describe"),
+                             InstanceMethod<&CpuAddon::Facts>("facts"),
+                             InstanceMethod<&CpuAddon::IsasFor>("isasFor"),
                              InstanceMethod<&CpuAddon::SetIsa>("setIsa"),
                              InstanceMethod<&CpuAddon::Mode>("floatingPointMode"),
                              InstanceMethod<&CpuAddon::SetMode>("setFloatingPointMode"),
@@ -91,33 +96,74 @@ class CpuAddon : public Napi::Addon<CpuAddon> {
     return info.Env().Undefined();
   }
 
+  static Napi::Array names(Napi::Env env, uint32_t features) {
+    Napi::Array out = Napi::Array::New(env);
+    uint32_t at = 0;
+    for (const std::string& name : pogo_feature_names(features)) out.Set(at++, name);
+    return out;
+  }
+
+  static Napi::Object entry(Napi::Env env, const PogoIsa& isa) {
+    Napi::Object out = Napi::Object::New(env);
+    out.Set("built", isa.kernels != nullptr);
+    out.Set("machine", isa.machine);
+    out.Set("reason", isa.reason);
+    return out;
+  }
+
   Napi::Value Describe(const Napi::CallbackInfo& info) {
     Napi::Env env = info.Env();
     Napi::Object out = Napi::Object::New(env), isas = Napi::Object::New(env);
     for (size_t i = 0; i < pogo_isas().size(); i++) {
-      const PogoIsa& isa = pogo_isas()[i];
-      Napi::Object entry = Napi::Object::New(env);
-      entry.Set("built", isa.kernels != nullptr);
-      entry.Set("machine", isa.machine);
-      entry.Set("calls", static_cast<double>(g_calls[i].load(std::memory_order_relaxed)));
-      isas.Set(isa.name, entry);
+      Napi::Object set = entry(env, pogo_isas()[i]);
+      set.Set("calls", static_cast<double>(g_calls[i].load(std::memory_order_relaxed)));
+      isas.Set(pogo_isas()[i].name, set);
     }
-    Napi::Array features = Napi::Array::New(env);
-    uint32_t at = 0;
-    for (const std::string& name : pogo_cpu_features()) features.Set(at++, name);
     out.Set("isa", kernels_->name);
     out.Set("isas", isas);
-    out.Set("features", features);
+    out.Set("features", names(env, pogo_features(pogo_machine())));
+    return out;
+  }
+
+  /** The words that this machine's choice rests on. */
+  Napi::Value Facts(const Napi::CallbackInfo& info) {
+    Napi::Object out = Napi::Object::New(info.Env());
+    const PogoFacts& facts = pogo_machine();
+#define POGO_SET(name) out.Set(#name, static_cast<double>(facts.name));
+    POGO_FACTS(POGO_SET)
+#undef POGO_SET
+    return out;
+  }
+
+  /** What would be chosen on a machine of these facts. Evaluates the rule; the choice of this process stays. */
+  Napi::Value IsasFor(const Napi::CallbackInfo& info) {
+    Napi::Env env = info.Env();
+    if (!info[0].IsObject()) throw Napi::TypeError::New(env, "expected an object of facts");
+    Napi::Object in = info[0].As<Napi::Object>(), out = Napi::Object::New(env), isas = Napi::Object::New(env);
+    PogoFacts facts;
+#define POGO_GET(name)                                                                                \
+  {                                                                                                   \
+    Napi::Value value = in.Get(#name);                                                                \
+    if (!value.IsNumber()) throw Napi::TypeError::New(env, "expected a number in facts." #name);      \
+    facts.name = value.As<Napi::Number>().Uint32Value();                                              \
+  }
+    POGO_FACTS(POGO_GET)
+#undef POGO_GET
+    const std::vector<PogoIsa> sets = pogo_isas_for(facts);
+    for (const PogoIsa& isa : sets) isas.Set(isa.name, entry(env, isa));
+    const PogoIsa* best = pogo_best_of(sets);
+    out.Set("isa", best ? best->name : "");
+    out.Set("isas", isas);
+    out.Set("features", names(env, pogo_features(facts)));
     return out;
   }
 
   /** 'auto' or a name; throws where the build or the machine lacks it. Returns the name chosen. */
   Napi::Value SetIsa(const Napi::CallbackInfo& info) {
     std::string name = info[0].IsString() ? info[0].As<Napi::String>().Utf8Value() : "";
-    const PogoIsa* isa = name == "auto" ? pogo_best_isa() : pogo_isa(name);
+    const PogoIsa* isa = name == "auto" ? pogo_best_of(pogo_isas()) : pogo_isa(name);
     if (isa == nullptr) throw Napi::Error::New(info.Env(), "unknown instruction set '" + name + "'");
-    if (!isa->machine) throw Napi::Error::New(info.Env(), "this machine lacks " + name);
-    if (isa->kernels == nullptr) throw Napi::Error::New(info.Env(), "this build has no kernels for " + name);
+    if (!isa->reason.empty()) throw Napi::Error::New(info.Env(), isa->reason);
     choose(isa);
     return Napi::String::New(info.Env(), isa->name);
   }

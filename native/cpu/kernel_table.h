@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "features.h"
+
 /** Scratch memory of one environment: grows to the largest operation seen, then allocates nothing (arena.cc). */
 struct PogoArena;
 /** 64-byte aligned scratch, valid until the operation ends. Throws std::bad_alloc. */
@@ -51,6 +53,7 @@ struct PogoAttentionBackward {
 
 struct PogoKernels {
   const char* name;
+  uint32_t needs;  // features that the compiler was allowed to use: PogoFeature
   PogoResult (*embed)(PogoArena*, const uint32_t* tokens, const float* wte, const float* wpe, uint16_t* x, int64_t T,
                       int64_t C, int64_t context);
   PogoResult (*norm_forward)(PogoArena*, const uint16_t* x, const float* gain, const float* bias, int8_t* codes,

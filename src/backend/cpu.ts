@@ -410,7 +410,7 @@ export function openCpuBackend(isa: CpuIsaChoice = 'auto', misses: readonly Back
     chosen = addon.setIsa(isa);
   } catch (error) {
     const { isas } = addon.describe();
-    const usable = Object.keys(isas).filter((name) => isas[name]!.built && isas[name]!.machine);
+    const usable = Object.keys(isas).filter((name) => isas[name]!.reason === '');
     const reason = error instanceof Error ? error.message : String(error);
     const fix = `set POGO_ISA to one of auto, ${usable.join(', ')}`;
     throw new PogoError('ENVIRONMENT', `expected kernels for ${isa}, found: ${reason}; ${fix}`, {

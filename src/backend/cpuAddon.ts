@@ -13,8 +13,10 @@ import { fileURLToPath } from 'node:url';
 export interface CpuIsa {
   /** The addon holds kernels for it. */
   readonly built: boolean;
-  /** CPU and operating system support it. */
+  /** CPU and operating system offer everything that its code may use. */
   readonly machine: boolean;
+  /** Empty where it can be used, else what is missing: features by name, the operating system's part, or kernels. */
+  readonly reason: string;
   /** Kernel calls of the whole process that ran its code. */
   readonly calls: number;
 }
@@ -23,6 +25,16 @@ export interface CpuDescription {
   /** Instruction set chosen in this environment (thread). */
   readonly isa: string;
   readonly isas: Readonly<Record<string, CpuIsa>>;
+  readonly features: readonly string[];
+}
+
+/** Words of CPUID and XCR0 that the choice rests on: `native/cpu/machine.h` says which. Unsigned, 32 bits each. */
+export type CpuFacts = Readonly<Record<string, number>>;
+
+/** What the rule of dispatch says about a machine. `isa`: the set that would be chosen, empty if none could. */
+export interface CpuChoice {
+  readonly isa: string;
+  readonly isas: Readonly<Record<string, Omit<CpuIsa, 'calls'>>>;
   readonly features: readonly string[];
 }
 
@@ -60,6 +72,10 @@ export type CpuAddon = {
   readonly [K in (typeof NATIVE_OPERATIONS)[number]]: Operation;
 } & {
   describe(): CpuDescription;
+  /** This machine's facts, asked once a process. */
+  facts(): CpuFacts;
+  /** Evaluates the rule on other facts, for tests; nothing of this process changes. */
+  isasFor(facts: CpuFacts): CpuChoice;
   /** 'auto' or a name. @throws Error where the build or the machine lacks it */
   setIsa(name: string): string;
   /** The thread's floating-point control word as the host left it (x86), for tests. */
@@ -91,7 +107,7 @@ function candidates(): string[] {
 
 function isCpuAddon(value: unknown): value is CpuAddon {
   if (typeof value !== 'object' || value === null) return false;
-  const functions: readonly string[] = [...NATIVE_OPERATIONS, 'describe', 'setIsa'];
+  const functions: readonly string[] = [...NATIVE_OPERATIONS, 'describe', 'facts', 'isasFor', 'setIsa'];
   return functions.every((name) => typeof (value as Record<string, unknown>)[name] === 'function');
 }
 

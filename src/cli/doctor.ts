@@ -98,9 +98,8 @@ function cudaBackend(): DoctorBackend {
 function cpuBackends(quick: boolean): DoctorBackend[] {
   const cpu = loadCpuAddon();
   if (cpu.addon === undefined) return [missing('cpu', '', cpu.reason, cpu.fix)];
-  return Object.entries(cpu.addon.describe().isas).map(([isa, { built, machine }]) => {
-    if (!built) return missing('cpu', isa, 'this version has no kernels for it', '');
-    if (!machine) return missing('cpu', isa, 'this machine does not support it', '');
+  return Object.entries(cpu.addon.describe().isas).map(([isa, { reason }]) => {
+    if (reason !== '') return missing('cpu', isa, reason, '');
     return checked(
       'cpu',
       isa,
