@@ -1,34 +1,53 @@
 /**
- * Compiles `bench/` into `.tools/bench` and runs it: `node bench/build.mjs [flags of bench/main.ts]`.
+ * Translates `bench/` into `.tools/bench` and runs it: `node bench/build.mjs [flags of bench/main.ts]`.
  *
- * The compiled bench must use the compiled library in `dist`, not a copy of it: addons and workers are found from there.
- * So `.tools/bench/src` is a link to `dist`, and both are written by one compiler run.
+ * The bench uses the compiled library in `dist` (`npm run build`), not a copy of it: addons and workers are found from
+ * there. So `.tools/bench/src` is a link to `dist`, and only the files of `bench/` are translated, each on its own;
+ * their types are checked by `npm run check`.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, symlinkSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const OUT = join(ROOT, '.tools', 'bench');
 
-/** Compiles; output of the compiler goes to stderr. @returns path of the program, or undefined where it failed */
-export function buildBench() {
-  const out = join(ROOT, '.tools', 'bench');
-  mkdirSync(out, { recursive: true });
-  mkdirSync(join(ROOT, 'dist'), { recursive: true });
-  const link = join(out, 'src');
+/** Writes only what changed, and in one move: another bench may be starting from the same files. */
+function writeChanged(path, text) {
+  if (existsSync(path) && readFileSync(path, 'utf8') === text) return;
+  mkdirSync(dirname(path), { recursive: true });
+  const draft = `${path}.${process.pid}`;
+  writeFileSync(draft, text);
+  renameSync(draft, path);
+}
+
+/** @returns path of the translated main program */
+export async function buildBench() {
+  const { default: typescript } = await import('typescript');
+  mkdirSync(OUT, { recursive: true });
+  const link = join(OUT, 'src');
   if (!existsSync(link)) symlinkSync(join(ROOT, 'dist'), link, 'junction');
-  const compiler = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc');
-  const result = spawnSync(process.execPath, [compiler, '-p', 'tsconfig.bench.json'], {
-    cwd: ROOT,
-    stdio: ['ignore', process.stderr.fd, process.stderr.fd],
-  });
-  return result.status === 0 ? join(out, 'bench', 'main.js') : undefined;
+  const { config } = typescript.readConfigFile(join(ROOT, 'tsconfig.json'), typescript.sys.readFile);
+  const { options } = typescript.convertCompilerOptionsFromJson(config.compilerOptions, ROOT);
+  // Of a single file the compiler cannot see that package.json says `module`.
+  const format = { module: typescript.ModuleKind.ES2022, moduleResolution: typescript.ModuleResolutionKind.Bundler };
+  const compilerOptions = { ...options, ...format, sourceMap: false, declaration: false };
+  const files = readdirSync(join(ROOT, 'bench'), { recursive: true }).filter((name) => /(?<!\.d)\.ts$/.test(name));
+  for (const name of files) {
+    const fileName = join(ROOT, 'bench', name);
+    const { outputText } = typescript.transpileModule(readFileSync(fileName, 'utf8'), { compilerOptions, fileName });
+    writeChanged(join(OUT, 'bench', name.replace(/\.ts$/, '.js')), outputText);
+  }
+  return join(OUT, 'bench', 'main.js');
 }
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const program = buildBench();
-  if (program === undefined) process.exit(1);
+  if (!existsSync(join(ROOT, 'dist', 'index.js'))) {
+    process.stderr.write('error ENVIRONMENT: expected the compiled library in dist, found none; run: npm run setup\n');
+    process.exit(5);
+  }
+  const program = await buildBench();
   const run = spawnSync(process.execPath, [program, ...process.argv.slice(2)], { cwd: ROOT, stdio: 'inherit' });
   process.exit(run.status ?? 130);
 }

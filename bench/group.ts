@@ -15,8 +15,12 @@ export interface BenchContext {
   readonly lanes: number;
   /** Shorter budgets: for tests and smoke runs. */
   readonly quick: boolean;
-  /** Whether PyTorch may be asked (it takes minutes). */
+  /** Whether other programs are measured too (PyTorch takes minutes). */
   readonly peers: boolean;
+  /** Which modes of PyTorch, comma-separated; undefined: all that fit the instruction set. */
+  readonly peerModes?: string;
+  /** Longest start and warm-up of a peer, and longest round of it, seconds. */
+  readonly seconds: number;
   /** Folder of the repository's `bench/` sources: peers and the int8 peak are files there. */
   readonly benchFolder: string;
   readonly signal: AbortSignal;
@@ -25,6 +29,7 @@ export interface BenchContext {
 /** A line that could not be measured, and why: shown, never silently left out. */
 export interface SkippedLine {
   readonly type: 'bench-skipped';
+  readonly time: string;
   readonly name: string;
   readonly reason: string;
 }
@@ -38,5 +43,5 @@ export interface BenchGroup {
 }
 
 export function skipped(name: string, reason: string): SkippedLine {
-  return { type: 'bench-skipped', name, reason };
+  return { type: 'bench-skipped', time: new Date().toISOString(), name, reason };
 }

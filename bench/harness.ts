@@ -14,6 +14,8 @@ import { machine } from './machine.js';
 
 export interface BenchLine {
   readonly type: 'bench';
+  /** when the line was complete, ISO 8601 */
+  readonly time: string;
   readonly name: string;
   /** median over the samples, in `unit` */
   readonly value: number;
@@ -24,21 +26,53 @@ export interface BenchLine {
   readonly peer: string | null;
   readonly peerValue: number | null;
   readonly peerRatio: number | null;
+  /** how far the samples lie apart */
+  readonly spread: Spread;
+  /** every peer that was measured in turn with this line; `peer` is the one that the target names */
+  readonly peers: readonly PeerResult[];
   /** bytes that a call must move (read + written); 0 where memory is not the limit */
   readonly bytes: number;
   /** arithmetic operations of a call; 0 where they are not the limit */
   readonly operations: number;
   /** milliseconds of every timed call */
   readonly samples: readonly number[];
+  /** high-water mark of the process while the line was measured, bytes; null where it was not asked for */
+  readonly peakBytes: number | null;
   readonly backend: string;
   readonly isa: string;
   readonly cpu: string;
   readonly features: readonly string[];
   /** BLAKE3 of the result that was timed, 64 hex digits; null where a call has no bytes as its result */
   readonly result: string | null;
-  readonly time: string;
   /** what else the line says: parameters, peak memory, reasons for what is missing */
   readonly details: Readonly<Record<string, string | number | boolean>>;
+}
+
+/** Lowest and highest value, and the median of the distances to the median, all in the line's unit. */
+export interface Spread {
+  readonly min: number;
+  readonly max: number;
+  readonly mad: number;
+}
+
+/** Another implementation, timed in turn with ours on the same work. */
+export interface PeerResult {
+  readonly name: string;
+  /** what is compared: the best of a kind counts (`fp32`, `bf16`, `one-shot`) */
+  readonly kind: string;
+  /** median over all its samples, in the line's unit */
+  readonly value: number;
+  readonly spread: Spread;
+  /** ours over the peer's, both medians over the rounds that these two ran in turn; above 1 we are faster */
+  readonly ratio: number;
+  readonly threads: number;
+  /** medians of the rounds, milliseconds of a call */
+  readonly roundsMs: readonly number[];
+  readonly oursRoundsMs: readonly number[];
+  /** milliseconds of its calls before the first round */
+  readonly warmUpMs: readonly number[];
+  /** high-water mark of its process in the rounds, bytes; null where the system does not say */
+  readonly peakBytes: number | null;
 }
 
 /** How `value` is made from the time of one call. */
@@ -71,10 +105,18 @@ export interface Job {
   /** Time budget of the samples, milliseconds (default 500). */
   readonly budgetMs?: number;
   readonly minSamples?: number;
+  readonly peers?: readonly PeerResult[];
+  readonly peakBytes?: number;
 }
 
 /** Samples kept in a line: enough for any statistic, small enough to print. */
 const KEPT_SAMPLES = 64;
+
+/** Median absolute deviation from the median. */
+export function deviation(values: readonly number[]): number {
+  const middle = median(values);
+  return median(values.map((value) => Math.abs(value - middle)));
+}
 
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
@@ -108,9 +150,8 @@ export async function measure(job: Job): Promise<BenchLine> {
 
 /** The line of samples that were taken elsewhere (a pipeline that times itself, another process). */
 export function lineOf(job: Omit<Job, 'run'>, samplesMs: readonly number[], result?: Uint8Array): BenchLine {
-  const seconds = median(samplesMs) / 1e3;
   const { scale, isTime } = SCALES[job.unit.name];
-  const base = isTime ? seconds / job.unit.perCall : job.unit.perCall / seconds;
+  const base = baseValue(job.unit, median(samplesMs));
   // Against a ceiling or a peer a time counts inversely, so that more is always better.
   const against = (other: Ceiling | undefined): number | null => {
     if (other === undefined) return null;
@@ -119,6 +160,7 @@ export function lineOf(job: Omit<Job, 'run'>, samplesMs: readonly number[], resu
   const { cpu, features } = machine();
   return {
     type: 'bench',
+    time: new Date().toISOString(),
     name: job.name,
     value: round(base * scale, 5),
     unit: job.unit.name,
@@ -128,16 +170,39 @@ export function lineOf(job: Omit<Job, 'run'>, samplesMs: readonly number[], resu
     peer: job.peer?.name ?? null,
     peerValue: job.peer === undefined ? null : round(job.peer.value * scale, 5),
     peerRatio: against(job.peer),
+    spread: spreadOf(job.unit, samplesMs),
+    peers: job.peers ?? [],
     bytes: job.bytes ?? 0,
     operations: job.operations ?? 0,
     samples: thin(samplesMs).map((ms) => round(ms, 6)),
+    peakBytes: job.peakBytes ?? null,
     backend: job.backend,
     isa: job.isa,
     cpu,
     features,
     result: result === undefined ? null : hex(blake3(result)),
-    time: new Date().toISOString(),
     details: job.details ?? {},
+  };
+}
+
+/** The value of one call of `ms` milliseconds, in base units: bytes, operations or tokens a second, or seconds. */
+function baseValue(unit: Unit, ms: number): number {
+  const seconds = ms / 1e3;
+  return SCALES[unit.name].isTime ? seconds / unit.perCall : unit.perCall / seconds;
+}
+
+/** The value of one call of `ms` milliseconds in `unit`. */
+export function unitValue(unit: Unit, ms: number): number {
+  return round(baseValue(unit, ms) * SCALES[unit.name].scale, 5);
+}
+
+/** Spread of the values that the samples stand for. */
+export function spreadOf(unit: Unit, samplesMs: readonly number[]): Spread {
+  const values = samplesMs.map((ms) => baseValue(unit, ms) * SCALES[unit.name].scale);
+  return {
+    min: round(Math.min(...values), 5),
+    max: round(Math.max(...values), 5),
+    mad: round(deviation(values), 3),
   };
 }
 
@@ -159,7 +224,8 @@ function thin(samples: readonly number[]): number[] {
   return Array.from({ length: KEPT_SAMPLES }, (_, i) => samples[Math.round((i * last) / (KEPT_SAMPLES - 1))]);
 }
 
-function round(value: number, digits: number): number {
+/** To so many significant digits. */
+export function round(value: number, digits: number): number {
   return Number(value.toPrecision(digits));
 }
 

@@ -56,8 +56,3 @@ function cpuFeatures(): string[] {
   const flags = new Set(line?.[1].split(/\s+/) ?? []);
   return RELEVANT.filter((name) => flags.has(name));
 }
-
-/** @returns the largest resident set of this process so far, bytes */
-export function peakResidentBytes(): number {
-  return process.resourceUsage().maxRSS * 1024;
-}

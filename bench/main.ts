@@ -7,8 +7,8 @@ import { setMaxListeners } from 'node:events';
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { EXIT, PogoError } from '../src/errors.js';
-import { loadRecipe } from '../src/model/recipes.js';
 import { benchBackend } from './backends.js';
+import { benchRecipe } from './benchRecipe.js';
 import { runExact } from './experiments/runExact.js';
 import type { BenchContext, BenchGroup } from './group.js';
 import type { BenchLine } from './harness.js';
@@ -21,7 +21,8 @@ import { leafCheck } from './lines/leafCheck.js';
 import { merkle } from './lines/merkle.js';
 import { step } from './lines/step.js';
 import { unit } from './lines/unit.js';
-import { peakResidentBytes } from './machine.js';
+import { peakResidentBytes } from './memory.js';
+import { torchModes } from './peers.js';
 import { markdownTable, textLine } from './table.js';
 
 /** In the order of printing: from the smallest parts to whole steps. */
@@ -33,6 +34,8 @@ const OPTIONS = {
   json: { type: 'boolean', default: false },
   markdown: { type: 'boolean', default: false },
   peers: { type: 'boolean', default: true },
+  'peer-modes': { type: 'string' },
+  seconds: { type: 'string', default: '240' },
   quick: { type: 'boolean', default: false },
   lanes: { type: 'string' },
   folder: { type: 'string', default: 'bench' },
@@ -89,14 +92,17 @@ async function main(args: readonly string[]): Promise<void> {
   const context: BenchContext = {
     backend,
     reference,
-    recipe: loadRecipe(values.recipe),
+    recipe: benchRecipe(values.recipe),
     lanes: positive(values.lanes ?? process.env.POGO_LANES, 'lanes') ?? availableParallelism(),
     quick: values.quick,
     peers: values.peers,
+    seconds: positive(values.seconds, 'seconds') ?? 1,
+    ...(values['peer-modes'] === undefined ? {} : { peerModes: values['peer-modes'] }),
     benchFolder: values.folder,
     signal: stop.signal,
   };
   const wanted = selection(values.only);
+  torchModes(backend.isa, values['peer-modes']); // a wrong name is said before anything is measured
   const lines: BenchLine[] = [];
   for (const group of GROUPS) {
     if (!concerns(group, values.only, wanted)) continue;

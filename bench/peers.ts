@@ -1,35 +1,78 @@
-/** PyTorch as a peer: a bench-only tool, skipped with a reason where it is missing. */
+/** The programs that results are compared with: bench-only tools, each skipped with a reason where it is missing. */
 
-import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import { PogoError } from '../src/errors.js';
 import type { Recipe } from '../src/model/recipe.js';
-import type { Ceiling } from './ceilings.js';
+import { PeerProcess } from './interleave.js';
 
-export interface TorchOptions {
-  readonly benchFolder: string;
-  readonly recipe: Recipe;
-  readonly threads: number;
-  readonly mode: 'fp32' | 'bf16';
-  readonly compile?: boolean;
-  /**
-   * Holds PyTorch to AVX2 as its own switch does: ATen's kernels and, by it, what they dispatch to. MKL and oneDNN are left
-   * alone: told to use AVX2, MKL falls to a path seven times slower on AMD (measured 2026-11-24), which is no fair peer.
-   */
-  readonly avx2?: boolean;
-  readonly quick?: boolean;
-  readonly signal?: AbortSignal;
+/** A way to run PyTorch's step. */
+export interface TorchMode {
+  readonly name: string;
+  /** What it counts as: the best of a kind is the peer. */
+  readonly kind: 'fp32' | 'bf16' | 'fp32 held to AVX2';
+  readonly compiled: boolean;
 }
 
-export interface TorchResult extends Ceiling {
-  readonly peakRssBytes: number;
-  readonly medianMs: number;
-  readonly samplesMs: readonly number[];
-}
+/** Modes by the name that `--peer-modes` takes. */
+export const TORCH_MODES: readonly TorchMode[] = [
+  { name: 'fp32', kind: 'fp32', compiled: false },
+  { name: 'fp32-compiled', kind: 'fp32', compiled: true },
+  { name: 'bf16', kind: 'bf16', compiled: false },
+  { name: 'bf16-compiled', kind: 'bf16', compiled: true },
+  { name: 'fp32-avx2', kind: 'fp32 held to AVX2', compiled: false },
+  { name: 'fp32-avx2-compiled', kind: 'fp32 held to AVX2', compiled: true },
+];
 
+/**
+ * Holds PyTorch to AVX2 as its own switch does: ATen's kernels and, by it, what they dispatch to. MKL and oneDNN are left
+ * alone: told to use AVX2, MKL falls to a path seven times slower on AMD (measured 2026-11-24), which is no fair peer.
+ */
+const AVX2_ONLY = { ATEN_CPU_CAPABILITY: 'avx2' };
+/**
+ * Freed memory stays with the process: the logits are far larger than glibc's threshold for fresh pages, and without
+ * this PyTorch pays for page faults in every step.
+ */
+const KEEP_MEMORY = {
+  MALLOC_MMAP_MAX_: '0',
+  MALLOC_TRIM_THRESHOLD_: String(2 ** 34),
+  MALLOC_TOP_PAD_: String(2 ** 28),
+};
 /** Names that torch_step.py knows; their shapes are those of the built-in recipes. */
 const KNOWN = new Set(['tiny', 'moby', 'gpt-5m', 'gpt-19m', 'gpt2-124m']);
-const AVX2_ONLY = { ATEN_CPU_CAPABILITY: 'avx2' };
+
+/**
+ * The modes that are measured beside an instruction set.
+ *
+ * @param asked names, comma-separated; all that fit by default
+ * @throws PogoError USAGE for an unknown name
+ */
+export function torchModes(isa: string, asked?: string): readonly TorchMode[] {
+  if (asked !== undefined) {
+    return asked.split(',').map((name) => {
+      const mode = TORCH_MODES.find((one) => one.name === name.trim());
+      if (mode !== undefined) return mode;
+      const known = TORCH_MODES.map((one) => one.name).join(', ');
+      throw new PogoError('USAGE', `--peer-modes: expected names of ${known}, found ${name}`, { found: name });
+    });
+  }
+  const held = isWithoutAvx512(isa);
+  const modes = TORCH_MODES.filter(({ kind }) => held || kind !== 'fp32 held to AVX2');
+  // The mode that the target names comes first: it is measured even where time runs out.
+  return held
+    ? [...modes].sort((a, b) => Number(b.kind === targetKind(isa)) - Number(a.kind === targetKind(isa)))
+    : modes;
+}
+
+function isWithoutAvx512(isa: string): boolean {
+  return isa === 'avx2' || isa === 'scalar' || isa === 'typescript';
+}
+
+/** The kind of peer that the target of an instruction set names. */
+export function targetKind(isa: string): TorchMode['kind'] {
+  if (isWithoutAvx512(isa)) return 'fp32 held to AVX2';
+  return isa === 'amx' ? 'bf16' : 'fp32';
+}
 
 /** A Python that has PyTorch: the ignored venv of the repository, or `POGO_TORCH_PYTHON`. */
 function pythonWithTorch(benchFolder: string): string | undefined {
@@ -39,67 +82,33 @@ function pythonWithTorch(benchFolder: string): string | undefined {
   return existsSync(own) ? own : undefined;
 }
 
-/** Tokens a second of PyTorch's training step, or the reason why it was not measured. */
-export async function torchStep(options: TorchOptions): Promise<TorchResult | string> {
+export interface TorchOptions {
+  readonly benchFolder: string;
+  readonly recipe: Recipe;
+  readonly threads: number;
+  readonly mode: TorchMode;
+  /** Longest start and warm-up, seconds: a compiled model takes minutes on a slow machine. */
+  readonly seconds: number;
+  readonly quick: boolean;
+  readonly signal: AbortSignal;
+}
+
+/** PyTorch's step in one mode, warm, or the reason why there is none. */
+export async function startTorch(options: TorchOptions): Promise<PeerProcess | string> {
   const python = pythonWithTorch(options.benchFolder);
-  if (python === undefined) {
-    return 'no PyTorch at hand; python3 -m venv .venv && .venv/bin/pip install torch';
-  }
-  const { recipe, mode, threads } = options;
+  if (python === undefined) return 'no PyTorch at hand; python3 -m venv .venv && .venv/bin/pip install torch';
+  const { recipe, mode, threads, signal, seconds } = options;
   if (!KNOWN.has(recipe.name)) return `torch_step.py has no shape for recipe ${recipe.name}`;
-  const flags = ['--recipe', recipe.name, '--mode', mode, '--threads', String(threads)];
-  flags.push('--steps', options.quick ? '5' : '15', '--warmup', options.quick ? '2' : '3');
-  if (options.compile) flags.push('--compile');
+  const flags = [join(options.benchFolder, 'peers', 'torch_step.py'), '--recipe', recipe.name];
+  flags.push('--mode', mode.kind === 'bf16' ? 'bf16' : 'fp32', '--threads', String(threads));
+  flags.push('--warmup', options.quick ? '2' : '3');
+  if (mode.compiled) flags.push('--compile');
   // The recipe may differ from the built-in one in how many tokens a step has.
   flags.push('--context', String(recipe.context), '--sequences', String(recipe.sequencesPerUnit));
   flags.push('--units', String(recipe.unitsPerStep));
-  const script = join(options.benchFolder, 'peers', 'torch_step.py');
-  const environment = { ...process.env, ...(options.avx2 ? AVX2_ONLY : {}), PYTHONDONTWRITEBYTECODE: '1' };
-  const { status, stdout, stderr } = await capture(python, [script, ...flags], environment, options.signal);
-  if (status !== 0) return `torch_step.py ended with ${status}: ${stderr.trim().split('\n').at(-1) ?? ''}`;
-  const line = JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as {
-    tokensPerSecond: number;
-    version: string;
-    capability: string;
-    peakRssBytes: number;
-    medianMs: number;
-    samplesMs: number[];
-  };
-  const how = `${mode}${options.compile ? ' compiled' : ''}, ${line.capability}, ${threads} threads`;
-  return {
-    name: `PyTorch ${line.version} ${how}`,
-    value: line.tokensPerSecond,
-    peakRssBytes: line.peakRssBytes,
-    medianMs: line.medianMs,
-    samplesMs: line.samplesMs,
-  };
-}
-
-interface Captured {
-  readonly status: number | string;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-function capture(
-  command: string,
-  flags: readonly string[],
-  env: NodeJS.ProcessEnv,
-  signal: AbortSignal | undefined,
-): Promise<Captured> {
-  return new Promise((resolve) => {
-    const child = spawn(command, [...flags], { env, stdio: ['ignore', 'pipe', 'pipe'], ...(signal ? { signal } : {}) });
-    let stdout = '';
-    let stderr = '';
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      stdout += text;
-    });
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      stderr += text;
-    });
-    child.on('error', (error) => resolve({ status: error.message, stdout, stderr }));
-    child.on('close', (code, killed) => resolve({ status: code ?? killed ?? 'a signal', stdout, stderr }));
-  });
+  const held = mode.kind === 'fp32 held to AVX2' ? AVX2_ONLY : {};
+  const environment = { ...process.env, ...held, ...KEEP_MEMORY, PYTHONDONTWRITEBYTECODE: '1' };
+  return PeerProcess.start({ command: python, arguments: flags, environment, seconds, signal });
 }
 
 /** The first of these programs on PATH. */

@@ -1,74 +1,25 @@
 /**
  * `step`: from tokens to the state root by all lanes (units, commit pass, integer weights, BLAKE3 of θ, m, v and EMA),
- * tokens a second, against PyTorch's step of the same model on the same cores.
+ * tokens a second, in turn with PyTorch's step of the same model on as many threads, in every mode.
  * `pipeline/scaling`: the same with 1 … n lanes, against n times one lane.
  */
 
-import { merkleKernels } from '../../src/backend/merkleAddon.js';
 import { toHex } from '../../src/hex.js';
-import { treeBytes } from '../../src/merkle/shape.js';
 import { trainingTape } from '../../src/model/gptTape.js';
 import { unitFileBytes } from '../../src/model/layout.js';
-import { seedState } from '../../src/model/state.js';
 import { laneBytes } from '../../src/model/tape.js';
 import { type ModelPlan, modelPlan } from '../../src/model/unit.js';
-import { LanePool } from '../../src/pipeline/lanePool.js';
-import { Trainer } from '../../src/pipeline/trainer.js';
+import { stepTokens } from '../benchRecipe.js';
 import { type BenchContext, type BenchGroup, type GroupOutput, skipped } from '../group.js';
-import { type BenchLine, lineOf, median, shared } from '../harness.js';
-import { type TorchResult, torchStep } from '../peers.js';
-import { unitRequest } from './unit.js';
+import { type BenchLine, type Job, lineOf, median, type PeerResult, requireSameBytes, round } from '../harness.js';
+import { bestOf, interleave, ROUNDS } from '../interleave.js';
+import { startTorch, targetKind, torchModes } from '../peers.js';
+import { requireReferenceStep, StepRunner } from '../stepRunner.js';
 
-const WARM_UP_STEPS = 2;
-
-interface Steps {
-  readonly samples: readonly number[];
-  readonly root: Uint8Array;
-  /** Resident memory beyond that of the process with its idle lanes. */
-  readonly addedBytes: number;
-}
-
-/** Runs whole steps of a recipe from its start state; the state root after a fixed number of them names the work. */
-async function timeSteps(context: BenchContext, plan: ModelPlan, lanes: number, count: number): Promise<Steps> {
-  const { backend, recipe, signal } = context;
-  const pool = new LanePool({ backend: backend.name, isa: backend.isa, lanes });
-  try {
-    const idle = await idleBytes(pool);
-    let peak = idle;
-    const trainer = new Trainer(plan, pool, merkleKernels(), seedState(plan), undefined, { signal });
-    await trainer.prepare();
-    const requests = Array.from({ length: recipe.unitsPerStep }, (_, unit) => ({ ...unitRequest(recipe), unit }));
-    const samples: number[] = [];
-    let header = trainer.stateRoot();
-    for (let i = 0; i < WARM_UP_STEPS + count; i++) {
-      const start = performance.now();
-      // The hashing of the state before runs beside the units, as it does in the miner.
-      const units = await Promise.all(requests.map((request) => trainer.computeUnit(request)));
-      await header;
-      await trainer.commit(units.map((unit) => unit.file));
-      header = trainer.stateRoot();
-      if (i >= WARM_UP_STEPS) samples.push(performance.now() - start);
-      peak = Math.max(peak, process.memoryUsage.rss());
-    }
-    // The last root is not hidden behind a next step: its time counts once.
-    const start = performance.now();
-    const root = await header;
-    samples[samples.length - 1] += performance.now() - start;
-    return { samples, root, addedBytes: peak - idle };
-  } finally {
-    await pool.dispose();
-  }
-}
-
-/** Resident memory once every lane runs and has loaded its kernels: Node's own, which no model pays for. */
-async function idleBytes(pool: LanePool): Promise<number> {
-  const bytes = shared.u8(1024);
-  const tree = shared.u8(treeBytes(bytes.length));
-  await Promise.all(
-    Array.from({ length: 4 * pool.lanes }, () => pool.run({ kind: 'hash', bytes, tree, nodes: 1, first: 0 })),
-  );
-  return process.memoryUsage.rss();
-}
+const MIB = 2 ** 20;
+/** Fewest and most steps of a round. */
+const MIN_STEPS = 2;
+const MAX_STEPS = 8;
 
 /** What the memory target allows, bytes: 20 a parameter, the lanes' activations, 0.6 a parameter and unit in flight. */
 function memoryBudget(plan: ModelPlan, lanes: number): number {
@@ -77,92 +28,132 @@ function memoryBudget(plan: ModelPlan, lanes: number): number {
   return 1.3 * (20 * n + lanes * activations + 0.6 * n * (plan.recipe.unitsPerStep + lanes));
 }
 
-function stepLine(context: BenchContext, plan: ModelPlan, name: string, lanes: number, steps: Steps) {
+/** Where the lanes' time went, in percent of all lanes. */
+function shareDetails(runner: StepRunner): Record<string, number> {
+  const { byKind, idle, pool, tasksPerStep, emptyTaskUs } = runner.shares();
+  const percent = (share: number): number => round(100 * share, 3);
+  const kinds = Object.entries(byKind).map(([kind, share]) => [`${kind}Percent`, percent(share)] as const);
+  return {
+    ...Object.fromEntries(kinds),
+    idlePercent: percent(idle),
+    poolPercent: percent(pool),
+    tasksPerStep: round(tasksPerStep, 4),
+    emptyTaskUs: round(emptyTaskUs, 3),
+  };
+}
+
+function stepJob(context: BenchContext, plan: ModelPlan, name: string, runner: StepRunner): Omit<Job, 'run'> {
   const { backend, recipe } = context;
-  const tokens = recipe.unitsPerStep * recipe.sequencesPerUnit * recipe.context;
+  const { lanes } = runner;
   return {
     name,
     backend: backend.name,
     isa: backend.isa,
-    unit: { name: 'tokens/s', perCall: tokens } as const,
+    unit: { name: 'tokens/s', perCall: stepTokens(recipe) },
+    peakBytes: runner.peakBytes,
     details: {
       recipe: recipe.name,
       lanes,
-      tokensPerStep: tokens,
-      stateRoot: toHex(steps.root),
+      tokensPerStep: stepTokens(recipe),
+      stateRoot: toHex(runner.root),
       unitBytes: unitFileBytes(plan.layout).total,
-      addedMiB: Math.round(steps.addedBytes / 2 ** 20),
-      budgetMiB: Math.round(memoryBudget(plan, lanes) / 2 ** 20),
+      packingInside: true,
+      addedMiB: Math.round((runner.peakBytes - runner.idleBytes) / MIB),
+      budgetMiB: Math.round(memoryBudget(plan, lanes) / MIB),
+      ...shareDetails(runner),
     },
   };
 }
 
-/** Rounds of ours and PyTorch's in turn: what else the machine does falls on both. */
-const ROUNDS = 3;
+/** Steps of a round: about two seconds, so that a round is long beside what disturbs it. */
+async function stepsOfRound(context: BenchContext, runner: StepRunner): Promise<number> {
+  if (context.quick) return MIN_STEPS;
+  const [ms] = await runner.round(1);
+  return Math.max(MIN_STEPS, Math.min(MAX_STEPS, Math.round(2000 / ms)));
+}
 
-/** PyTorch in the mode that the target names for this instruction set, on as many threads as lanes. */
-function peerStep(context: BenchContext): Promise<TorchResult | string> {
+async function* stepLines(context: BenchContext, plan: ModelPlan): AsyncGenerator<GroupOutput> {
   const { backend, recipe, lanes, quick, benchFolder, signal } = context;
-  if (!context.peers) return Promise.resolve('not asked for (--no-peers)');
-  const avx2 = backend.isa === 'avx2' || backend.isa === 'scalar' || backend.isa === 'typescript';
-  return torchStep({ benchFolder, recipe, threads: lanes, mode: 'fp32', avx2, quick, signal });
+  const runner = await StepRunner.open(backend, plan, lanes, signal);
+  try {
+    const count = await stepsOfRound(context, runner);
+    const samples: number[] = [];
+    const peers: PeerResult[] = [];
+    if (!context.peers) yield skipped('step/pytorch', 'not asked for (--no-peers)');
+    for (const mode of context.peers ? torchModes(backend.isa, context.peerModes) : []) {
+      const options = { benchFolder, recipe, threads: lanes, mode, seconds: context.seconds, quick, signal };
+      const peer = await startTorch(options);
+      if (typeof peer === 'string') {
+        yield skipped(`step/pytorch ${mode.name}`, peer);
+        continue;
+      }
+      try {
+        const unit = { name: 'tokens/s', perCall: stepTokens(recipe) } as const;
+        const both = await interleave(peer, mode.kind, unit, () => runner.round(count), count);
+        peers.push(both.peer);
+        samples.push(...both.oursMs);
+      } finally {
+        await peer.close();
+      }
+    }
+    while (samples.length < ROUNDS * count) samples.push(...(await runner.round(count)));
+    const best = bestOf(peers, [targetKind(backend.isa)]) ?? bestOf(peers, ['fp32', 'bf16']);
+    const job = stepJob(context, plan, 'step', runner);
+    const line = lineOf({ ...job, peers }, samples, runner.root);
+    // Against the rounds that ran in turn with this peer, not against the median of all.
+    yield best === undefined ? line : { ...line, peer: best.name, peerValue: best.value, peerRatio: best.ratio };
+  } finally {
+    await runner.dispose();
+  }
 }
 
-/** `step`, in rounds; every round's medians are in the details, so that a disturbed run can be seen. */
-async function* stepLines(context: BenchContext, plan: ModelPlan, count: number): AsyncGenerator<GroupOutput> {
-  const { recipe, lanes } = context;
-  const tokens = recipe.unitsPerStep * recipe.sequencesPerUnit * recipe.context;
-  const ours: Steps[] = [];
-  const peers: TorchResult[] = [];
-  let missing: string | undefined;
-  while (ours.length < ROUNDS && missing === undefined) {
-    ours.push(await timeSteps(context, plan, lanes, count));
-    const peer = await peerStep(context);
-    if (typeof peer === 'string') missing = peer;
-    else peers.push(peer);
+/** Rounds of several runners in turn. @returns all samples of each, milliseconds of a step */
+async function rounds(runners: readonly StepRunner[], count: number): Promise<number[][]> {
+  const samples: number[][] = runners.map(() => []);
+  for (let i = 0; i < ROUNDS; i++) {
+    for (const [index, runner] of runners.entries()) samples[index].push(...(await runner.round(count)));
   }
-  if (missing !== undefined) yield skipped('step/pytorch', missing);
-  const [first] = ours;
-  const addedBytes = Math.max(...ours.map((steps) => steps.addedBytes));
-  const line = stepLine(context, plan, 'step', lanes, { ...first, addedBytes });
-  const samples = ours.flatMap((steps) => steps.samples);
-  if (peers.length === 0) {
-    yield lineOf(line, samples, first.root);
-    return;
-  }
-  const perRound = (lists: readonly (readonly number[])[]): string =>
-    lists.map((ms) => median(ms).toFixed(0)).join('/');
-  const peer = { name: peers[0].name, value: (1e3 * tokens) / median(peers.flatMap((result) => result.samplesMs)) };
-  const rounds = {
-    roundsMs: perRound(ours.map((steps) => steps.samples)),
-    peerRoundsMs: perRound(peers.map((result) => result.samplesMs)),
-  };
-  yield lineOf({ ...line, peer, details: { ...line.details, ...rounds } }, samples, first.root);
+  return samples;
 }
 
-/** One line: all lanes together against that many times one lane; every count between is in the details. */
-async function scaling(context: BenchContext, plan: ModelPlan, count: number): Promise<BenchLine> {
-  const { recipe } = context;
-  const tokens = recipe.unitsPerStep * recipe.sequencesPerUnit * recipe.context;
+/** One line: all lanes against that many times one lane, in turn; the counts between follow, each alone. */
+async function scaling(context: BenchContext, plan: ModelPlan): Promise<BenchLine> {
+  const { backend, recipe, signal, lanes } = context;
+  const open = (count: number): Promise<StepRunner> => StepRunner.open(backend, plan, count, signal);
+  const speed = (ms: readonly number[]): number => (1e3 * stepTokens(recipe)) / median(ms);
+  const one = await open(1);
+  const all = lanes === 1 ? one : await open(lanes);
   const speeds: Record<string, number> = {};
-  for (let lanes = 1; ; lanes++) {
-    const steps = await timeSteps(context, plan, lanes, count);
-    const speed = tokens / (median(steps.samples) / 1e3);
-    speeds[`tokensPerSecond${lanes}`] = Math.round(speed);
-    if (lanes < context.lanes) continue;
-    const line = stepLine(context, plan, 'pipeline/scaling', lanes, steps);
-    const ceiling = { name: `${lanes} times one lane`, value: lanes * speeds['tokensPerSecond1'] };
-    return lineOf({ ...line, details: { ...line.details, ...speeds }, ceiling }, steps.samples, steps.root);
+  try {
+    requireSameBytes(`state root of ${lanes} lanes`, all.root, one.root);
+    const count = await stepsOfRound(context, one);
+    const samples = await rounds(all === one ? [one] : [one, all], count);
+    const [first] = samples;
+    const last = samples[samples.length - 1];
+    speeds['tokensPerSecond1'] = Math.round(speed(first));
+    for (let between = 2; between < lanes; between++) {
+      const runner = await open(between);
+      const [ms] = await rounds([runner], count).finally(() => runner.dispose());
+      speeds[`tokensPerSecond${between}`] = Math.round(speed(ms));
+    }
+    speeds[`tokensPerSecond${lanes}`] = Math.round(speed(last));
+    // Two models lie in memory together: the mark is no one's own.
+    const { peakBytes: _, ...job } = stepJob(context, plan, 'pipeline/scaling', all);
+    const timesOneLane = round(speed(last) / speed(first), 4);
+    const ceiling = { name: `${lanes} times one lane`, value: lanes * speed(first) };
+    return lineOf({ ...job, details: { ...job.details, ...speeds, timesOneLane }, ceiling }, last, all.root);
+  } finally {
+    await one.dispose();
+    await all.dispose();
   }
 }
 
 export const step: BenchGroup = {
   names: ['step', 'pipeline/scaling'],
   async *lines(context, wanted) {
-    const { recipe, quick } = context;
-    const plan = modelPlan(recipe);
-    const count = quick ? 2 : 8;
-    if (wanted('step')) yield* stepLines(context, plan, count);
-    if (wanted('pipeline/scaling')) yield await scaling(context, plan, count);
+    const plan = modelPlan(context.recipe);
+    await requireReferenceStep(context.backend, context.signal);
+    if (wanted('step')) yield* stepLines(context, plan);
+    if (wanted('pipeline/scaling')) yield await scaling(context, plan);
   },
 };

@@ -4,12 +4,13 @@
  */
 
 import { join } from 'node:path';
-import type { Recipe } from '../../src/model/recipe.js';
 import { seedState } from '../../src/model/state.js';
 import { type ModelPlan, modelPlan, type UnitRequest } from '../../src/model/unit.js';
+import { unitRequest } from '../benchRecipe.js';
 import { int8Peak } from '../ceilings.js';
 import type { BenchContext, BenchGroup } from '../group.js';
-import { type BenchLine, lineOf, measure, shared } from '../harness.js';
+import { type BenchLine, lineOf, measure } from '../harness.js';
+import { requireReferenceStep } from '../stepRunner.js';
 import { Trainer } from '../trainer.js';
 
 /**
@@ -24,17 +25,6 @@ export function unitOperations(plan: ModelPlan): number {
   // A causal row of 64-blocks reads (context + 64)/2 keys on average; each product is 2·width operations a key.
   const attention = (7 * 2 * recipe.width * (recipe.context + 64)) / 2;
   return tokens * (perToken + recipe.layers * attention);
-}
-
-/** A unit over random tokens of the recipe's vocabulary: its time does not depend on the text. */
-export function unitRequest(recipe: Recipe): UnitRequest {
-  const tokens = shared.u32(recipe.sequencesPerUnit * (recipe.context + 1));
-  let state = 12345;
-  for (let i = 0; i < tokens.length; i++) {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    tokens[i] = (state >>> 8) % recipe.vocab;
-  }
-  return { draw1: new Uint8Array(32), step: 0, unit: 0, tokens };
 }
 
 function* profileLines(context: BenchContext, trainer: Trainer, request: UnitRequest): Generator<BenchLine> {
@@ -59,8 +49,9 @@ function* profileLines(context: BenchContext, trainer: Trainer, request: UnitReq
 export const unit: BenchGroup = {
   names: ['unit-replay', 'unit-profile/'],
   async *lines(context, wanted) {
-    const { backend, recipe, benchFolder, quick } = context;
+    const { backend, recipe, benchFolder, quick, signal } = context;
     const plan = modelPlan(recipe);
+    await requireReferenceStep(backend, signal);
     const request = unitRequest(recipe);
     const trainer = new Trainer(plan, backend.kernels, seedState(plan).theta);
     const operations = unitOperations(plan);

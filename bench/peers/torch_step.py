@@ -1,17 +1,19 @@
-"""Times one PyTorch training step of exactly a recipe's model: forward, backward, AdamW. Prints one JSON line.
+"""PyTorch's training step of exactly a recipe's model, as a peer: forward, backward, AdamW.
 
-  python bench/peers/torch_step.py --recipe moby --mode fp32 --threads 2 [--compile] [--steps 20] [--warmup 3]
+  python bench/peers/torch_step.py --recipe moby --mode fp32 --threads 2 [--compile] [--warmup 3]
 
-The instruction set is the caller's choice by the environment (ATEN_CPU_CAPABILITY=avx2 and, for the GEMMs of oneDNN and
-MKL, ONEDNN_MAX_CPU_ISA=AVX2 and MKL_ENABLE_INSTRUCTIONS=AVX2); what was in force is printed. fp32 means fp32: matmul
-precision 'highest'. Tokens are random: the time of a step does not depend on them.
+Warms up, prints one JSON line {"type": "ready", ...}, then answers every line {"calls": N, "seconds": S} on its standard
+input with one line {"type": "round", "samplesMs": [...], "peakBytes": ...}; it ends when its input does. Between rounds it
+only waits, so that another program can be timed in turn.
+
+The instruction set is the caller's choice by the environment (ATEN_CPU_CAPABILITY=avx2 holds ATen's and the compiler's
+kernels); what was in force is printed. fp32 means fp32: matmul precision 'highest'. Tokens are random: the time of a step
+does not depend on them. The peak is the high-water mark of this process (VmHWM), set back when a round begins.
 """
 
 import argparse
 import json
 import os
-import resource
-import statistics
 import sys
 import time
 
@@ -27,13 +29,34 @@ def arguments():
     parser.add_argument("--compile", action="store_true", help="torch.compile of the model (needs a C++ compiler)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--warmup", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=120.0, help="stops after this time with at least 3 samples")
     parser.add_argument("--context", type=int)
     parser.add_argument("--sequences", type=int, help="sequences a unit")
     parser.add_argument("--units", type=int, help="units a step")
     return parser.parse_args()
+
+
+def reset_peak():
+    try:
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+            file.write("5")
+    except OSError:
+        pass  # not Linux: peak() then gives nothing
+
+
+def peak():
+    try:
+        with open("/proc/self/status", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
+def say(line):
+    print(json.dumps(line), flush=True)
 
 
 def main():
@@ -67,37 +90,34 @@ def main():
             torch.cuda.synchronize()
         return (time.perf_counter() - start) * 1e3, value
 
-    warmup = [step()[0] for _ in range(a.warmup)]
-    samples, losses, begin = [], [], time.perf_counter()
-    while len(samples) < a.steps and (len(samples) < 3 or time.perf_counter() - begin < a.seconds):
-        ms, loss = step()
-        samples.append(ms)
-        losses.append(loss)
-    median = statistics.median(samples)
-    # Linux reports KiB, macOS bytes.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    print(json.dumps({
-        "type": "peer",
-        "peer": "pytorch",
-        "version": torch.__version__,
+    first, first_loss = step()
+    warmup = [first] + [step()[0] for _ in range(a.warmup - 1)]
+    capability = torch.backends.cpu.get_cpu_capability()
+    how = a.mode + (" compiled" if a.compile else "")
+    held = ", ATen held to AVX2" if os.environ.get("ATEN_CPU_CAPABILITY") == "avx2" else ""
+    say({
+        "type": "ready",
+        "name": f"PyTorch {torch.__version__} {how}{held}",
         "recipe": shape.name,
         "mode": a.mode,
         "compiled": a.compile,
         "device": torch.cuda.get_device_name() if a.device == "cuda" else "cpu",
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "environment": {k: os.environ[k] for k in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS") if k in os.environ},
+        "capability": capability,
         "threads": torch.get_num_threads(),
         "parameters": sum(p.numel() for p in model.parameters()),
         "tokensPerStep": sequences * shape.context,
         "context": shape.context,
-        "warmupMs": [round(x, 3) for x in warmup],
-        "samplesMs": [round(x, 3) for x in samples],
-        "medianMs": round(median, 3),
-        "tokensPerSecond": round(sequences * shape.context / median * 1e3, 1),
-        "lossFirst": losses[0],
-        "lossLast": losses[-1],
-        "peakRssBytes": peak,
-    }), flush=True)
+        "lossFirst": first_loss,
+        "warmUpMs": [round(x, 3) for x in warmup],
+    })
+    for line in sys.stdin:
+        request = json.loads(line)
+        samples, loss, begin = [], None, time.perf_counter()
+        reset_peak()
+        while len(samples) < request["calls"] and (not samples or time.perf_counter() - begin < request["seconds"]):
+            ms, loss = step()
+            samples.append(round(ms, 3))
+        say({"type": "round", "samplesMs": samples, "peakBytes": peak(), "loss": loss})
 
 
 if __name__ == "__main__":

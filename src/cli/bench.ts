@@ -20,6 +20,8 @@ interface BenchFlags {
   readonly markdown?: boolean;
   readonly quick?: boolean;
   readonly peers: boolean;
+  readonly peerModes?: string;
+  readonly seconds?: string;
 }
 
 /** Flags of `bench/main.ts` for the flags of the command. */
@@ -32,6 +34,8 @@ function benchArguments(flags: BenchFlags): string[] {
   if (flags.markdown) out.push('--markdown');
   if (flags.quick) out.push('--quick');
   if (!flags.peers) out.push('--no-peers');
+  if (flags.peerModes !== undefined) out.push('--peer-modes', flags.peerModes);
+  if (flags.seconds !== undefined) out.push('--seconds', flags.seconds);
   return out;
 }
 
@@ -62,7 +66,9 @@ export function register(program: Command): void {
     .option('--json', 'one JSON object a line')
     .option('--markdown', 'a Markdown table')
     .option('--quick', 'short budgets: a smoke test, no measurement')
-    .option('--no-peers', 'leave PyTorch out')
+    .option('--no-peers', 'leave other programs out')
+    .option('--peer-modes <names>', 'modes of PyTorch: fp32, fp32-compiled, bf16, bf16-compiled, fp32-avx2, …')
+    .option('--seconds <n>', 'longest start and warm-up of a peer')
     .action(async (flags: BenchFlags) => {
       process.exitCode = await runBench(flags);
     });

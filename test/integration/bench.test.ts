@@ -1,0 +1,96 @@
+/** The bench program, as a process: every line of the contract is there and matches the schema. No time is judged. */
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { eventFaults } from '../support/eventSchema.js';
+import { eventsOf } from '../support/pogo.js';
+
+const PROGRAM = fileURLToPath(new URL('../../bench/build.mjs', import.meta.url));
+
+/** Names that scripts rely on; gemm stands for its shapes. */
+const CONTRACT = [
+  'step',
+  'gemm/2048x384x128',
+  'quantize4',
+  'dequantize4',
+  'diff',
+  'patch',
+  'commit',
+  'commit/ema',
+  'log-replay',
+  'merkle/tree',
+  'merkle/root',
+  'leaf-check',
+  'unit-replay',
+  'boundary',
+  'pipeline/scaling',
+];
+
+interface Line extends Record<string, unknown> {
+  readonly type: string;
+  readonly name: string;
+  readonly value: number;
+  readonly result: string | null;
+  readonly details: Readonly<Record<string, unknown>>;
+}
+
+function bench(...args: readonly string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const env = { ...process.env, POGO_LANES: '2' };
+  const child = spawn(process.execPath, [PROGRAM, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  let [stdout, stderr] = ['', ''];
+  child.stdout.on('data', (data: Buffer) => {
+    stdout += data.toString();
+  });
+  child.stderr.on('data', (data: Buffer) => {
+    stderr += data.toString();
+  });
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code) => resolve({ code, stdout, stderr }));
+  });
+}
+
+describe('bench --quick --json', () => {
+  let lines: Line[];
+
+  beforeAll(async () => {
+    const { code, stdout, stderr } = await bench('--quick', '--json', '--no-peers', '--recipe', 'tiny');
+    expect(code, stderr).toBe(0);
+    lines = eventsOf(stdout) as unknown as Line[];
+  });
+
+  it('prints only lines of the schema', () => {
+    expect(lines.flatMap((line) => eventFaults(line))).toEqual([]);
+  });
+
+  it('has every line of the contract, each with a result that was compared and hashed', () => {
+    const measured = lines.filter(({ type }) => type === 'bench');
+    expect(measured.map(({ name }) => name)).toEqual(expect.arrayContaining(CONTRACT));
+    for (const { name, value, result } of measured) {
+      expect(value, name).toBeGreaterThan(0);
+      expect(result, name).toMatch(/^[0-9a-f]{64}$/);
+    }
+  });
+
+  it('says why a peer is missing', () => {
+    expect(lines).toContainEqual(expect.objectContaining({ type: 'bench-skipped', name: 'step/pytorch' }));
+  });
+
+  it('gives one state root for every number of lanes', () => {
+    const roots = lines.flatMap(({ details }) => (details?.['stateRoot'] === undefined ? [] : [details['stateRoot']]));
+    expect(roots).toHaveLength(2);
+    expect(new Set(roots).size).toBe(1);
+  });
+});
+
+describe('bench flags', () => {
+  it.each([
+    [['--only', 'nothing'], 'names of'],
+    [['--only', 'step', '--peer-modes', 'fp64'], 'names of fp32'],
+    [['--seconds', 'soon'], '--seconds: expected a positive integer'],
+  ])('refuses %j', async (flags, expected) => {
+    const { code, stderr } = await bench('--quick', ...flags);
+    expect(code).toBe(2);
+    expect(stderr).toContain(expected);
+  });
+});
