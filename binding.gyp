@@ -3,6 +3,7 @@
   # reachable by an older one. -ffp-contract=off and -fno-math-errno (an inlined SQRTSS) everywhere, never -ffast-math.
   "variables": {
     "pogo_x86": "<!(node -p \"process.arch === 'x64' || process.arch === 'ia32' ? 1 : 0\")",
+    "pogo_amx": "<!(node native/cpu/has_flags.cjs \"tdpbssd %tmm2, %tmm1, %tmm0\" -mamx-tile -mamx-int8)",
     "pogo_cflags": ["-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra"],
     # The last two: GCC's own intrinsics of this set read their undefined operand (GCC bug 105593).
     "pogo_avx512_cflags": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni",
@@ -55,16 +56,29 @@
       ]
     },
     {
+      "target_name": "pogo_cpu_amx",
+      "type": "static_library",
+      "conditions": [
+        ["pogo_amx==1", {
+          "sources": ["native/cpu/isa/amx.cc"],
+          "cflags_cc": ["<@(pogo_avx512_cflags)", "-mamx-tile", "-mamx-int8"],
+          "xcode_settings": { "OTHER_CPLUSPLUSFLAGS": ["<@(pogo_avx512_cflags)", "-mamx-tile", "-mamx-int8"] }
+        }, { "type": "none" }]
+      ]
+    },
+    {
       "target_name": "pogo_cpu",
       "sources": ["native/cpu/addon.cc", "native/cpu/arena.cc", "native/cpu/dispatch.cc", "native/cpu/machine.cc"],
       "dependencies": [
         "pogo_cpu_scalar",
         "pogo_cpu_avx2",
         "pogo_cpu_avx512",
+        "pogo_cpu_amx",
         "<!(node -p \"require('node-addon-api').targets\"):node_addon_api_except"
       ],
       "defines": ["NAPI_VERSION=8", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
       "conditions": [
+        ["pogo_amx==1", { "defines": ["POGO_HAVE_AMX=1"] }],
         ["OS=='linux'", { "ldflags": ["-Wl,-z,nodelete", "-Wl,--exclude-libs,ALL"] }]
       ]
     }

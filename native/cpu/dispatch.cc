@@ -17,12 +17,19 @@ struct Row {
 #define POGO_X86_KERNELS(set) nullptr
 #endif
 
+// Sets that a compiler may not know.
+#if defined(POGO_HAVE_AMX)
+#define POGO_AMX_KERNELS &pogo_kernels_amx
+#else
+#define POGO_AMX_KERNELS nullptr
+#endif
+
 constexpr uint32_t kAvx2 = POGO_HAS_AVX | POGO_HAS_AVX2;
 constexpr uint32_t kAvx512 =
     kAvx2 | POGO_HAS_AVX512F | POGO_HAS_AVX512BW | POGO_HAS_AVX512DQ | POGO_HAS_AVX512VL | POGO_HAS_AVX512VNNI;
 
 const Row kRows[] = {
-    {"amx", nullptr, kAvx512 | POGO_HAS_AMX_TILE | POGO_HAS_AMX_INT8},
+    {"amx", POGO_AMX_KERNELS, kAvx512 | POGO_HAS_AMX_TILE | POGO_HAS_AMX_INT8},
     {"avx512", POGO_X86_KERNELS(avx512), kAvx512},
     {"avx2", POGO_X86_KERNELS(avx2), kAvx2},
     {"neon", nullptr, POGO_HAS_NEON},

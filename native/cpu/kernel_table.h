@@ -102,5 +102,8 @@ extern const PogoKernels pogo_kernels_scalar;
 extern const PogoKernels pogo_kernels_avx2;
 extern const PogoKernels pogo_kernels_avx512;
 #endif
+#if defined(POGO_HAVE_AMX)
+extern const PogoKernels pogo_kernels_amx;
+#endif
 
 #endif

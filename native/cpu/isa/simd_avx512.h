@@ -199,6 +199,15 @@ static void pack_b16(const int8_t* b, int64_t ldb, int rows, int64_t K, int16_t*
   }
 }
 
+POGO_HD int32_t load_word(const void* p) {
+  int32_t word;
+  memcpy(&word, p, 4);
+  return word;
+}
+
+// simd_amx.h takes the lanes of this file and has a GEMM of its own.
+#if !defined(POGO_TILES)
+
 // The GEMM's operands. VPDPBUSD multiplies unsigned by signed bytes: a is stored as code + 128, and the sums of a panel
 // begin at -128 times the sum of b's codes, which stand at the head of the packed panel. All of it is exact in int32:
 // 1024 * 255 * 127 < 2^26.
@@ -246,12 +255,6 @@ static void pack_gemm(const int8_t* b, int64_t ldb, int rows, int64_t K, int8_t*
   }
 #define POGO_TILE_STORE(r) \
   if constexpr (R > r) store(r, c##r##_0, c##r##_1);
-
-POGO_HD int32_t load_word(const void* p) {
-  int32_t word;
-  memcpy(&word, p, 4);
-  return word;
-}
 
 /** A tile of the GEMM, promoted: y[r][c] = (first ? : y +) float(acc) * (sa[r] * sb[c]). */
 template <int R>
@@ -322,6 +325,8 @@ static void tile_f32(const int8_t* a, int64_t ars, const int8_t* b, int64_t word
     default: return tile_f32_rows<1>(a, ars, b, words, sa, sb, y, ldy, first);
   }
 }
+
+#endif
 
 // Attention's tiles: i16 pairs, 8 x 16.
 static constexpr int TILE_ROWS = 8;
