@@ -114,10 +114,16 @@ POGO_HD auto pogo_abs_bits(V a) {
   return pogo_iand(b, pogo_ifill(b, POGO_ABS));
 }
 
+/** A word whose low 22 bits are the nearest-even integer of |y| < 2^21 in two's complement (1.4). */
+template <class V>
+POGO_HD auto pogo_nearest_bits(V y) {
+  return pogo_bits(pogo_add(y, pogo_fill(y, POGO_ROUND)));
+}
+
 /** The nearest-even integer of |y| < 2^22 as two's complement (1.4). */
 template <class V>
 POGO_HD auto pogo_nearest(V y) {
-  auto b = pogo_bits(pogo_add(y, pogo_fill(y, POGO_ROUND)));
+  auto b = pogo_nearest_bits(y);
   return pogo_isub(b, pogo_ifill(b, POGO_ROUND_BITS));
 }
 

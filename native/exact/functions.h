@@ -107,8 +107,11 @@ POGO_HD auto pogo_bf16(V x) {
   return pogo_isel(is_nan, pogo_ior(high, pogo_ifill(b, 0x40u)), rounded);
 }
 
-/** bf16 pattern of a positive finite x, rounded up: the scale of a 4-bit block must not shrink. */
-POGO_HD uint16_t pogo_bf16_up(float x) { return (uint16_t)((pogo_bits(x) + 0xFFFFu) >> 16); }
+/** Bits of a positive finite x rounded up to a bf16 value: the scale of a 4-bit block must not shrink. */
+template <class I>
+POGO_HD I pogo_bf16_up(I bits) {
+  return pogo_iand(pogo_iadd(bits, pogo_ifill(bits, 0xFFFFu)), pogo_ifill(bits, 0xFFFF0000u));
+}
 
 POGO_HD float pogo_of_bf16(uint16_t x) { return pogo_of_bits((uint32_t)x << 16); }
 

@@ -22,17 +22,26 @@ POGO_HD bool pogo_q8(uint32_t absmax_bits, float c, float r, PogoScale* out) {
   return live;
 }
 
-/** Q4 and model codes: `multiplier` = 1 / d; `stored` = d as bf16, rounded up. */
+/**
+ * Q4 and model codes of a finite absmax: `scale` = d, a bf16 value rounded up, and `multiplier` = 1 / d. A block below
+ * 2^-100 has both +0: its codes are then 0 whatever the dither, since |delta| <= 1/2.
+ */
+template <class V>
+POGO_HD void pogo_q4_lanes(V absmax, float r, V* multiplier, V* scale) {
+  V least = pogo_fill(absmax, POGO_ABSMAX_MIN), zero = pogo_fill(absmax, 0.0f);
+  auto dead = pogo_lt(absmax, least);
+  V d = pogo_mul(pogo_sel(dead, least, absmax), pogo_fill(absmax, r));
+  d = pogo_of_bits(pogo_bf16_up(pogo_bits(d)));
+  *multiplier = pogo_sel(dead, zero, pogo_div(pogo_fill(absmax, POGO_ONE), d));
+  *scale = pogo_sel(dead, zero, d);
+}
+
+/** The same from a block's absmax bits; `stored` = d as bf16. False for a block below 2^-100. */
 POGO_HD bool pogo_q4(uint32_t absmax_bits, float r, float* multiplier, uint16_t* stored) {
-  float a = pogo_of_bits(absmax_bits);
-  if (pogo_lt(a, POGO_ABSMAX_MIN)) {
-    *multiplier = 0.0f;
-    *stored = 0;
-    return false;
-  }
-  *stored = pogo_bf16_up(pogo_mul(a, r));
-  *multiplier = pogo_div(1.0f, pogo_of_bf16(*stored));
-  return true;
+  float scale;
+  pogo_q4_lanes(pogo_of_bits(absmax_bits), r, multiplier, &scale);
+  *stored = (uint16_t)(pogo_bits(scale) >> 16);
+  return *stored != 0;
 }
 
 template <class V>
@@ -43,6 +52,17 @@ POGO_HD auto pogo_code(V x, V multiplier) {
 template <class V, class I>
 POGO_HD auto pogo_code_dithered(V x, V multiplier, I column, I row) {
   return pogo_nearest(pogo_dithered(pogo_mul(x, multiplier), column, row));
+}
+
+/** The same without the subtraction: the low bytes of these words are the codes. */
+template <class V>
+POGO_HD auto pogo_code_bits(V x, V multiplier) {
+  return pogo_nearest_bits(pogo_mul(x, multiplier));
+}
+
+template <class V, class I>
+POGO_HD auto pogo_code_dithered_bits(V x, V multiplier, I column, I row) {
+  return pogo_nearest_bits(pogo_dithered(pogo_mul(x, multiplier), column, row));
 }
 
 /** Sign-extended nibble of two's complement. */

@@ -453,13 +453,14 @@ export const MAKE: Make = {
     };
   },
   packModel: (a) => {
-    const [n, bits] = [256 * a.r.between(1, 3), a.r.pick([4, 8] as const)];
-    return { x: a.f32(n), codes: new Uint8Array(bits === 4 ? n / 2 : n), scales: out16(n / 64), n, bits };
+    const [n, bits] = [a.r.between(1, 2200), a.r.pick([4, 8] as const)];
+    const codes = new Uint8Array(bits === 4 ? Math.ceil(n / 2) : n).fill(7);
+    return { x: a.f32(n), codes, scales: out16(Math.ceil(n / 64)), n, bits };
   },
   unpackModel: (a) => {
-    const [n, bits] = [256 * a.r.between(1, 3), a.r.pick([4, 8] as const)];
-    const scales = Uint16Array.from(new Uint32Array(a.positive(n / 64).buffer), (w) => w >>> 16);
-    const codes = bits === 4 ? a.nibbles(n / 2) : new Uint8Array(a.codes(n).buffer);
+    const [n, bits] = [a.r.between(1, 2200), a.r.pick([4, 8] as const)];
+    const scales = Uint16Array.from(new Uint32Array(a.positive(Math.ceil(n / 64)).buffer), (w) => w >>> 16);
+    const codes = bits === 4 ? a.nibbles(Math.ceil(n / 2)) : new Uint8Array(a.codes(n).buffer);
     return { codes, scales, x: outF(n), n, bits };
   },
 };

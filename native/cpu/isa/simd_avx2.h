@@ -121,6 +121,45 @@ POGO_HD float hmaxf(F a) {
   return _mm_cvtss_f32(x);
 }
 
+#define POGO_OWN_HMAXES
+/** Lane j: the largest lane of v[j], for 8 vectors. A tree of maxima that halves the vectors at every level. */
+POGO_HD I hmaxes(const I* v) {
+  __m256i a[4], b[2];
+  for (int i = 0; i < 4; i++) {
+    __m256i x = v[2 * i].v, y = v[2 * i + 1].v;
+    a[i] = _mm256_max_epi32(_mm256_unpacklo_epi32(x, y), _mm256_unpackhi_epi32(x, y));
+  }
+  // A half of a[i]: words of v[2i], v[2i+1], v[2i], v[2i+1].
+  for (int i = 0; i < 2; i++) {
+    b[i] =
+        _mm256_max_epi32(_mm256_unpacklo_epi64(a[2 * i], a[2 * i + 1]), _mm256_unpackhi_epi64(a[2 * i], a[2 * i + 1]));
+  }
+  // A half of b[i]: words of v[4i] to v[4i+3]; two halves still to be joined.
+  return {_mm256_max_epi32(_mm256_permute2x128_si256(b[0], b[1], 0x20), _mm256_permute2x128_si256(b[0], b[1], 0x31))};
+}
+
+#define POGO_OWN_STNIBBLES
+/** 64 words whose low nibbles are codes, to 32 bytes. */
+POGO_HD void stnibbles(uint8_t* out, const I* c) {
+  const __m256i high_bytes = _mm256_set1_epi16(-256), nibble = _mm256_set1_epi8(15);
+  __m256i x[2];
+  for (int h = 0; h < 2; h++) {
+    // Byte j of word i: code of lane i of c[4 h + j]; then even words: the high nibble from the word after.
+    const I* p = c + 4 * h;
+    __m256i low = _mm256_blend_epi16(p[0].v, _mm256_slli_epi32(p[2].v, 16), 0xAA);
+    __m256i high = _mm256_blend_epi16(p[1].v, _mm256_slli_epi32(p[3].v, 16), 0xAA);
+    __m256i y = _mm256_blendv_epi8(low, _mm256_slli_epi16(high, 8), high_bytes);
+    y = _mm256_and_si256(y, nibble);
+    x[h] = _mm256_or_si256(y, _mm256_srli_epi64(y, 28));
+  }
+  // Words [j] of x[0] for four lane pairs, then of x[1]; in each half to [j][lane pair].
+  __m256i y = _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(x[0]), _mm256_castsi256_ps(x[1]), 0x88));
+  y = _mm256_permute4x64_epi64(y, 0xD8);
+  y = _mm256_shuffle_epi8(y, _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15,  //
+                                              0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+  _mm256_storeu_si256((__m256i*)out, y);
+}
+
 /** T64. Pair sums of two vectors come out in the order 0 1 4 5 2 3 6 7; the tree's last three levels undo it. */
 POGO_HD __m256 pair_sums(__m256 a, __m256 b) {
   return _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x88), _mm256_shuffle_ps(a, b, 0xDD));

@@ -79,9 +79,7 @@ POGO_HD F ldbf(const uint16_t* p) {
   __m512i x = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(x, 16))};
 }
-POGO_HD void stbf(uint16_t* p, F a) {
-  _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi32_epi16(pogo_bf16(a).v));
-}
+POGO_HD void stbf(uint16_t* p, F a) { _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi32_epi16(pogo_bf16(a).v)); }
 POGO_HD F ldcode(const int8_t* p) {
   return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)))};
 }
@@ -112,6 +110,46 @@ POGO_HD float hmaxf(F a) {
   x = _mm_max_ps(x, _mm_movehl_ps(x, x));
   x = _mm_max_ss(x, _mm_shuffle_ps(x, x, 1));
   return _mm_cvtss_f32(x);
+}
+
+#define POGO_OWN_HMAXES
+/** Lane j: the largest lane of v[j], for 16 vectors. A tree of maxima that halves the vectors at every level. */
+POGO_HD I hmaxes(const I* v) {
+  __m512i a[8], b[4], c[2];
+  // Lanes 0, 1, … of a quarter: v[j], v[j + 1] by pairs of words; then by words; then quarters.
+  for (int i = 0; i < 8; i++) {
+    __m512i x = v[2 * i].v, y = v[2 * i + 1].v;
+    a[i] = _mm512_max_epi32(_mm512_unpacklo_epi32(x, y), _mm512_unpackhi_epi32(x, y));
+  }
+  // A quarter of a[i]: words of v[2i], v[2i+1], v[2i], v[2i+1].
+  for (int i = 0; i < 4; i++) {
+    b[i] =
+        _mm512_max_epi32(_mm512_unpacklo_epi64(a[2 * i], a[2 * i + 1]), _mm512_unpackhi_epi64(a[2 * i], a[2 * i + 1]));
+  }
+  // A quarter of b[i]: words of v[4i], v[4i+1], v[4i+2], v[4i+3]; four quarters still to be joined.
+  for (int i = 0; i < 2; i++) {
+    c[i] = _mm512_max_epi32(_mm512_shuffle_i32x4(b[2 * i], b[2 * i + 1], 0x88),
+                            _mm512_shuffle_i32x4(b[2 * i], b[2 * i + 1], 0xDD));
+  }
+  // Quarters of c[i]: b[2i], b[2i], b[2i+1], b[2i+1].
+  return {_mm512_max_epi32(_mm512_shuffle_i32x4(c[0], c[1], 0x88), _mm512_shuffle_i32x4(c[0], c[1], 0xDD))};
+}
+
+#define POGO_OWN_STNIBBLES
+/** 64 words whose low nibbles are codes, to 32 bytes. */
+POGO_HD void stnibbles(uint8_t* out, const I* c) {
+  // Byte j of word i: code of lane i of c[j].
+  __m512i low = _mm512_mask_blend_epi16(0xAAAAAAAA, c[0].v, _mm512_slli_epi32(c[2].v, 16));
+  __m512i high = _mm512_mask_blend_epi16(0xAAAAAAAA, c[1].v, _mm512_slli_epi32(c[3].v, 16));
+  __m512i x = _mm512_mask_blend_epi8(0xAAAAAAAAAAAAAAAA, low, _mm512_slli_epi16(high, 8));
+  // Even words: the low nibble of a byte stays, its high nibble comes from the word after.
+  x = _mm512_ternarylogic_epi32(x, _mm512_srli_epi64(x, 28), _mm512_set1_epi8(15), 0xE4);
+  // Eight words of four bytes [lane pair][j] to [j][lane pair].
+  const __m256i bytes = _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15,  //
+                                         0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  __m256i y = _mm256_shuffle_epi8(_mm512_cvtepi64_epi32(x), bytes);
+  y = _mm256_permutevar8x32_epi32(y, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  _mm256_storeu_si256((__m256i*)out, y);
 }
 
 /** T64. Quarter q of a vector of pair sums holds 2q, 2q+1, 8+2q, 9+2q: the tree's later levels are in this order. */
@@ -261,10 +299,10 @@ template <int R>
 static void tile_f32_rows(const int8_t* a, int64_t ars, const int8_t* b, int64_t words, const float* sa,
                           const float* sb, float* y, int64_t ldy, bool first) {
   const __m512i left = _mm512_loadu_si512(b), right = _mm512_loadu_si512(b + 64);
-  __m512i c0_0 = left, c0_1 = right, c1_0 = left, c1_1 = right, c2_0 = left, c2_1 = right,
-          c3_0 = left, c3_1 = right, c4_0 = left, c4_1 = right, c5_0 = left, c5_1 = right,
-          c6_0 = left, c6_1 = right, c7_0 = left, c7_1 = right, c8_0 = left, c8_1 = right,
-          c9_0 = left, c9_1 = right, c10_0 = left, c10_1 = right, c11_0 = left, c11_1 = right;
+  __m512i c0_0 = left, c0_1 = right, c1_0 = left, c1_1 = right, c2_0 = left, c2_1 = right, c3_0 = left, c3_1 = right,
+          c4_0 = left, c4_1 = right, c5_0 = left, c5_1 = right, c6_0 = left, c6_1 = right, c7_0 = left, c7_1 = right,
+          c8_0 = left, c8_1 = right, c9_0 = left, c9_1 = right, c10_0 = left, c10_1 = right, c11_0 = left,
+          c11_1 = right;
   for (int64_t k = 0; k < words; k++) {
     b += 128;
     __m512i b0 = _mm512_loadu_si512(b), b1 = _mm512_loadu_si512(b + 64);
