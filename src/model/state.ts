@@ -66,7 +66,10 @@ function advancePower(betaBits: number, powerBits: number): number {
 }
 
 /** Scalars after one more step. */
-export function advanceScalars(recipe: Recipe, s: StateScalars): StateScalars {
+export function advanceScalars(
+  recipe: Pick<Recipe, 'optimizer' | 'unitsPerStep' | 'sequencesPerUnit' | 'context'>,
+  s: StateScalars,
+): StateScalars {
   return {
     step: s.step + 1,
     tokens: s.tokens + recipe.unitsPerStep * recipe.sequencesPerUnit * recipe.context,

@@ -1,0 +1,141 @@
+// exact-arithmetic
+/** Rules of 4-bit and 8-bit files: gradient units and packed models (docs/numerics.md §2.5 and §2.6). */
+import type { Layout, PackedModelLayout } from '../../model/layout.js';
+import { GROUP4, packNibbles, quantizeBlock } from '../../reference/codes4.js';
+import * as K from '../../reference/constants.js';
+import { ditherColumns, ditherOf, ditherRow } from '../../reference/dither.js';
+import { type Reader, type Rule, rowGroups, type Source, single } from './program.js';
+
+/** Bytes of a group's codes in a unit. */
+const CODE_BYTES = 32;
+
+/** A gradient that is quantized to 4 bits. */
+export interface Gradient4 {
+  readonly x: Source;
+  readonly rows: number;
+  readonly columns: number;
+  /** Elements [from, to) are +0 by definition: the K third of a qkv bias. */
+  readonly zero: readonly [from: number, to: number];
+  readonly seed: () => Uint32Array;
+}
+
+/** One group of 64: the scale's bits; `codes` gets −7 … 7. */
+function gradientGroup(read: Reader, g: Gradient4, group: number, codes: Int8Array): number {
+  const start = group * GROUP4;
+  const size = g.rows * g.columns;
+  if (start >= size) return 0;
+  const row = Math.floor(start / g.columns);
+  const first = start % g.columns;
+  const count = Math.min(GROUP4, g.columns - first);
+  const x = read.f32(0, start, count).slice();
+  for (let i = 0; i < count; i += 1) if (start + i >= g.zero[0] && start + i < g.zero[1]) x[i] = 0;
+  const seed = g.seed();
+  const columns = ditherColumns(seed, first, count);
+  const word = ditherRow(seed, row);
+  const deltas = new Float32Array(count);
+  for (let i = 0; i < count; i += 1) deltas[i] = ditherOf(columns[i], word);
+  return quantizeBlock(x, 0, count, K.F32_Q4_R, deltas, codes, 'quantize4');
+}
+
+/** u8 [padded size / 2]: nibbles. */
+export function gradientCodesRule4(g: Gradient4): Rule {
+  return {
+    kind: 'quantize4.codes',
+    inputs: [g.x],
+    span: rowGroups(CODE_BYTES, CODE_BYTES),
+    compute(read, start, out) {
+      const codes = new Int8Array(GROUP4);
+      gradientGroup(read, g, Math.floor(start / CODE_BYTES), codes);
+      out.fill(0);
+      packNibbles(codes, GROUP4, out as Uint8Array, 0);
+    },
+  };
+}
+
+/** bf16 [padded size / 64]: scales. */
+export function gradientScalesRule4(g: Gradient4): Rule {
+  return {
+    kind: 'quantize4.scales',
+    inputs: [g.x],
+    span: single,
+    compute(read, start, out) {
+      out[0] = gradientGroup(read, g, start, new Int8Array(GROUP4));
+    },
+  };
+}
+
+/** u8: the unit's file, codes of all tensors, then scales of all tensors. `planes` has both for each tensor. */
+export function unitFileRule(
+  layout: Layout,
+  planes: readonly { readonly codes: Source; readonly scales: Source }[],
+): Rule {
+  const codesBytes = Math.floor(layout.length / 2);
+  return {
+    kind: 'unit',
+    inputs: planes.flatMap(({ codes, scales }) => [codes, scales]),
+    span: (element) => {
+      const size = element < codesBytes ? 32 : 8;
+      const start = element - (element % size);
+      return [start, start + size];
+    },
+    compute(read, start, out) {
+      const isCode = start < codesBytes;
+      const element = isCode ? 2 * start : 32 * (start - codesBytes);
+      const id = lastAtOrBefore(layout, element);
+      const inside = element - layout.tensors[id]!.offset;
+      (out as Uint8Array).set(
+        isCode
+          ? read.u8(2 * id, Math.floor(inside / 2), out.length)
+          : read.u8(2 * id + 1, Math.floor(inside / 32), out.length),
+      );
+    },
+  };
+}
+
+/** The tensor whose padded range holds an element. */
+function lastAtOrBefore(layout: Layout, element: number): number {
+  let low = 0;
+  let high = layout.tensors.length - 1;
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    if (layout.tensors[middle]!.offset <= element) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
+
+/** u8: the packed model of a vector f32 [layout.length]. */
+export function packedModelRule(vector: Source, packed: PackedModelLayout): Rule {
+  /** Bytes [start, end) of the group of 64 around a byte of a plane, its elements, and how it is coded. */
+  const groupAt = (byte: number) => {
+    const isCode = byte < packed.codesBytes;
+    const places = packed.tensors;
+    let id = places.length - 1;
+    while (id > 0 && byte < (isCode ? places[id]!.codesOffset : places[id]!.scalesOffset)) id -= 1;
+    const place = places[id]!;
+    const { modelBits: bits, offset } = place.tensor;
+    const size = isCode ? 8 * bits : 2;
+    const from = isCode ? place.codesOffset : place.scalesOffset;
+    const group = Math.floor((byte - from) / size);
+    return { isCode, bits, start: from + group * size, size, element: offset + group * GROUP4 };
+  };
+  return {
+    kind: 'model',
+    inputs: [vector],
+    span: (byte) => {
+      const { start, size } = groupAt(byte);
+      return [start, start + size];
+    },
+    compute(read, start, out) {
+      const { isCode, bits, element } = groupAt(start);
+      const codes = new Int8Array(GROUP4);
+      const x = read.f32(0, element, GROUP4);
+      const inverseC = bits === 4 ? K.F32_Q4_R : K.F32_MODEL8_R;
+      const scale = quantizeBlock(x, 0, GROUP4, inverseC, undefined, codes, 'packModel');
+      const bytes = out as Uint8Array;
+      if (!isCode) bytes.set([scale & 255, scale >>> 8]);
+      else if (bits === 4) packNibbles(codes, GROUP4, bytes, 0);
+      else for (let i = 0; i < GROUP4; i += 1) bytes[i] = codes[i] & 255;
+    },
+  };
+}

@@ -1,0 +1,162 @@
+/**
+ * Runs a program: every operation in order, the root of every output. Outputs live until their last reader is done, so
+ * memory is that of the arrays that are alive together, not of the whole trace.
+ */
+import { PogoError } from '../../errors.js';
+import {
+  ELEMENT_BYTES,
+  type ElementArray,
+  type ElementArrays,
+  type ElementType,
+  type FastKernels,
+  type Operation,
+  outputBytes,
+  type Program,
+  type Reader,
+  type Source,
+  type WholeInputs,
+} from './program.js';
+
+export interface RunOptions {
+  /** Bytes of the externals, in the program's order; aligned to their elements. */
+  readonly externals: readonly Uint8Array[];
+  /** BLAKE3 of bytes. */
+  readonly hash: (bytes: Uint8Array) => Uint8Array;
+  /** A backend's kernels, where speed is wanted. */
+  readonly kernels?: FastKernels;
+  /** Sees every output while it is alive; the bytes must be copied to be kept. */
+  readonly onOutput?: (index: number, bytes: Uint8Array) => void;
+  /** Ends after this operation. */
+  readonly last?: number;
+  /** Only rules, never their fast forms: for the test that compares both. */
+  readonly rulesOnly?: boolean;
+}
+
+/** Where the numerics end: an operation that meets an Inf or NaN. */
+export interface ProgramEnd {
+  readonly operation: number;
+  /** First element of the span that threw. */
+  readonly element: number;
+}
+
+export interface RunResult {
+  /** Roots of the outputs that were made. */
+  readonly roots: readonly Uint8Array[];
+  /** Undefined when all operations ran. */
+  readonly end: ProgramEnd | undefined;
+}
+
+const CONSTRUCTORS = {
+  f32: Float32Array,
+  u16: Uint16Array,
+  i8: Int8Array,
+  u8: Uint8Array,
+  u32: Uint32Array,
+  i32: Int32Array,
+} as const;
+
+/** A typed view of bytes; copies where the bytes are not aligned. */
+export function typedView<T extends ElementType>(type: T, bytes: Uint8Array): ElementArrays[T] {
+  const size = ELEMENT_BYTES[type];
+  const aligned = bytes.byteOffset % size === 0 ? bytes : bytes.slice();
+  return new CONSTRUCTORS[type](
+    aligned.buffer as ArrayBuffer,
+    aligned.byteOffset,
+    aligned.byteLength / size,
+  ) as ElementArrays[T];
+}
+
+/** A reader over `bytesOf(input)`, whole arrays. */
+function wholeReader(inputs: readonly Source[], bytesOf: (source: Source) => Uint8Array): Reader {
+  const read =
+    <T extends ElementType>(type: T) =>
+    (input: number, start: number, count: number): ElementArrays[T] => {
+      const source = inputs[input] as Source;
+      const size = ELEMENT_BYTES[type];
+      const bytes = bytesOf(source);
+      const from = bytes.byteOffset + (source.offset + start) * size;
+      return new CONSTRUCTORS[type](bytes.buffer as ArrayBuffer, from, count) as ElementArrays[T];
+    };
+  return {
+    f32: read('f32'),
+    u16: read('u16'),
+    i8: read('i8'),
+    u8: read('u8'),
+    u32: read('u32'),
+    i32: read('i32'),
+  };
+}
+
+/** @returns for each operation the last one that reads it (itself, for a result) */
+function lastReaders(program: Program): Int32Array {
+  const last = new Int32Array(program.operations.length);
+  program.operations.forEach((operation, index) => {
+    last[index] = index;
+    for (const { kind, index: from } of operation.rule.inputs) if (kind === 'operation') last[from] = index;
+  });
+  return last;
+}
+
+/** @throws PogoError SHAPE for externals of other lengths than the program's */
+export function runProgram(program: Program, options: RunOptions): RunResult {
+  checkExternals(program, options.externals);
+  const { operations } = program;
+  const last = lastReaders(program);
+  const alive = new Map<number, Uint8Array>();
+  const bytesOf = ({ kind, index }: Source): Uint8Array =>
+    kind === 'external' ? (options.externals[index] as Uint8Array) : (alive.get(index) as Uint8Array);
+  const roots: Uint8Array[] = [];
+  const stop = Math.min(operations.length - 1, options.last ?? operations.length - 1);
+  for (let index = 0; index <= stop; index += 1) {
+    const operation = operations[index] as Operation;
+    const bytes = new Uint8Array(outputBytes(operation));
+    alive.set(index, bytes);
+    const failed = runOperation(operation, bytes, wholeReader(operation.rule.inputs, bytesOf), bytesOf, options);
+    if (failed !== undefined) return { roots, end: { operation: index, element: failed } };
+    options.onOutput?.(index, bytes);
+    roots.push(options.hash(bytes));
+    for (const made of [...alive.keys()]) if ((last[made] as number) <= index) alive.delete(made);
+  }
+  return { roots, end: undefined };
+}
+
+function checkExternals(program: Program, externals: readonly Uint8Array[]): void {
+  program.externals.forEach(({ name, bytes }, i) => {
+    const found = externals[i]?.length;
+    if (found !== bytes) throw new PogoError('SHAPE', `${name}: expected ${bytes} bytes, found ${found ?? 'none'}`);
+  });
+}
+
+/** @returns the first element of the span that met an Inf or NaN */
+function runOperation(
+  { type, length, rule }: Operation,
+  bytes: Uint8Array,
+  read: Reader,
+  bytesOf: (source: Source) => Uint8Array,
+  options: RunOptions,
+): number | undefined {
+  const out = typedView(type, bytes) as ElementArray;
+  if (rule.whole !== undefined && options.rulesOnly !== true) {
+    const whole: WholeInputs = {
+      read,
+      kernels: options.kernels,
+      length(input, as) {
+        const source = rule.inputs[input] as Source;
+        return bytesOf(source).length / ELEMENT_BYTES[as] - source.offset;
+      },
+    };
+    rule.whole(whole, out);
+    return undefined;
+  }
+  for (let start = 0; start < length; ) {
+    const [, end] = rule.span(start);
+    try {
+      rule.compute(read, start, out.subarray(start, end));
+    } catch (error) {
+      if (error instanceof PogoError && error.code === 'NON_FINITE') return start;
+      throw error;
+    }
+    start = end;
+  }
+  return undefined;
+}
