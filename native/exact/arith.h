@@ -107,6 +107,12 @@ POGO_HD V pogo_max(V a, V b) {
   return pogo_sel(pogo_gt(a, b), a, b);
 }
 
+/** b < a ? b : a */
+template <class V>
+POGO_HD V pogo_min(V a, V b) {
+  return pogo_sel(pogo_lt(b, a), b, a);
+}
+
 /** Bits of |a|, for absmax (1.2). */
 template <class V>
 POGO_HD auto pogo_abs_bits(V a) {

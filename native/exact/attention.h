@@ -21,7 +21,8 @@ POGO_HD V pogo_attention_weight(V u, V m, V a) {
 }
 
 /** exp2((m - m') a): the weight of a block's sums when the running maximum moves. */
-POGO_HD float pogo_attention_rescale(float m, float m_new, float a) {
+template <class V>
+POGO_HD V pogo_attention_rescale(V m, V m_new, V a) {
   return pogo_exp2(pogo_mul(pogo_sub(m, m_new), a));
 }
 
@@ -32,14 +33,17 @@ POGO_HD V pogo_attention_merge(V old, V alpha, V block, V w) {
 }
 
 /** Lambda = M a + log2(l). */
-POGO_HD float pogo_attention_lambda(float m, float a, float l) { return pogo_add(pogo_mul(m, a), pogo_log2(l)); }
+template <class V>
+POGO_HD V pogo_attention_lambda(V m, V a, V l) {
+  return pogo_add(pogo_mul(m, a), pogo_log2(l));
+}
 
 /** Backward probability: exp2c(min(0, u a - Lambda)). */
 template <class V>
 POGO_HD V pogo_attention_probability(V u, V a, V lambda) {
   V z = pogo_sub(pogo_mul(u, a), lambda);
-  V zero = pogo_fill(u, 0.0f);
-  return pogo_exp2c(pogo_sel(pogo_gt(z, zero), zero, z));
+  // z > 0 ? +0 : z
+  return pogo_exp2c(pogo_min(z, pogo_fill(u, 0.0f)));
 }
 
 #endif

@@ -13,16 +13,16 @@ POGO_HD V pogo_horner(V p, V f, float c) {
 // Range reduction shared by both exponentials: z = k + f, |f| <= 1/2.
 template <class V>
 POGO_HD V pogo_exp2_clamp(V z) {
-  V top = pogo_fill(z, POGO_EXP2_MAX);
-  return pogo_sel(pogo_gt(z, top), top, z);
+  // z > top ? top : z
+  return pogo_min(z, pogo_fill(z, POGO_EXP2_MAX));
 }
 
 // The result of a polynomial p of f, scaled by 2^k; below -64 the exponent would wrap, so the test uses the original z.
 template <class V>
 POGO_HD V pogo_exp2_finish(V z, V p, V t) {
-  auto b = pogo_bits(t);
-  auto k = pogo_isub(b, pogo_ifill(b, POGO_ROUND_BITS));
-  V result = pogo_of_bits(pogo_iadd(pogo_bits(p), pogo_shl<23>(k)));
+  // k = bits(t) - ROUND_BITS; the shift drops the subtrahend, whose low 9 bits are 0.
+  static_assert((POGO_ROUND_BITS & 0x1FFu) == 0, "k << 23 is bits(t) << 23");
+  V result = pogo_of_bits(pogo_iadd(pogo_bits(p), pogo_shl<23>(pogo_bits(t))));
   return pogo_sel(pogo_lt(z, pogo_fill(z, POGO_EXP2_MIN)), pogo_fill(z, 0.0f), result);
 }
 

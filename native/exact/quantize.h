@@ -22,6 +22,15 @@ POGO_HD bool pogo_q8(uint32_t absmax_bits, float c, float r, PogoScale* out) {
   return live;
 }
 
+/** Q8 of one group a lane: a group below 2^-100 has multiplier 0, and |delta| <= 1/2 alone rounds to code 0. */
+template <class V>
+POGO_HD void pogo_q8_lanes(V absmax, float c, float r, V* multiplier, V* scale) {
+  auto dead = pogo_lt(absmax, pogo_fill(absmax, POGO_ABSMAX_MIN));
+  V zero = pogo_fill(absmax, 0.0f);
+  *multiplier = pogo_sel(dead, zero, pogo_div(pogo_fill(absmax, c), absmax));
+  *scale = pogo_sel(dead, zero, pogo_mul(absmax, pogo_fill(absmax, r)));
+}
+
 /**
  * Q4 and model codes of a finite absmax: `scale` = d, a bf16 value rounded up, and `multiplier` = 1 / d. A block below
  * 2^-100 has both +0: its codes are then 0 whatever the dither, since |delta| <= 1/2.

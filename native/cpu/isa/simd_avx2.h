@@ -12,6 +12,7 @@
 #include "../../exact/norm.h"
 #include "../../exact/quantize.h"
 #include "../../exact/sums.h"
+#include "attention_reach.h"
 #include "transpose_x86.h"
 
 struct PogoF8 {
@@ -42,6 +43,8 @@ POGO_HD F pogo_sel(I m, F a, F b) { return {_mm256_blendv_ps(b.v, a.v, _mm256_ca
 POGO_HD I pogo_isel(I m, I a, I b) { return {_mm256_blendv_epi8(b.v, a.v, m.v)}; }
 // MAXPS is a > b ? a : b, with the second operand for NaN and for zeros of both signs: exactly pogo_max.
 POGO_HD F pogo_max(F a, F b) { return {_mm256_max_ps(a.v, b.v)}; }
+// MINPS is b < a ? b : a with its operands in this order.
+POGO_HD F pogo_min(F a, F b) { return {_mm256_min_ps(b.v, a.v)}; }
 
 POGO_HD I pogo_iadd(I a, I b) { return {_mm256_add_epi32(a.v, b.v)}; }
 POGO_HD I pogo_isub(I a, I b) { return {_mm256_sub_epi32(a.v, b.v)}; }
@@ -83,12 +86,13 @@ POGO_HD void stbf(uint16_t* p, F a) {
 POGO_HD F ldcode(const int8_t* p) {
   return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)))};
 }
-/** 4W integers in the range of int16. */
+/** Low halves of 4W integers. */
 POGO_HD void sthalves(int16_t* p, const I* c) {
-  __m256i a = _mm256_permute4x64_epi64(_mm256_packs_epi32(c[0].v, c[1].v), 0xD8);
-  __m256i b = _mm256_permute4x64_epi64(_mm256_packs_epi32(c[2].v, c[3].v), 0xD8);
-  _mm256_storeu_si256((__m256i*)p, a);
-  _mm256_storeu_si256((__m256i*)(p + 16), b);
+  const __m256i low = _mm256_set1_epi32(0xFFFF);
+  __m256i a = _mm256_packus_epi32(_mm256_and_si256(c[0].v, low), _mm256_and_si256(c[1].v, low));
+  __m256i b = _mm256_packus_epi32(_mm256_and_si256(c[2].v, low), _mm256_and_si256(c[3].v, low));
+  _mm256_storeu_si256((__m256i*)p, _mm256_permute4x64_epi64(a, 0xD8));
+  _mm256_storeu_si256((__m256i*)(p + 16), _mm256_permute4x64_epi64(b, 0xD8));
 }
 /** Low bytes of 4W integers (masked first: the packs saturate, and the code of a NaN is its low byte everywhere). */
 POGO_HD void stcodes(int8_t* p, const I* c) {
@@ -358,5 +362,7 @@ static void tile_f32(const int16_t* a, int64_t ars, const int16_t* b, int64_t pa
     default: return tile_f32_rows<1>(a, ars, b, pairs, sa, sb, y, ldy, first);
   }
 }
+
+#include "attention_pairs.h"
 
 #endif

@@ -1,5 +1,5 @@
 // Sixteen lanes of AVX-512 (F, BW, DQ, VL, VNNI): the primitives of native/exact on vectors, memory operations, the
-// GEMM tile by VPDPBUSD and the attention tile by VPDPWSSD.
+// GEMM tile by VPDPBUSD. Attention's blocks: attention_bytes512.h.
 //
 // FMA is never used: it would round once where the definition rounds twice. Nor are the saturating forms of VNNI.
 // Everything is static: a copy compiled here must not become the one the linker keeps for other instruction sets.
@@ -13,6 +13,7 @@
 #include "../../exact/norm.h"
 #include "../../exact/quantize.h"
 #include "../../exact/sums.h"
+#include "attention_reach.h"
 #include "transpose_x86.h"
 
 struct PogoF16 {
@@ -46,6 +47,8 @@ POGO_HD F pogo_sel(PogoM16 m, F a, F b) { return {_mm512_mask_blend_ps(m.v, b.v,
 POGO_HD I pogo_isel(PogoM16 m, I a, I b) { return {_mm512_mask_blend_epi32(m.v, b.v, a.v)}; }
 // MAXPS is a > b ? a : b, with the second operand for NaN and for zeros of both signs: exactly pogo_max.
 POGO_HD F pogo_max(F a, F b) { return {_mm512_max_ps(a.v, b.v)}; }
+// MINPS is b < a ? b : a with its operands in this order.
+POGO_HD F pogo_min(F a, F b) { return {_mm512_min_ps(b.v, a.v)}; }
 
 POGO_HD I pogo_iadd(I a, I b) { return {_mm512_add_epi32(a.v, b.v)}; }
 POGO_HD I pogo_isub(I a, I b) { return {_mm512_sub_epi32(a.v, b.v)}; }
@@ -88,10 +91,6 @@ POGO_HD void stcode(int8_t* p, I c) { _mm_storeu_si128((__m128i*)p, _mm512_cvtep
 /** Low bytes of 4W integers. */
 POGO_HD void stcodes(int8_t* p, const I* c) {
   for (int i = 0; i < 4; i++) stcode(p + 16 * i, c[i]);
-}
-/** 4W integers in the range of int16. */
-POGO_HD void sthalves(int16_t* p, const I* c) {
-  for (int i = 0; i < 4; i++) _mm256_storeu_si256((__m256i*)(p + 16 * i), _mm512_cvtepi32_epi16(c[i].v));
 }
 POGO_HD I lanes(uint32_t first) {
   __m512i n = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
@@ -167,15 +166,6 @@ POGO_HD float t64(const float* x) {
   return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
 }
 
-POGO_HD void widen(const int8_t* in, int16_t* out, int64_t n) {
-  int64_t i = 0;
-  for (; i + 32 <= n; i += 32) {
-    __m256i x = _mm256_loadu_si256((const __m256i*)(in + i));
-    _mm512_storeu_si512(out + i, _mm512_cvtepi8_epi16(x));
-  }
-  for (; i < n; i++) out[i] = in[i];
-}
-
 POGO_HD void pack_nibbles(const int8_t* c, uint8_t* out) {
   __m512i x = _mm512_and_si512(_mm512_loadu_si512(c), _mm512_set1_epi8(15));
   // even + 16 odd per 16-bit lane
@@ -223,45 +213,14 @@ POGO_HD __m512i load_codes(const int8_t* p, int64_t n) {
   return _mm512_maskz_loadu_epi8(mask, p);
 }
 
-/** 16 rows of b (row stride ldb, `rows` of them real, K columns) to pairs [ceil(K/2)][16][2]. */
-static void pack_b16(const int8_t* b, int64_t ldb, int rows, int64_t K, int16_t* out) {
-  for (int64_t k = 0; k < K; k += 32) {
-    __m512i r[16];
-    for (int n = 0; n < 16; n++) {
-      __m512i x = n < rows ? load_codes(b + n * ldb + k, K - k < 32 ? K - k : 32) : _mm512_setzero_si512();
-      r[n] = _mm512_cvtepi8_epi16(_mm512_castsi512_si256(x));
-    }
-    transpose_words(r);
-    int64_t words = (K - k + 1) / 2;
-    for (int i = 0; i < 16 && i < words; i++) _mm512_storeu_si512(out + (k / 2 + i) * 32, r[i]);
-  }
-}
-
 POGO_HD int32_t load_word(const void* p) {
   int32_t word;
   memcpy(&word, p, 4);
   return word;
 }
 
-// simd_amx.h takes the lanes of this file and has a GEMM of its own.
-#if !defined(POGO_TILES)
-
-// The GEMM's operands. VPDPBUSD multiplies unsigned by signed bytes: a is stored as code + 128, and the sums of a panel
-// begin at -128 times the sum of b's codes, which stand at the head of the packed panel. All of it is exact in int32:
-// 1024 * 255 * 127 < 2^26.
-typedef int8_t GemmCode;
-static constexpr int GEMM_CODES = 4, GEMM_ROWS = 12, GEMM_COLUMNS = 32, GEMM_HEAD = 4;
-
-/** A row of a in the GEMM's form. */
-POGO_HD void gemm_row(const int8_t* in, int8_t* out, int64_t n) {
-  const __m512i sign = _mm512_set1_epi8(-128);
-  int64_t i = 0;
-  for (; i + 64 <= n; i += 64) _mm512_storeu_si512(out + i, _mm512_xor_si512(_mm512_loadu_si512(in + i), sign));
-  for (; i < n; i++) out[i] = (int8_t)(in[i] ^ -128);
-}
-
 /** 32 rows of b (`rows` of them real, K columns): corrections int32 [32], then fours [ceil(K/4)][32][4]. */
-static void pack_gemm(const int8_t* b, int64_t ldb, int rows, int64_t K, int8_t* out) {
+static void pack_fours(const int8_t* b, int64_t ldb, int rows, int64_t K, int8_t* out) {
   const __m512i offset = _mm512_set1_epi8(-128);  // 128 as the unsigned operand
   for (int half = 0; half < 2; half++) {
     __m512i sum = _mm512_setzero_si512();
@@ -281,6 +240,27 @@ static void pack_gemm(const int8_t* b, int64_t ldb, int rows, int64_t K, int8_t*
     }
     _mm512_storeu_si512(p, _mm512_sub_epi32(_mm512_setzero_si512(), sum));
   }
+}
+
+// simd_amx.h takes the lanes of this file and has a GEMM of its own.
+#if !defined(POGO_TILES)
+
+// The GEMM's operands. VPDPBUSD multiplies unsigned by signed bytes: a is stored as code + 128, and the sums of a panel
+// begin at -128 times the sum of b's codes, which stand at the head of the packed panel. All of it is exact in int32:
+// 1024 * 255 * 127 < 2^26.
+typedef int8_t GemmCode;
+static constexpr int GEMM_CODES = 4, GEMM_ROWS = 12, GEMM_COLUMNS = 32, GEMM_HEAD = 4;
+
+/** A row of a in the GEMM's form. */
+POGO_HD void gemm_row(const int8_t* in, int8_t* out, int64_t n) {
+  const __m512i sign = _mm512_set1_epi8(-128);
+  int64_t i = 0;
+  for (; i + 64 <= n; i += 64) _mm512_storeu_si512(out + i, _mm512_xor_si512(_mm512_loadu_si512(in + i), sign));
+  for (; i < n; i++) out[i] = (int8_t)(in[i] ^ -128);
+}
+
+POGO_HD void pack_gemm(const int8_t* b, int64_t ldb, int rows, int64_t K, int8_t* out) {
+  pack_fours(b, ldb, rows, K, out);
 }
 
 // 12 x 32 accumulators fill 24 of the 32 registers; two hold b, one the broadcast of a. Named and not in an array, in
@@ -366,60 +346,6 @@ static void tile_f32(const int8_t* a, int64_t ars, const int8_t* b, int64_t word
 
 #endif
 
-// Attention's tiles: i16 pairs, 8 x 16.
-static constexpr int TILE_ROWS = 8;
-
-#define POGO_TILE_ROW(r) \
-  if constexpr (R > r) c##r = _mm512_dpwssd_epi32(c##r, _mm512_set1_epi32(load_word(a + (r) * ars)), x);
-#define POGO_TILE_STORE(r) \
-  if constexpr (R > r) _mm512_storeu_si512(acc + (r) * ldacc, c##r);
-
-template <int R>
-static void tile_i32_rows(const int16_t* a, int64_t ars, int64_t aks, const int16_t* b, int64_t bks, int64_t pairs,
-                          int32_t* acc, int64_t ldacc) {
-  __m512i c0 = _mm512_setzero_si512(), c1 = c0, c2 = c0, c3 = c0, c4 = c0, c5 = c0, c6 = c0, c7 = c0;
-  ars *= 2;
-  for (int64_t k = 0; k < pairs; k++) {
-    __m512i x = _mm512_loadu_si512(b);
-    POGO_TILE_ROW(0)
-    POGO_TILE_ROW(1)
-    POGO_TILE_ROW(2)
-    POGO_TILE_ROW(3)
-    POGO_TILE_ROW(4)
-    POGO_TILE_ROW(5)
-    POGO_TILE_ROW(6)
-    POGO_TILE_ROW(7)
-    a += 2 * aks;
-    b += 2 * bks;
-  }
-  POGO_TILE_STORE(0)
-  POGO_TILE_STORE(1)
-  POGO_TILE_STORE(2)
-  POGO_TILE_STORE(3)
-  POGO_TILE_STORE(4)
-  POGO_TILE_STORE(5)
-  POGO_TILE_STORE(6)
-  POGO_TILE_STORE(7)
-}
-#undef POGO_TILE_ROW
-#undef POGO_TILE_STORE
-
-/**
- * Integer tile: acc[r][c] = sum over k pairs of a . b. Strides in pairs (int32 units): `a` advances `ars` per row and
- * `aks` per pair, `b` advances `bks` per pair, 16 columns contiguous. rows <= TILE_ROWS.
- */
-static void tile_i32(const int16_t* a, int64_t ars, int64_t aks, const int16_t* b, int64_t bks, int64_t pairs, int rows,
-                     int32_t* acc, int64_t ldacc) {
-  switch (rows) {
-    case 8: return tile_i32_rows<8>(a, ars, aks, b, bks, pairs, acc, ldacc);
-    case 7: return tile_i32_rows<7>(a, ars, aks, b, bks, pairs, acc, ldacc);
-    case 6: return tile_i32_rows<6>(a, ars, aks, b, bks, pairs, acc, ldacc);
-    case 5: return tile_i32_rows<5>(a, ars, aks, b, bks, pairs, acc, ldacc);
-    case 4: return tile_i32_rows<4>(a, ars, aks, b, bks, pairs, acc, ldacc);
-    case 3: return tile_i32_rows<3>(a, ars, aks, b, bks, pairs, acc, ldacc);
-    case 2: return tile_i32_rows<2>(a, ars, aks, b, bks, pairs, acc, ldacc);
-    default: return tile_i32_rows<1>(a, ars, aks, b, bks, pairs, acc, ldacc);
-  }
-}
+#include "attention_bytes512.h"
 
 #endif

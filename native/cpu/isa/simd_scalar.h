@@ -7,6 +7,7 @@
 #include "../../exact/norm.h"
 #include "../../exact/quantize.h"
 #include "../../exact/sums.h"
+#include "attention_reach.h"
 
 typedef float F;
 typedef uint32_t I;
@@ -90,6 +91,8 @@ static void tile_i32(const int16_t* a, int64_t ars, int64_t aks, const int16_t* 
     for (int c = 0; c < 16; c++) acc[r * ldacc + c] = sum[c];
   }
 }
+
+#include "attention_pairs.h"
 
 // The GEMM's operands: codes of a in 32 bits, rows and columns of a tile; a panel of packed b begins with GEMM_HEAD
 // codes per column that are the tile's own.

@@ -1,0 +1,8 @@
+// Which places of a 64 x 64 block a causal product needs.
+#ifndef POGO_CPU_ATTENTION_REACH_H
+#define POGO_CPU_ATTENTION_REACH_H
+
+/** All places; those whose column is at most the row; those whose column is at least the row. */
+enum AttentionReach { REACH_ALL, REACH_UP_TO_ROW, REACH_FROM_ROW };
+
+#endif
