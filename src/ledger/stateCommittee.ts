@@ -11,8 +11,12 @@ function isEligible(member: Member, role: number, claimNumber: number): boolean 
 }
 
 /**
- * The committee of a claim: all eligible verifiers, in key order; where there are more than `committeeSize`, a
- * stake-weighted draw without replacement from the parent beacon, which was public before the claim was opened.
+ * The committee of a claim: all eligible verifiers, in key order, each with its stake; where there are more than
+ * `committeeSize`, that many tickets are drawn by stake, with replacement, from the parent beacon, which was public
+ * before the claim was opened, and a member's weight is that of its tickets.
+ *
+ * Tickets are alike, so the expected share of the votes is the share of the stake, however it is split into keys. With
+ * one seat a member and votes by stake the stake would count twice: a quarter of it had more than half of the votes.
  */
 export function committeeOf(
   state: LedgerState,
@@ -28,17 +32,21 @@ export function committeeOf(
     .sort((a, b) => compareBytes(a.publicKey, b.publicKey));
   if (candidates.length <= committeeSize) return candidates;
   const stream = new RandomStream(CONTEXT.committee, parentBeacon, u64Bytes(claimNumber), u64Bytes(attempt));
-  const seats: Seat[] = [];
-  while (seats.length < committeeSize) {
-    let ticket = stream.belowBig(candidates.reduce((sum, candidate) => sum + candidate.stake, 0n));
+  const total = seatStake(candidates);
+  const weight = total / BigInt(committeeSize);
+  const tickets = candidates.map(() => 0n);
+  for (let i = 0; i < committeeSize; i += 1) {
+    let ticket = stream.belowBig(total);
     const index = candidates.findIndex(({ stake }) => {
       if (ticket < stake) return true;
       ticket -= stake;
       return false;
     });
-    seats.push(...candidates.splice(index, 1));
+    tickets[index] = tickets[index]! + 1n;
   }
-  return seats.sort((a, b) => compareBytes(a.publicKey, b.publicKey));
+  return candidates
+    .map(({ publicKey }, i) => ({ publicKey, stake: tickets[i]! * weight }))
+    .filter(({ stake }) => stake > 0n);
 }
 
 /** Miners that may be drawn for a claim: their free stake covers the bond. */
