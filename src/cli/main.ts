@@ -22,6 +22,7 @@ const commands = [
   () => import('./bench.js'),
   () => import('./recipe.js'),
   () => import('./data.js'),
+  () => import('./key.js'),
 ];
 
 async function main(argv: readonly string[]): Promise<number> {

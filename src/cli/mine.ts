@@ -6,12 +6,14 @@ import { openRecipe } from '../model/node/recipeFile.js';
 import { type Recipe, recipeRoot, tokensPerStep } from '../model/recipe.js';
 import type { MinedClaim, MinedStep } from '../node/claimMiner.js';
 import { type Environment, withEnvironment } from '../node/environment.js';
+import { readKeys } from '../node/keyFile.js';
 import { type MinedBundle, mineBundle } from '../node/mineBundle.js';
 import { parseSeed } from '../node/seed.js';
 import { printEvent } from './events.js';
 import { bytesText, durationText } from './format.js';
 import { interruptible } from './interrupt.js';
-import { integerOption, readKeyFile } from './options.js';
+import { integerOption } from './options.js';
+import { passphraseFrom } from './passphrase.js';
 import { pogoVersion } from './version.js';
 
 interface Options {
@@ -21,6 +23,7 @@ interface Options {
   readonly from?: string;
   readonly seed?: string;
   readonly key?: string;
+  readonly passphraseFile?: string;
   readonly json?: true;
 }
 
@@ -29,9 +32,13 @@ const out = (line: string): void => void process.stdout.write(`${line}\n`);
 async function mine(options: Options): Promise<void> {
   const recipe = openRecipe(options.recipe);
   const seed = parseSeed(options.seed);
-  const keySeed = options.key === undefined ? undefined : readKeyFile(options.key);
   await interruptible((signal) =>
     withEnvironment({ signal }, async (environment) => {
+      const { bls } = environment;
+      const keys =
+        options.key === undefined
+          ? undefined
+          : await readKeys(options.key, bls, 'miner', passphraseFrom(options.passphraseFile));
       const report = options.json === true ? new JsonReport(recipe) : new TextReport(recipe, options);
       report.begin(environment);
       const mined = await mineBundle({
@@ -42,7 +49,7 @@ async function mine(options: Options): Promise<void> {
         seed,
         signal,
         ...(options.from === undefined ? {} : { from: options.from }),
-        ...(keySeed === undefined ? {} : { keys: environment.bls.deriveKey(keySeed, 'miner', 0) }),
+        ...(keys === undefined ? {} : { keys }),
         onStart: (start) => report.start(start.resumedClaims),
         onStep: (step) => report.step(step),
         onClaim: (claim) => report.claim(claim),
@@ -186,7 +193,8 @@ export function register(program: Command): void {
     .option('--claims <n>', 'claims the bundle has in the end', integerOption('--claims', 1, 65_536), 1)
     .option('--from <path>', 'state folder or checkpoint to start from (default: the recipe’s seed)')
     .option('--seed <hex>', '64 hex digits: beacons and demo keys derive from it (default: a public seed)')
-    .option('--key <file>', 'file with 64 hex digits, the seed of the miner’s key')
+    .option('--key <file>', 'the miner’s key: a keystore (pogo key new), or 64 hex digits that it derives from')
+    .option('--passphrase-file <file>', 'file whose first line opens the keystore (else POGO_PASSPHRASE, else asked)')
     .option('--json', 'events instead of text')
     .addHelpText(
       'after',
@@ -196,7 +204,7 @@ Ctrl-C or a crash loses at most one step: the same command goes on where it stop
 Examples:
   pogo mine --recipe tiny --dir claims-of-tiny
   pogo mine --recipe moby --dir moby-claims --claims 4 --json
-  pogo mine --recipe moby --dir more --from .pogo/runs/1/state --key miner.key`,
+  pogo mine --recipe moby --dir more --from .pogo/runs/1/state --key miner.json`,
     )
     .action((options: Options) => mine(options));
 }

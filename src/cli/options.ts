@@ -1,5 +1,4 @@
 /** Values of command-line options, checked where they enter. */
-import { readFileSync } from 'node:fs';
 import { PogoError } from '../errors.js';
 import { fromHex } from '../hex.js';
 
@@ -26,23 +25,4 @@ export function rootOption(name: string): (text: string) => Uint8Array {
       throw new PogoError('USAGE', `${name}: ${PogoError.from(error).message}`);
     }
   };
-}
-
-/** A key file: 64 hexadecimal digits, the seed that a miner's key derives from. @throws PogoError USAGE, IO */
-export function readKeyFile(file: string): Uint8Array {
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8').trim();
-  } catch (cause) {
-    throw PogoError.from(cause);
-  }
-  try {
-    return fromHex(text, 32);
-  } catch {
-    // The content is a secret: it is not shown.
-    throw new PogoError(
-      'USAGE',
-      `--key: expected 64 hexadecimal digits in ${file}, found something else; make a key with: openssl rand -hex 32`,
-    );
-  }
 }
