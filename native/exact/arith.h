@@ -24,6 +24,13 @@
 #define POGO_HD static inline __attribute__((always_inline, unused))
 #endif
 
+// A loop that must not lose its registers to the code around it.
+#if defined(_MSC_VER) && !defined(__CUDACC__)
+#define POGO_ALONE static __declspec(noinline)
+#else
+#define POGO_ALONE static __attribute__((noinline, unused))
+#endif
+
 #if !defined(__CUDA_ARCH__)
 static_assert(FLT_EVAL_METHOD == 0, "x87 or other extended evaluation would round twice");
 #endif

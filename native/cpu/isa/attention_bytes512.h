@@ -42,7 +42,7 @@ POGO_HD void interleave4(const int8_t* in, int64_t stride, int8_t* out) {
   _mm_storeu_si128((__m128i*)(out + 48), _mm_unpackhi_epi16(ab1, cd1));
 }
 
-static void mix_tokens(const int8_t* in, int64_t stride, int64_t h, AttentionCode* out) {
+POGO_ALONE void mix_tokens(const int8_t* in, int64_t stride, int64_t h, AttentionCode* out) {
   const __m512i offset = _mm512_set1_epi8(-128);  // 128 as the unsigned operand
   int32_t* sums = (int32_t*)(void*)(out + 64 * h);
   for (int64_t d = 0; d < h; d += 16) {
@@ -59,13 +59,22 @@ static void mix_tokens(const int8_t* in, int64_t stride, int64_t h, AttentionCod
   }
 }
 
+/** c += a . b in place: GCC 12 copies accumulators of the intrinsic where a loop around it is unrolled. */
+POGO_HD void dot_bytes(__m512i& c, __m512i a, __m512i b) {
+#if defined(__GNUC__)
+  __asm__("vpdpbusd %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));
+#else
+  c = _mm512_dpbusd_epi32(c, a, b);
+#endif
+}
+
 #define POGO_EACH_ROW(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
 #define POGO_START(r) __m512i c##r##_0 = left, c##r##_1 = right;
 #define POGO_TILE_ROW(r)                                     \
   {                                                          \
     __m512i x = _mm512_set1_epi32(load_word(a + (r) * ars)); \
-    c##r##_0 = _mm512_dpbusd_epi32(c##r##_0, x, b0);         \
-    c##r##_1 = _mm512_dpbusd_epi32(c##r##_1, x, b1);         \
+    dot_bytes(c##r##_0, x, b0);                              \
+    dot_bytes(c##r##_1, x, b1);                              \
   }
 #define POGO_TILE_STORE(r)                          \
   _mm512_storeu_si512(acc + (r) * ldacc, c##r##_0); \
@@ -88,7 +97,7 @@ POGO_HD void tile_8x32(const int8_t* a, int64_t ars, int64_t aks, const int8_t* 
 #undef POGO_TILE_ROW
 #undef POGO_TILE_STORE
 
-static void score_tile(const AttentionCode* rows, const AttentionCode* columns, int64_t h, AttentionReach reach,
+POGO_ALONE void score_tile(const AttentionCode* rows, const AttentionCode* columns, int64_t h, AttentionReach reach,
                        int32_t* acc) {
   for (int j = 0; j < 64; j += 32) {
     const int8_t* b = columns + j / 32 * (128 + 32 * h);
@@ -130,7 +139,7 @@ POGO_HD void mix_store_column(AttentionCode* codes, int r, int n, I c0, I c1, I 
 }
 
 template <bool BY_COLUMN, bool SIGNED>
-static void mix_tile(const AttentionCode* codes, const AttentionCode* tokens, int64_t h, AttentionReach reach,
+POGO_ALONE void mix_tile(const AttentionCode* codes, const AttentionCode* tokens, int64_t h, AttentionReach reach,
                      int32_t* acc) {
   constexpr int64_t ars = BY_COLUMN ? 4 : 64, aks = BY_COLUMN ? 256 : 4;
   const int32_t* sums = (const int32_t*)(const void*)(tokens + 64 * h);
