@@ -16,10 +16,14 @@ void* pogo_take(PogoArena* arena, size_t bytes);
 /** A kernel's result: null, or the name of the tensor that holds an Inf or NaN. */
 typedef const char* PogoResult;
 
-/** A code matrix: codes [rows, cols] row-major, scales [ceil(cols / 1024), rows]. */
+/**
+ * A code matrix: codes [rows, cols] row-major, scales [ceil(cols / 1024), rows]. `packed`: the same codes in the form
+ * that pack_codes of this instruction set made, or null; only a right operand's is used.
+ */
 struct PogoCodes {
   const int8_t* codes;
   const float* scales;
+  const void* packed = nullptr;
 };
 
 struct PogoCommit {
@@ -53,6 +57,8 @@ struct PogoAttentionBackward {
 
 struct PogoKernels {
   const char* name;
+  int64_t (*packed_bytes)(int64_t rows, int64_t cols);
+  PogoResult (*pack_codes)(PogoArena*, const int8_t* codes, int64_t rows, int64_t cols, void* out);
   uint32_t needs;  // features that the compiler was allowed to use: PogoFeature
   PogoResult (*embed)(PogoArena*, const uint32_t* tokens, const float* wte, const float* wpe, uint16_t* x, int64_t T,
                       int64_t C, int64_t context);

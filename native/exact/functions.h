@@ -96,6 +96,12 @@ POGO_HD auto pogo_derivative_code(V derivative) {
   return pogo_nearest(pogo_mul(derivative, pogo_fill(derivative, POGO_DERIVATIVE)));
 }
 
+/** The same as the low byte of a word. */
+template <class V>
+POGO_HD auto pogo_derivative_bits(V derivative) {
+  return pogo_nearest_bits(pogo_mul(derivative, pogo_fill(derivative, POGO_DERIVATIVE)));
+}
+
 /** bf16 pattern of x, nearest even, in the low 16 bits; subnormals kept, NaN carried with its quiet bit. */
 template <class V>
 POGO_HD auto pogo_bf16(V x) {

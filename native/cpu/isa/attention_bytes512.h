@@ -59,15 +59,6 @@ POGO_ALONE void mix_tokens(const int8_t* in, int64_t stride, int64_t h, Attentio
   }
 }
 
-/** c += a . b in place: GCC 12 copies accumulators of the intrinsic where a loop around it is unrolled. */
-POGO_HD void dot_bytes(__m512i& c, __m512i a, __m512i b) {
-#if defined(__GNUC__)
-  __asm__("vpdpbusd %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));
-#else
-  c = _mm512_dpbusd_epi32(c, a, b);
-#endif
-}
-
 #define POGO_EACH_ROW(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
 #define POGO_START(r) __m512i c##r##_0 = left, c##r##_1 = right;
 #define POGO_TILE_ROW(r)                                     \
@@ -98,7 +89,7 @@ POGO_HD void tile_8x32(const int8_t* a, int64_t ars, int64_t aks, const int8_t* 
 #undef POGO_TILE_STORE
 
 POGO_ALONE void score_tile(const AttentionCode* rows, const AttentionCode* columns, int64_t h, AttentionReach reach,
-                       int32_t* acc) {
+                           int32_t* acc) {
   for (int j = 0; j < 64; j += 32) {
     const int8_t* b = columns + j / 32 * (128 + 32 * h);
     __m512i left = _mm512_loadu_si512(b), right = _mm512_loadu_si512(b + 64);
@@ -140,7 +131,7 @@ POGO_HD void mix_store_column(AttentionCode* codes, int r, int n, I c0, I c1, I 
 
 template <bool BY_COLUMN, bool SIGNED>
 POGO_ALONE void mix_tile(const AttentionCode* codes, const AttentionCode* tokens, int64_t h, AttentionReach reach,
-                     int32_t* acc) {
+                         int32_t* acc) {
   constexpr int64_t ars = BY_COLUMN ? 4 : 64, aks = BY_COLUMN ? 256 : 4;
   const int32_t* sums = (const int32_t*)(const void*)(tokens + 64 * h);
   for (int64_t d = 0; d < h; d += 32) {

@@ -88,9 +88,13 @@ POGO_HD F ldcode(const int8_t* p) {
 }
 /** Low bytes of W integers. */
 POGO_HD void stcode(int8_t* p, I c) { _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(c.v)); }
-/** Low bytes of 4W integers. */
+/** Low bytes of 4W integers: VPERMT2W takes the low halves of two vectors in order, VPMOVWB their low bytes. */
 POGO_HD void stcodes(int8_t* p, const I* c) {
-  for (int i = 0; i < 4; i++) stcode(p + 16 * i, c[i]);
+  const __m512i even = _mm512_set_epi16(62, 60, 58, 56, 54, 52, 50, 48, 46, 44, 42, 40, 38, 36, 34, 32, 30, 28, 26, 24,
+                                        22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+  __m512i a = _mm512_permutex2var_epi16(c[0].v, even, c[1].v), b = _mm512_permutex2var_epi16(c[2].v, even, c[3].v);
+  _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi16_epi8(a));
+  _mm256_storeu_si256((__m256i*)(p + 32), _mm512_cvtepi16_epi8(b));
 }
 POGO_HD I lanes(uint32_t first) {
   __m512i n = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
@@ -219,6 +223,15 @@ POGO_HD int32_t load_word(const void* p) {
   return word;
 }
 
+/** c += a . b in place: GCC 12 copies accumulators of the intrinsic where a loop around it is unrolled. */
+POGO_HD void dot_bytes(__m512i& c, __m512i a, __m512i b) {
+#if defined(__GNUC__)
+  __asm__("vpdpbusd %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));
+#else
+  c = _mm512_dpbusd_epi32(c, a, b);
+#endif
+}
+
 /** 32 rows of b (`rows` of them real, K columns): corrections int32 [32], then fours [ceil(K/4)][32][4]. */
 static void pack_fours(const int8_t* b, int64_t ldb, int rows, int64_t K, int8_t* out) {
   const __m512i offset = _mm512_set1_epi8(-128);  // 128 as the unsigned operand
@@ -268,11 +281,9 @@ POGO_HD void pack_gemm(const int8_t* b, int64_t ldb, int rows, int64_t K, int8_t
 #define POGO_TILE_ROW(r)                                     \
   if constexpr (R > r) {                                     \
     __m512i x = _mm512_set1_epi32(load_word(a + (r) * ars)); \
-    c##r##_0 = _mm512_dpbusd_epi32(c##r##_0, x, b0);         \
-    c##r##_1 = _mm512_dpbusd_epi32(c##r##_1, x, b1);         \
+    dot_bytes(c##r##_0, x, b0);                              \
+    dot_bytes(c##r##_1, x, b1);                              \
   }
-#define POGO_TILE_STORE(r) \
-  if constexpr (R > r) store(r, c##r##_0, c##r##_1);
 
 /** A tile of the GEMM, promoted: y[r][c] = (first ? : y +) float(acc) * (sa[r] * sb[c]). */
 template <int R>
@@ -301,28 +312,29 @@ static void tile_f32_rows(const int8_t* a, int64_t ars, const int8_t* b, int64_t
     a += 4;
   }
   F s0 = ld(sb), s1 = ld(sb + 16);
-  auto store = [&](int r, __m512i left_sum, __m512i right_sum) {
-    F row = pogo_fill(s0, sa[r]);
-    F v0 = pogo_promote(I{left_sum}, row, s0), v1 = pogo_promote(I{right_sum}, row, s1);
-    float* p = y + r * ldy;
-    st(p, first ? v0 : pogo_add(ld(p), v0));
-    st(p + 16, first ? v1 : pogo_add(ld(p + 16), v1));
-  };
-  POGO_TILE_STORE(0)
-  POGO_TILE_STORE(1)
-  POGO_TILE_STORE(2)
-  POGO_TILE_STORE(3)
-  POGO_TILE_STORE(4)
-  POGO_TILE_STORE(5)
-  POGO_TILE_STORE(6)
-  POGO_TILE_STORE(7)
-  POGO_TILE_STORE(8)
-  POGO_TILE_STORE(9)
-  POGO_TILE_STORE(10)
-  POGO_TILE_STORE(11)
+#define POGO_PROMOTE(r)                                                                 \
+  if constexpr (R > r) {                                                                \
+    F row = pogo_fill(s0, sa[r]);                                                       \
+    F v0 = pogo_promote(I{c##r##_0}, row, s0), v1 = pogo_promote(I{c##r##_1}, row, s1); \
+    float* p = y + r * ldy;                                                             \
+    st(p, first ? v0 : pogo_add(ld(p), v0));                                            \
+    st(p + 16, first ? v1 : pogo_add(ld(p + 16), v1));                                  \
+  }
+  POGO_PROMOTE(0)
+  POGO_PROMOTE(1)
+  POGO_PROMOTE(2)
+  POGO_PROMOTE(3)
+  POGO_PROMOTE(4)
+  POGO_PROMOTE(5)
+  POGO_PROMOTE(6)
+  POGO_PROMOTE(7)
+  POGO_PROMOTE(8)
+  POGO_PROMOTE(9)
+  POGO_PROMOTE(10)
+  POGO_PROMOTE(11)
 }
 #undef POGO_TILE_ROW
-#undef POGO_TILE_STORE
+#undef POGO_PROMOTE
 
 /** `a` advances `ars` words of 32 bits per row; b: a panel of pack_gemm of `words` words; rows <= GEMM_ROWS. */
 static void tile_f32(const int8_t* a, int64_t ars, const int8_t* b, int64_t words, int rows, const float* sa,
