@@ -81,9 +81,11 @@ function word<T extends string>(words: readonly T[], value: number, field: strin
   return found;
 }
 
-type SszValue = ValueOf<typeof RecipeSsz>;
+/** A recipe in the types of its SSZ schema. */
+export type RecipeSszValue = ValueOf<typeof RecipeSsz>;
 
-function toSsz(recipe: Recipe): SszValue {
+/** @returns the value that {@link RecipeSsz} encodes */
+export function recipeToSsz(recipe: Recipe): RecipeSszValue {
   const { start } = recipe;
   return {
     ...recipe,
@@ -100,7 +102,7 @@ function toSsz(recipe: Recipe): SszValue {
 
 /** SSZ bytes of a recipe. @throws PogoError RECIPE if it breaks a rule */
 export function encodeRecipe(recipe: Recipe): Uint8Array {
-  return RecipeSsz.serialize(toSsz(validateRecipe(recipe)));
+  return RecipeSsz.serialize(recipeToSsz(validateRecipe(recipe)));
 }
 
 /**
@@ -110,7 +112,23 @@ export function encodeRecipe(recipe: Recipe): Uint8Array {
  * @throws PogoError RECIPE if it breaks a rule
  */
 export function recipeRoot(recipe: Recipe): Uint8Array {
-  return RecipeSsz.hashTreeRoot(toSsz(validateRecipe(recipe)));
+  return RecipeSsz.hashTreeRoot(recipeToSsz(validateRecipe(recipe)));
+}
+
+/** @throws PogoError MALFORMED for an unknown word, RECIPE for values that break a rule */
+export function recipeFromSsz(value: RecipeSszValue): Recipe {
+  const kind = word(STARTS, value.start.kind, 'start.kind');
+  return validateRecipe({
+    ...value,
+    name: utf8(value.name, 'name'),
+    family: word(FAMILIES, value.family, 'family'),
+    norm: word(NORMS, value.norm, 'norm'),
+    tokenizer: word(TOKENIZERS, value.tokenizer, 'tokenizer'),
+    learningRateBits: Uint32Array.from(value.learningRateBits),
+    data: { ...value.data, name: utf8(value.data.name, 'data.name') },
+    start: kind === 'seed' ? { kind, seed: value.start.value } : { kind, root: value.start.value },
+    sampling: word(SAMPLINGS, value.sampling, 'sampling'),
+  });
 }
 
 /**
@@ -119,7 +137,7 @@ export function recipeRoot(recipe: Recipe): Uint8Array {
  * @throws PogoError MALFORMED for bytes that are no canonical encoding, RECIPE for values that break a rule
  */
 export function decodeRecipe(bytes: Uint8Array): Recipe {
-  let value: SszValue;
+  let value: RecipeSszValue;
   try {
     value = RecipeSsz.deserialize(bytes);
   } catch (cause) {
@@ -131,19 +149,8 @@ export function decodeRecipe(bytes: Uint8Array): Recipe {
       cause,
     );
   }
-  const kind = word(STARTS, value.start.kind, 'start.kind');
-  const recipe = validateRecipe({
-    ...value,
-    name: utf8(value.name, 'name'),
-    family: word(FAMILIES, value.family, 'family'),
-    norm: word(NORMS, value.norm, 'norm'),
-    tokenizer: word(TOKENIZERS, value.tokenizer, 'tokenizer'),
-    learningRateBits: Uint32Array.from(value.learningRateBits),
-    data: { ...value.data, name: utf8(value.data.name, 'data.name') },
-    start: kind === 'seed' ? { kind, seed: value.start.value } : { kind, root: value.start.value },
-    sampling: word(SAMPLINGS, value.sampling, 'sampling'),
-  });
-  const again = RecipeSsz.serialize(toSsz(recipe));
+  const recipe = recipeFromSsz(value);
+  const again = RecipeSsz.serialize(recipeToSsz(recipe));
   if (again.length !== bytes.length || again.some((byte, i) => byte !== bytes[i])) {
     throw new PogoError('MALFORMED', 'recipe: expected the canonical SSZ encoding, found another encoding of it');
   }

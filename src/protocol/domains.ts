@@ -26,6 +26,8 @@ export const DOMAIN = {
   unitDraw: tag('UDR1'),
   /** PossessionMessage: proof of possession of a key */
   possession: tag('POP1'),
+  /** TraceStatement: the roots of every operation of a disputed computation */
+  trace: tag('TRC1'),
   /** AccountMessage: a transaction signed by an account */
   account: tag('ACC1'),
 } as const;

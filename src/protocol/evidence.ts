@@ -8,6 +8,7 @@ import { PogoError } from '../errors.js';
 import { checkBatchEvidence } from './evidence/batch.js';
 import { checkCommitmentsEvidence } from './evidence/commitments.js';
 import { checkDiffEvidence } from './evidence/diff.js';
+import { checkElementEvidence } from './evidence/element.js';
 import { checkEquivocationEvidence } from './evidence/equivocation.js';
 import type { EvidenceExecutors, Finding } from './evidence/head.js';
 import { checkLeafEvidence } from './evidence/leaf.js';
@@ -19,7 +20,7 @@ import {
   type EvidenceBody,
   type EvidenceHead,
   type EvidenceKind,
-  MAX_EVIDENCE_BYTES,
+  maxEvidenceBytes,
 } from './evidence/types.js';
 import { checkLossEvidence, checkUnitEvidence } from './evidence/unit.js';
 import { type Codec, decodeStrict } from './ssz.js';
@@ -55,6 +56,7 @@ const CHECKERS: Checkers = {
   equivocation: checkEquivocationEvidence,
   commitments: checkCommitmentsEvidence,
   diff: checkDiffEvidence,
+  element: checkElementEvidence,
 };
 
 /** Names of all kinds. */
@@ -96,14 +98,14 @@ async function checkKind<K extends EvidenceKind>(
   executors: EvidenceExecutors,
 ): Promise<Verdict> {
   const type: Codec<EvidenceBody<K>> = EVIDENCE_TYPES[kind] as unknown as Codec<EvidenceBody<K>>;
-  const body = decodeStrict(type, ssz, MAX_EVIDENCE_BYTES);
+  const body = decodeStrict(type, ssz, maxEvidenceBytes(kind));
   let finding: Finding;
   try {
     finding = await CHECKERS[kind](executors, body);
   } catch (error) {
     throw failClosed(error);
   }
-  const { head } = body as { readonly head: EvidenceHead };
+  const { head } = body as { readonly head: Omit<EvidenceHead, 'recipe'> };
   const { header } = head.claim;
   return {
     verdict: finding === undefined ? 'false-accusation' : 'guilty',

@@ -2,6 +2,7 @@
  * Evidence against a real (tiny) trained claim: every kind convicts its lie, acquits the truth, and no changed byte
  * convicts anybody.
  */
+
 import { beforeAll, describe, expect, it } from 'vitest';
 import { PogoError } from '../../src/errors.js';
 import { equalBytes } from '../../src/hex.js';
@@ -22,7 +23,7 @@ import {
   firstDifferentChunk,
   firstDifferentModelLeaf,
 } from '../../src/protocol/evidence/build.js';
-import { checkEvidence, type EvidenceKind, type Verdict } from '../../src/protocol/evidence.js';
+import { checkEvidence, type EvidenceKind, encodeEvidence, type Verdict } from '../../src/protocol/evidence.js';
 import {
   createLeafCheck,
   decodeLeafCheck,
@@ -31,6 +32,7 @@ import {
   verifyLeaf,
 } from '../../src/protocol/leafCheck.js';
 import { claimRoot } from '../../src/protocol/types.js';
+import { falseProof, honestTrace } from '../support/disputes.js';
 import { bls, referenceExecutor, type Tampering, type TrainedClaim, trainClaim } from '../support/trainedClaim.js';
 
 const LAST = 1;
@@ -105,6 +107,7 @@ const FILES: Record<EvidenceKind, (trained: TrainedClaim, chunk?: number) => Uin
   },
   commitments: (trained) => buildCommitmentsEvidence(accusation(trained), trained.steps[0]!.preHeader),
   diff: (trained) => buildDiffEvidence(trained, undefined, trained.model),
+  element: (trained) => encodeEvidence('element', falseProof(honestTrace(trained, 'unit', LAST, 1), 40, 7)),
 };
 
 let honest: TrainedClaim;

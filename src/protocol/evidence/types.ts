@@ -6,6 +6,7 @@
  * signature or compared with what the recipe says, so a changed byte never convicts anybody else or of anything else.
  */
 import { ContainerType, ListCompositeType, type ValueOf } from '@chainsafe/ssz';
+import { ElementProofType, MAX_ELEMENT_PROOF_BYTES } from '../dispute/types.js';
 import { LeafCheckType } from '../leafCheck.js';
 import { ProvenCommitmentType } from '../listProof.js';
 import { ChunkOpeningsType, ChunkOpeningType } from '../openings.js';
@@ -29,6 +30,7 @@ export const EVIDENCE_KIND = {
   equivocation: 7,
   commitments: 8,
   diff: 9,
+  element: 10,
 } as const;
 export type EvidenceKind = keyof typeof EVIDENCE_KIND;
 
@@ -38,6 +40,11 @@ const MAX_RECIPE_BYTES = (1 << 22) + 4096;
 const MAX_VECTOR_BYTES = 1 << 30;
 /** Largest file of evidence that is looked at. SSZ offsets are 32 bits. */
 export const MAX_EVIDENCE_BYTES = 2 ** 32 - 1;
+
+/** The largest file of a kind that is looked at, without its kind byte. */
+export function maxEvidenceBytes(kind: EvidenceKind): number {
+  return kind === 'element' ? MAX_ELEMENT_PROOF_BYTES - 1 : MAX_EVIDENCE_BYTES;
+}
 
 /** Whom it accuses of what claim. `claim` and `recipe` are carried whole and checked against the roots. */
 export const EvidenceHeadType = new ContainerType(
@@ -161,6 +168,7 @@ export const EVIDENCE_TYPES = {
   equivocation: EquivocationEvidenceType,
   commitments: CommitmentsEvidenceType,
   diff: DiffEvidenceType,
+  element: ElementProofType,
 } as const;
 
 /** The container's value for each kind. */

@@ -7,6 +7,8 @@
  * the only definition: the runner calls it for all elements, the checker of a proof for one, with other readers.
  */
 
+import { PogoError } from '../../errors.js';
+
 export const ELEMENT_BYTES = { f32: 4, u16: 2, i8: 1, u8: 1, u32: 4, i32: 4 } as const;
 /** `u16` also holds bf16 bit patterns. */
 export type ElementType = keyof typeof ELEMENT_BYTES;
@@ -152,5 +154,15 @@ export class ProgramBuilder {
 
   build(): Program {
     return { externals: this.#externals, operations: this.#operations, results: this.#results };
+  }
+}
+
+/** Operations of the largest program: its list of roots is 32 MiB. */
+export const MAX_OPERATIONS = 1 << 20;
+
+/** @throws PogoError RANGE for a program that would have more than {@link MAX_OPERATIONS} operations */
+export function requireSmallProgram(operations: number): void {
+  if (operations > MAX_OPERATIONS) {
+    throw new PogoError('RANGE', `expected a trace of at most ${MAX_OPERATIONS} operations, found ${operations}`);
   }
 }

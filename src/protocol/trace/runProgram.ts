@@ -3,6 +3,7 @@
  * memory is that of the arrays that are alive together, not of the whole trace.
  */
 import { PogoError } from '../../errors.js';
+import { CONSTRUCTORS, canonicalNaN, typedView } from './arrays.js';
 import {
   ELEMENT_BYTES,
   type ElementArray,
@@ -44,26 +45,6 @@ export interface RunResult {
   readonly roots: readonly Uint8Array[];
   /** Undefined when all operations ran. */
   readonly end: ProgramEnd | undefined;
-}
-
-const CONSTRUCTORS = {
-  f32: Float32Array,
-  u16: Uint16Array,
-  i8: Int8Array,
-  u8: Uint8Array,
-  u32: Uint32Array,
-  i32: Int32Array,
-} as const;
-
-/** A typed view of bytes; copies where the bytes are not aligned. */
-export function typedView<T extends ElementType>(type: T, bytes: Uint8Array): ElementArrays[T] {
-  const size = ELEMENT_BYTES[type];
-  const aligned = bytes.byteOffset % size === 0 ? bytes : bytes.slice();
-  return new CONSTRUCTORS[type](
-    aligned.buffer as ArrayBuffer,
-    aligned.byteOffset,
-    aligned.byteLength / size,
-  ) as ElementArrays[T];
 }
 
 /** A reader over `bytesOf(input)`, whole arrays. */
@@ -113,6 +94,7 @@ export function runProgram(program: Program, options: RunOptions): RunResult {
     alive.set(index, bytes);
     const failed = runOperation(operation, bytes, wholeReader(operation.rule.inputs, bytesOf), bytesOf, options);
     if (failed !== undefined) return { roots, end: { operation: index, element: failed } };
+    canonicalNaN(operation.type, bytes);
     options.onOutput?.(index, bytes);
     roots.push(options.hash(bytes));
     for (const made of [...alive.keys()]) if ((last[made] as number) <= index) alive.delete(made);

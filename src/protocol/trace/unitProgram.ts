@@ -484,3 +484,15 @@ class UnitBuilder {
 export function unitProgram(recipe: ProgramRecipe, subject: UnitSubject): Program {
   return new UnitBuilder(recipe, subject).build();
 }
+
+/**
+ * An upper bound of the operations of a recipe's program, without making it: attention has some of every block of keys,
+ * products and row sums some of every segment.
+ */
+export function unitOperations(recipe: ProgramRecipe): number {
+  const segments = (elements: number): number => Math.ceil(elements / L.SEGMENT);
+  const { width, hidden, context, layers } = recipe;
+  const blocks = 14 * (context / A.BLOCK);
+  const layer = 160 + blocks + 12 * segments(width) + 6 * segments(hidden) + 6 * segments(tokensPerUnit(recipe));
+  return layers * layer + 64 + 2 * segments(recipe.vocab) + 2 * segments(width) + segments(tokensPerUnit(recipe));
+}

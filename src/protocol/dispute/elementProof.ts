@@ -1,0 +1,279 @@
+/**
+ * Checking an element proof: one element of one operation is computed again from chunks under the accused's own roots.
+ *
+ * Nothing in a proof says what to read or where: the rule of the operation asks for bytes, the checker looks them up
+ * among the opened chunks, and a chunk that is missing or that nothing asked for makes the proof malformed. Pure
+ * TypeScript, for browsers too.
+ */
+import { PogoError } from '../../errors.js';
+import { equalBytes, toHex } from '../../hex.js';
+import { rootOfSet } from '../../merkle/opening.js';
+import { LEAF_BYTES } from '../../merkle/shape.js';
+import { type HeaderRecipe, RecipeHeaderType, recipeOfHeader } from '../../model/recipeHeader.js';
+import type { Bls } from '../bls.js';
+import { verifyClaimSignature } from '../claim.js';
+import { DOMAIN } from '../domains.js';
+import { openCommitment } from '../listProof.js';
+import { canonicalNaN, typedView } from '../trace/arrays.js';
+import {
+  ELEMENT_BYTES,
+  type ElementArrays,
+  type ElementType,
+  type Operation,
+  outputBytes,
+  type Program,
+  type Reader,
+  type Source,
+} from '../trace/program.js';
+import { claimRoot, type StateHeader, type StepCommitment, stateRoot } from '../types.js';
+import { externalRoots, listLength, rateOf, type SubjectContext, subjectProgram } from './subject.js';
+import {
+  type BlobOpening,
+  type ElementProof,
+  type SignedStatement,
+  SUBJECT_KIND,
+  TraceStatementType,
+} from './types.js';
+
+const malformed = (message: string): PogoError => new PogoError('MALFORMED', `element proof: ${message}`);
+
+/** Whether domain and signature of a statement hold, by the accused that it names. */
+export function verifyStatement(bls: Bls, { statement, signature }: SignedStatement): boolean {
+  return (
+    equalBytes(statement.domain, DOMAIN.trace) &&
+    bls.verify(statement.accused, TraceStatementType.hashTreeRoot(statement), signature)
+  );
+}
+
+/**
+ * Checks an element proof, trusting nothing in it.
+ *
+ * @returns a sentence about what is false; undefined when the element is right
+ * @throws PogoError MALFORMED: the proof convicts nobody
+ */
+export function checkElementProof(bls: Bls, proof: ElementProof): string | undefined {
+  checkBindings(bls, proof);
+  const context = openContext(proof, openRecipe(proof));
+  const program = subjectProgram(context);
+  const { end } = proof.trace.statement;
+  const operation = program.operations[proof.operation];
+  const roots = listLength(program, end);
+  if (operation === undefined || proof.operation > roots || !(proof.element < operation.length)) {
+    throw malformed('expected an element of an operation of the trace, found another');
+  }
+  checkEnd(context, program, proof);
+  const isEnd = proof.operation === roots;
+  const blobs = openBlobs(proof, program, context, roots);
+  const [start, stop] = operation.rule.span(proof.element);
+  const computed = compute(operation, start, stop, blobs);
+  const name = `operation ${proof.operation} (${operation.name})`;
+  if (isEnd) {
+    if (proof.element !== end.element) throw malformed('expected the element at which the trace ends, found another');
+    blobs.requireAllUsed();
+    return computed === undefined ? undefined : `${name}: expected an Inf or NaN at element ${end.element}, found none`;
+  }
+  if (computed === undefined) {
+    blobs.requireAllUsed();
+    return `${name}: an Inf or NaN at element ${start}, where the trace goes on`;
+  }
+  const size = ELEMENT_BYTES[operation.type];
+  const at = (proof.element - start) * size;
+  const expected = computed.slice(at, at + size);
+  const found = blobs.bytes({ kind: 'operation', index: proof.operation, offset: 0 }, proof.element * size, size);
+  canonicalNaN(operation.type, found);
+  blobs.requireAllUsed();
+  if (equalBytes(expected, found)) return undefined;
+  return `${name}, element ${proof.element}: expected ${toHex(expected)}, found ${toHex(found)}`;
+}
+
+function checkBindings(bls: Bls, { head, trace }: ElementProof): void {
+  const { header } = head.claim;
+  const root = claimRoot(header);
+  const { statement } = trace;
+  const bindings = [
+    ['chain id', head.chainId, header.chainId],
+    ['claim root', head.claimRoot, root],
+    ['chain id of the statement', statement.chainId, header.chainId],
+    ['claim of the statement', statement.claimRoot, root],
+    ['accused of the statement', statement.accused, head.accused],
+    ['recipe', RecipeHeaderType.hashTreeRoot(head.recipe), header.recipeRoot],
+  ] as const;
+  for (const [name, found, expected] of bindings) {
+    if (!equalBytes(found, expected)) {
+      throw malformed(`expected the ${name} ${toHex(expected)}, found ${toHex(found)}`);
+    }
+  }
+  if (!verifyClaimSignature(bls, head.claim)) throw malformed('expected a signed claim, found a wrong signature');
+  if (!verifyStatement(bls, trace)) throw malformed('expected a statement signed by the accused, found another');
+}
+
+function openRecipe({ head }: ElementProof): HeaderRecipe {
+  try {
+    return recipeOfHeader(head.recipe);
+  } catch (error) {
+    if (error instanceof PogoError) throw malformed(error.message);
+    throw error;
+  }
+}
+
+function openContext(proof: ElementProof, recipe: HeaderRecipe): SubjectContext {
+  const { header: claim } = proof.head.claim;
+  const { subject } = proof.trace.statement;
+  const commitment = openSubject(proof);
+  requireState(proof.header, commitment?.preStateRoot ?? claim.toRoot);
+  const [rateProof] = proof.learningRate;
+  const rate = rateOf(proof.head.recipe, proof.header.step, rateProof);
+  const context = { claim, recipe, subject, commitment, header: proof.header, rate };
+  const operation = subjectProgram(context).operations[proof.operation];
+  // One rule reads the rate, always: no other proof carries one.
+  if (rateProof !== undefined && operation?.rule.kind !== 'commit.theta') {
+    throw malformed('expected no learning rate for this operation, found one');
+  }
+  return context;
+}
+
+function openSubject({ trace, step, head }: ElementProof): StepCommitment | undefined {
+  const { kind, stepIndex, unit } = trace.statement.subject;
+  const isModel = kind === SUBJECT_KIND.model;
+  const [proven] = step;
+  if (isModel) {
+    if (proven !== undefined || stepIndex !== 0 || unit !== 0) throw malformed('expected no step for a model');
+    return undefined;
+  }
+  if (kind !== SUBJECT_KIND.unit && kind !== SUBJECT_KIND.state) throw malformed(`expected a subject, found ${kind}`);
+  if (proven === undefined || proven.index !== stepIndex) throw malformed(`expected step ${stepIndex} of the claim`);
+  const { commitment } = openCommitment(head.claim.header.listRoot, proven);
+  const units = Math.min(commitment.unitRoots.length, commitment.unitLosses.length);
+  if (units !== head.recipe.unitsPerStep) throw malformed(`expected ${head.recipe.unitsPerStep} units, found ${units}`);
+  if (kind === SUBJECT_KIND.unit ? unit >= units : unit !== 0) throw malformed(`expected a unit below ${units}`);
+  return commitment;
+}
+
+function requireState(header: StateHeader, root: Uint8Array): void {
+  if (!equalBytes(stateRoot(header), root)) {
+    throw malformed(`expected the header of state ${toHex(root)}, found another`);
+  }
+}
+
+/** Only a unit's trace may end early. */
+function checkEnd({ subject }: SubjectContext, program: Program, { trace }: ElementProof): void {
+  const { end } = trace.statement;
+  const complete = program.operations.length;
+  if (end.operation === complete && end.element === 0) return;
+  const operation = program.operations[end.operation];
+  if (subject.kind !== SUBJECT_KIND.unit || operation === undefined || !(end.element < operation.length)) {
+    throw malformed('expected a trace that ends where its program does, found another end');
+  }
+}
+
+/** @returns the span's bytes; undefined where the rule meets an Inf or NaN */
+function compute({ type, rule }: Operation, start: number, end: number, blobs: Blobs): Uint8Array | undefined {
+  const bytes = new Uint8Array((end - start) * ELEMENT_BYTES[type]);
+  try {
+    rule.compute(blobs.reader(rule.inputs), start, typedView(type, bytes));
+  } catch (error) {
+    if (error instanceof PogoError && error.code === 'NON_FINITE') return undefined;
+    throw error;
+  }
+  canonicalNaN(type, bytes);
+  return bytes;
+}
+
+/** Opened chunks by blob, with a record of what was asked for. */
+class Blobs {
+  readonly #chunks = new Map<string, Map<number, { readonly bytes: Uint8Array; used: boolean }>>();
+
+  add(key: string, opening: BlobOpening): void {
+    const chunks = new Map(opening.indices.map((index, i) => [index, { bytes: opening.chunks[i]!, used: false }]));
+    this.#chunks.set(key, chunks);
+  }
+
+  /** @throws PogoError MALFORMED where a chunk was not opened */
+  bytes(source: Source, start: number, count: number): Uint8Array {
+    const chunks = this.#chunks.get(blobKey(source));
+    const out = new Uint8Array(count);
+    for (let at = start; at < start + count; ) {
+      const index = Math.floor(at / LEAF_BYTES);
+      const chunk = chunks?.get(index);
+      if (chunk === undefined) throw malformed(`expected chunk ${index} of ${blobKey(source)}, found none`);
+      chunk.used = true;
+      const from = at - index * LEAF_BYTES;
+      const part = chunk.bytes.subarray(from, Math.min(chunk.bytes.length, from + start + count - at));
+      if (part.length === 0) throw malformed(`expected byte ${at} of ${blobKey(source)}, found the end`);
+      out.set(part, at - start);
+      at += part.length;
+    }
+    return out;
+  }
+
+  reader(inputs: readonly Source[]): Reader {
+    const read =
+      <T extends ElementType>(type: T) =>
+      (input: number, start: number, count: number): ElementArrays[T] => {
+        const source = inputs[input] as Source;
+        const size = ELEMENT_BYTES[type];
+        return typedView(type, this.bytes(source, (source.offset + start) * size, count * size));
+      };
+    return {
+      f32: read('f32'),
+      u16: read('u16'),
+      i8: read('i8'),
+      u8: read('u8'),
+      u32: read('u32'),
+      i32: read('i32'),
+    };
+  }
+
+  requireAllUsed(): void {
+    for (const [key, chunks] of this.#chunks) {
+      for (const [index, { used }] of chunks) if (!used) throw malformed(`chunk ${index} of ${key} is not needed`);
+    }
+  }
+}
+
+/** Name of a blob in messages and look-ups. */
+export function blobKey({ kind, index }: Pick<Source, 'kind' | 'index'>): string {
+  return `${kind} ${index}`;
+}
+
+const LIST: Pick<Source, 'kind' | 'index'> & { readonly offset: number } = { kind: 'external', index: -1, offset: 0 };
+
+/** Checks every opened blob against its root, the list first. */
+function openBlobs(proof: ElementProof, program: Program, context: SubjectContext, roots: number): Blobs {
+  const blobs = new Blobs();
+  if (proof.list.indices.length > 0) {
+    requireRoot('the list of roots', 32 * roots, proof.trace.statement.listRoot, proof.list);
+    blobs.add(blobKey(LIST), proof.list);
+  }
+  const externals = externalRoots(context);
+  let before = -1;
+  for (const { isExternal, index, opening } of proof.blobs) {
+    if (isExternal > 1) throw malformed(`expected 0 or 1 for what is opened, found ${isExternal}`);
+    const source = { kind: isExternal === 1 ? ('external' as const) : ('operation' as const), index };
+    const rank = isExternal === 1 ? index : program.externals.length + index;
+    if (rank <= before) throw malformed('expected blobs in order, each once');
+    before = rank;
+    const isInput = program.operations[proof.operation]!.rule.inputs.some(
+      (input) => input.kind === source.kind && input.index === index,
+    );
+    if (!isInput && blobKey(source) !== `operation ${proof.operation}`) {
+      throw malformed(`${blobKey(source)} is not read by operation ${proof.operation}`);
+    }
+    if (isExternal === 1) {
+      requireRoot(program.externals[index]!.name, program.externals[index]!.bytes, externals[index]!, opening);
+    } else {
+      if (index >= roots) throw malformed(`expected an output before the trace ends, found operation ${index}`);
+      const operation = program.operations[index]!;
+      requireRoot(operation.name, outputBytes(operation), blobs.bytes(LIST, 32 * index, 32), opening);
+    }
+    blobs.add(blobKey(source), opening);
+  }
+  return blobs;
+}
+
+function requireRoot(name: string, totalBytes: number, root: Uint8Array, opening: BlobOpening): void {
+  const found = rootOfSet(totalBytes, opening);
+  if (found === undefined || !equalBytes(found, root)) {
+    throw malformed(`${name}: expected chunks of ${toHex(root)}, found others`);
+  }
+}

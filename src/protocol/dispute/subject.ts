@@ -1,0 +1,97 @@
+/**
+ * Subjects of disputes: a computation that a claim committed to, its program, and where its inputs and results stand
+ * among the commitments. Everything here follows from the claim and the recipe.
+ */
+import { PogoError } from '../../errors.js';
+import { equalBytes } from '../../hex.js';
+import { portableHash } from '../../merkle/portable.js';
+import { createLayout, unitFileBytes } from '../../model/layout.js';
+import { type HeaderRecipe, openLearningRate, type RecipeHeader } from '../../model/recipeHeader.js';
+import { NULL_LOSS_BITS } from '../../model/unit.js';
+import { type Program, requireSmallProgram } from '../trace/program.js';
+import { commitProgram, modelProgram } from '../trace/stateProgram.js';
+import { unitOperations, unitProgram } from '../trace/unitProgram.js';
+import type { ClaimHeader, StateHeader, StepCommitment } from '../types.js';
+import type { DisputeSubject, TraceEnd } from './types.js';
+import { SUBJECT_KIND } from './types.js';
+
+/** What a subject's program and roots are read from; every part was checked against the claim. */
+export interface SubjectContext {
+  readonly claim: ClaimHeader;
+  readonly recipe: HeaderRecipe;
+  readonly subject: DisputeSubject;
+  /** Of the subject's step; absent for the model. */
+  readonly commitment: StepCommitment | undefined;
+  /** The pre-state; for the model the claim's last state. */
+  readonly header: StateHeader;
+  /** The learning rate of the step, asked for by one operation. */
+  readonly rate: () => number;
+}
+
+/** @throws PogoError MALFORMED for a unit that the recipe does not have, RANGE for a program that is too large */
+export function subjectProgram({ claim, recipe, subject, commitment, header, rate }: SubjectContext): Program {
+  if (subject.kind === SUBJECT_KIND.model) return modelProgram(recipe);
+  const { step } = commitment as StepCommitment;
+  if (subject.kind === SUBJECT_KIND.state) return commitProgram(recipe, header, rate);
+  requireSmallProgram(unitOperations(recipe));
+  const { recipeRoot, draw1 } = claim;
+  return unitProgram(recipe, { recipeRoot, draw1, step, unit: subject.unit });
+}
+
+/** Roots of the program's externals, in its order. */
+export function externalRoots({ recipe, subject, commitment, header }: SubjectContext): readonly Uint8Array[] {
+  if (subject.kind === SUBJECT_KIND.unit) return [header.thetaRoot, recipe.data.tokensRoot];
+  if (subject.kind === SUBJECT_KIND.model) return [recipe.ema ? header.emaRoot : header.thetaRoot];
+  const vectors = [header.thetaRoot, header.mRoot, header.vRoot, ...(recipe.ema ? [header.emaRoot] : [])];
+  return [...vectors, ...(commitment as StepCommitment).unitRoots];
+}
+
+/**
+ * What the trace's results must be: roots by result name.
+ *
+ * @param post header of the state after the step; needed for a state only
+ */
+export function committedResults(
+  { claim, subject, commitment, recipe }: SubjectContext,
+  post: StateHeader | undefined,
+): Readonly<Record<string, Uint8Array>> {
+  if (subject.kind === SUBJECT_KIND.model) return { model: claim.modelRoot };
+  if (subject.kind === SUBJECT_KIND.unit) {
+    const { unitRoots, unitLosses } = commitment as StepCommitment;
+    return { unit: unitRoots[subject.unit]!, loss: lossRoot(unitLosses[subject.unit]!) };
+  }
+  const { thetaRoot, mRoot, vRoot, emaRoot } = post as StateHeader;
+  return { theta: thetaRoot, m: mRoot, v: vRoot, ...(recipe.ema ? { ema: emaRoot } : {}) };
+}
+
+/** Root of the four bytes of a loss. */
+function lossRoot(bits: number): Uint8Array {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, bits, true);
+  return portableHash(bytes);
+}
+
+/** Whether the commitment is that of the null unit, as it must be where a trace ends early. */
+export function isNullUnit({ recipe, subject, commitment }: SubjectContext): boolean {
+  if (subject.kind !== SUBJECT_KIND.unit || commitment === undefined) return false;
+  if (commitment.unitLosses[subject.unit] !== NULL_LOSS_BITS) return false;
+  const file = new Uint8Array(unitFileBytes(createLayout(recipe)).total);
+  return equalBytes(commitment.unitRoots[subject.unit]!, portableHash(file));
+}
+
+/** Number of roots that a statement with this end lists. */
+export function listLength(program: Program, end: TraceEnd): number {
+  return Math.min(end.operation, program.operations.length);
+}
+
+/** The learning rate of a proof, as {@link SubjectContext.rate}. */
+export function rateOf(
+  header: RecipeHeader,
+  step: number,
+  proof: Parameters<typeof openLearningRate>[2] | undefined,
+): () => number {
+  return () => {
+    if (proof === undefined) throw new PogoError('MALFORMED', 'expected the step’s learning rate, found none');
+    return openLearningRate(header, step, proof);
+  };
+}

@@ -1,0 +1,8 @@
+/** Evidence `element`: one element of a disputed computation contradicts the accused's own roots. Pure TypeScript. */
+import { checkElementProof } from '../dispute/elementProof.js';
+import type { EvidenceExecutors, Finding } from './head.js';
+import type { EvidenceBody } from './types.js';
+
+export function checkElementEvidence(executors: EvidenceExecutors, body: EvidenceBody<'element'>): Finding {
+  return checkElementProof(executors.bls, body);
+}

@@ -1,0 +1,104 @@
+/**
+ * Disputes to one element, over the registry of operations: a lie in every operation of every program, at its first, a
+ * middle and its last element, ends in a proof of at most 64 KiB that convicts; an honest accused is convicted by nothing.
+ */
+import fc from 'fast-check';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { PogoError } from '../../src/errors.js';
+import { equalBytes } from '../../src/hex.js';
+import { checkEvidence as checkInBrowser } from '../../src/light.js';
+import { createNobleBls } from '../../src/protocol/blsNoble.js';
+import { MAX_ELEMENT_PROOF_BYTES } from '../../src/protocol/dispute/types.js';
+import { checkEvidence, encodeEvidence } from '../../src/protocol/evidence.js';
+import {
+  falseProof,
+  type HonestTrace,
+  honestTrace,
+  lie,
+  placesOf,
+  play,
+  type SubjectName,
+} from '../support/disputes.js';
+import { bls, trainClaim } from '../support/trainedClaim.js';
+
+const noble = createNobleBls();
+const third = (evidence: Uint8Array) => checkEvidence(evidence, { bls });
+
+/** Subjects of claims that between them reach every rule. */
+const CASES: readonly (readonly [string, SubjectName, Parameters<typeof trainClaim>[1]])[] = [
+  ['unit', 'unit', {}],
+  ['unit, LayerNorm, biases, two key blocks', 'unit', { norm: 'layer', bias: true, context: 128, heads: 2 }],
+  ['commit pass', 'state', {}],
+  ['packed model', 'model', {}],
+];
+
+const kinds = new Set<string>();
+
+describe.each(CASES)('a lie in any operation: %s', (_name, subject, changes) => {
+  let honest: HonestTrace;
+  beforeAll(() => {
+    honest = honestTrace(trainClaim({}, changes), subject);
+  });
+
+  it('first, middle and last element: convicted by a small proof after at most four moves', async () => {
+    const { program } = honest;
+    let largest = 0;
+    for (const [index, operation] of program.operations.entries()) {
+      const isNew = !kinds.has(operation.rule.kind);
+      kinds.add(operation.rule.kind);
+      for (const element of placesOf(program, index)) {
+        // One consistent liar for each rule: all that follows the lie is computed from it.
+        const consistent = isNew && element === Math.floor(operation.length / 2);
+        const { evidence, moves } = play(honest, lie(honest, index, element, consistent));
+        const verdict = await third(evidence);
+        expect(verdict, `${operation.name} ${element}`).toMatchObject({ verdict: 'guilty', kind: 'element' });
+        expect(equalBytes(verdict.accused, honest.trained.miner.publicKey)).toBe(true);
+        expect(moves).toBeLessThanOrEqual(4);
+        largest = Math.max(largest, evidence.length);
+        if (consistent) {
+          const light = await checkInBrowser(evidence, { bls: noble });
+          expect(light.verdict, `${operation.name} ${element} in the browser`).toBe('guilty');
+        }
+      }
+    }
+    expect(largest).toBeLessThanOrEqual(MAX_ELEMENT_PROOF_BYTES);
+  });
+
+  it('an honest accused wins, whatever the challenger names', async () => {
+    const { program } = honest;
+    const place = fc
+      .nat(program.operations.length - 1)
+      .chain((index) => fc.tuple(fc.constant(index), fc.nat(program.operations[index]!.length - 1)));
+    await fc.assert(
+      fc.asyncProperty(place, async ([index, element]) => {
+        const verdict = await third(encodeEvidence('element', falseProof(honest, index, element)));
+        expect(verdict.verdict).toBe('false-accusation');
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  it('a changed bit of a proof never convicts', async () => {
+    const { program } = honest;
+    const files = new Map<string, Uint8Array>();
+    program.operations.forEach(({ rule, length }, index) => {
+      if (files.has(rule.kind)) return;
+      files.set(rule.kind, encodeEvidence('element', falseProof(honest, index, Math.floor(length / 2))));
+      files.set(`lie in ${rule.kind}`, play(honest, lie(honest, index, Math.floor(length / 2), false)).evidence);
+    });
+    const all = [...files.values()];
+    const change = fc.tuple(fc.nat(all.length - 1), fc.nat(), fc.nat(7));
+    await fc.assert(
+      fc.asyncProperty(change, async ([file, at, bit]) => {
+        const bytes = all[file]!.slice();
+        bytes[at % bytes.length]! ^= 1 << bit;
+        const outcome = await third(bytes).then(
+          ({ verdict }) => verdict,
+          (error: unknown) => (error instanceof PogoError ? error.code : Promise.reject(error)),
+        );
+        expect(['false-accusation', 'MALFORMED']).toContain(outcome);
+      }),
+      { numRuns: 1500 },
+    );
+  });
+});

@@ -1,0 +1,262 @@
+/**
+ * Disputes over a small trained claim: honest traces with all their outputs, liars whose trace is wrong in one element,
+ * and the game between a liar and a challenger to its end.
+ */
+import { equalBytes } from '../../src/hex.js';
+import { portableHash, portableKernels } from '../../src/merkle/portable.js';
+import { recipeHeader, recipeOfHeader } from '../../src/model/recipeHeader.js';
+import { learningRateBits } from '../../src/model/state.js';
+import type { KeyPair } from '../../src/protocol/bls.js';
+import { signClaim } from '../../src/protocol/claim.js';
+import { createProofBase, type ProofBase } from '../../src/protocol/dispute/buildProof.js';
+import { contest, movesLeft, nextOpening, openNode, opensNode } from '../../src/protocol/dispute/narrowing.js';
+import { Challenger, disputedOutput, planChallenge } from '../../src/protocol/dispute/players.js';
+import { committedResults, type SubjectContext, subjectProgram } from '../../src/protocol/dispute/subject.js';
+import {
+  openable,
+  requireValidTrace,
+  signTrace,
+  type Trace,
+  type TraceInputs,
+  traceOf,
+} from '../../src/protocol/dispute/trace.js';
+import { type ElementProof, SUBJECT_KIND } from '../../src/protocol/dispute/types.js';
+import { encodeEvidence } from '../../src/protocol/evidence.js';
+import type { Program } from '../../src/protocol/trace/program.js';
+import { runProgram } from '../../src/protocol/trace/runProgram.js';
+import {
+  type SignedClaim,
+  type StateHeader,
+  type StepCommitment,
+  StepCommitmentListType,
+  stateRoot,
+} from '../../src/protocol/types.js';
+import { bls, bytesOf, type TrainedClaim } from './trainedClaim.js';
+
+export type SubjectName = keyof typeof SUBJECT_KIND;
+
+/** A subject of an honest claim with the outputs of all its operations. */
+export interface HonestTrace {
+  readonly trained: TrainedClaim;
+  readonly context: SubjectContext;
+  readonly program: Program;
+  readonly inputs: TraceInputs;
+  readonly outputs: readonly Uint8Array[];
+  readonly trace: Trace;
+}
+
+function contextOf(trained: TrainedClaim, name: SubjectName, stepIndex: number, unit: number): SubjectContext {
+  const kind = SUBJECT_KIND[name];
+  const isModel = name === 'model';
+  const step = trained.steps[stepIndex]!;
+  return {
+    claim: trained.claim.header,
+    recipe: recipeOfHeader(recipeHeader(trained.recipe)),
+    subject: { kind, stepIndex: isModel ? 0 : stepIndex, unit },
+    commitment: isModel ? undefined : trained.commitments[stepIndex]!,
+    header: isModel ? trained.steps.at(-1)!.postHeader : step.preHeader,
+    rate: () => learningRateBits(trained.recipe, step.preHeader.step),
+  };
+}
+
+export function honestTrace(trained: TrainedClaim, name: SubjectName, stepIndex = 0, unit = 0): HonestTrace {
+  const context = contextOf(trained, name, stepIndex, unit);
+  const program = subjectProgram(context);
+  const step = trained.steps[stepIndex]!;
+  const { theta, m, v, ema } = step.before;
+  const last = trained.steps.at(-1)!.after;
+  const externals = {
+    unit: [theta, trained.tokenFile],
+    state: [theta, m, v, ...(trained.recipe.ema ? [ema] : []), ...step.units],
+    model: [trained.recipe.ema ? last.ema : last.theta],
+  }[name].map((bytes) => Uint8Array.from(bytes));
+  const outputs: Uint8Array[] = [];
+  const run = runProgram(program, {
+    externals,
+    hash: portableHash,
+    onOutput: (_index, bytes) => void outputs.push(bytes.slice()),
+  });
+  return {
+    trained,
+    context,
+    program,
+    inputs: { externals, merkle: portableKernels },
+    outputs,
+    trace: traceOf(program, run),
+  };
+}
+
+/** A liar: what it publishes, and its output of the operation that it lies in. */
+export interface Liar {
+  readonly trace: Trace;
+  readonly operation: number;
+  readonly output: Uint8Array;
+  /** Its claim, which commits to what its trace ends in. */
+  readonly claim: SignedClaim;
+  readonly commitments: readonly StepCommitment[];
+  readonly context: SubjectContext;
+  readonly post: StateHeader | undefined;
+  readonly keys: KeyPair;
+}
+
+/**
+ * Lies in one element.
+ *
+ * @param consistent everything after the lie follows from it; else only the one root is another
+ */
+export function lie(honest: HonestTrace, operation: number, element: number, consistent: boolean): Liar {
+  const { program, inputs, outputs } = honest;
+  const size = outputs[operation]!.length / program.operations[operation]!.length;
+  const flip = (bytes: Uint8Array): void => {
+    // The lowest bit of the element: the smallest lie there is. For floats it is one unit in the last place.
+    bytes[element * size] = bytes[element * size]! ^ 1;
+  };
+  const output = outputs[operation]!.slice();
+  flip(output);
+  const result = (): Trace => {
+    if (!consistent) {
+      const list = honest.trace.list.slice();
+      list.set(portableHash(output), 32 * operation);
+      return { list, end: honest.trace.end };
+    }
+    const run = runProgram(program, {
+      externals: inputs.externals,
+      hash: portableHash,
+      onOutput: (index, bytes) => {
+        if (index === operation) flip(bytes);
+      },
+    });
+    return traceOf(program, run);
+  };
+  return { ...commitTo(honest, result()), operation, output };
+}
+
+/** The claim of a liar: honest but for the results of the subject, which are those of its trace. */
+function commitTo(honest: HonestTrace, trace: Trace): Omit<Liar, 'operation' | 'output'> {
+  const { trained, context, program } = honest;
+  const { kind, stepIndex, unit } = context.subject;
+  const root = (name: string): Uint8Array => {
+    const operation = program.results.find((result) => result.name === name)!.operation;
+    return trace.list.slice(32 * operation, 32 * operation + 32);
+  };
+  const commitments = trained.commitments.map((commitment) => ({ ...commitment }));
+  let post: StateHeader | undefined = trained.steps[stepIndex]!.postHeader;
+  let { header } = trained.claim;
+  const isComplete = trace.end.operation === program.operations.length;
+  if (kind === SUBJECT_KIND.model) header = { ...header, modelRoot: root('model') };
+  if (kind === SUBJECT_KIND.unit) {
+    const commitment = commitments[stepIndex]!;
+    const unitRoots = [...commitment.unitRoots];
+    const unitLosses = [...commitment.unitLosses];
+    unitRoots[unit] = isComplete ? root('unit') : portableHash(new Uint8Array(trained.steps[0]!.units[0]!.length));
+    unitLosses[unit] = isComplete ? lossBits(honest, trace) : 0x7fc00000;
+    commitments[stepIndex] = { ...commitment, unitRoots, unitLosses };
+  }
+  if (kind === SUBJECT_KIND.state) {
+    post = { ...post, thetaRoot: root('theta'), mRoot: root('m'), vRoot: root('v') };
+    if (trained.recipe.ema) post = { ...post, emaRoot: root('ema') };
+    commitments[stepIndex] = { ...commitments[stepIndex]!, postStateRoot: stateRoot(post) };
+  }
+  header = { ...header, listRoot: StepCommitmentListType.hashTreeRoot(commitments) };
+  const liarContext = {
+    ...context,
+    claim: header,
+    commitment: context.commitment === undefined ? undefined : commitments[stepIndex]!,
+  };
+  return {
+    trace,
+    claim: signClaim(bls, trained.miner, header),
+    commitments,
+    context: liarContext,
+    post,
+    keys: trained.miner,
+  };
+}
+
+/** Bits whose four bytes have the trace's loss root: the honest ones, or one of their neighbours. */
+function lossBits(honest: HonestTrace, trace: Trace): number {
+  const operation = honest.program.results.find(({ name }) => name === 'loss')!.operation;
+  const wanted = trace.list.subarray(32 * operation, 32 * operation + 32);
+  const bits = new DataView(honest.outputs[operation]!.buffer).getUint32(0, true);
+  for (let distance = 0; distance < 1 << 16; distance += 1) {
+    for (const candidate of [bits + distance, bits - distance, bits ^ distance]) {
+      const bytes = bytesOf(Float32Array.of(0));
+      new DataView(bytes.buffer).setUint32(0, candidate >>> 0, true);
+      if (equalBytes(portableHash(bytes), wanted)) return candidate >>> 0;
+    }
+  }
+  throw new Error('the liar’s loss is too far away to be found');
+}
+
+/** The liar's signed statement and what binds a proof to it. */
+export function baseOf(honest: HonestTrace, liar: Omit<Liar, 'operation' | 'output'>): ProofBase {
+  const statement = signTrace(bls, liar.keys, liar.context, liar.trace, portableKernels);
+  return createProofBase(liar.claim, honest.trained.recipe, [...liar.commitments], liar.context, statement);
+}
+
+export interface PlayedDispute {
+  readonly proof: ElementProof;
+  readonly evidence: Uint8Array;
+  /** Moves of the accused: the list, then its openings. */
+  readonly moves: number;
+}
+
+/** Plays a dispute to its end; the challenger knows the honest run only, the accused its own. */
+export function play(honest: HonestTrace, liar: Liar): PlayedDispute {
+  const { program, inputs } = honest;
+  requireValidTrace(liar.context, liar.trace, committedResults(liar.context, liar.post));
+  const plan = planChallenge(honest.trace, liar.trace);
+  if (plan.kind === 'nothing') throw new Error('the challenger found nothing');
+  // The challenger's outputs are at hand: a run for each lie would take minutes.
+  const challenger = new Challenger({ program, trace: liar.trace }, inputs, plan.operation, outputsOf(honest));
+  const base = baseOf(honest, liar);
+  let moves = 1;
+  let element = plan.kind === 'prove' ? plan.element : -1;
+  if (plan.kind === 'name') {
+    let node = disputedOutput({ program, trace: liar.trace }, plan.operation);
+    const bound = movesLeft(node);
+    const tree = openable(portableKernels, liar.output);
+    for (;;) {
+      const opened = openNode(node, liar.output, tree);
+      if (!opensNode(node, opened)) throw new Error('the accused’s answer does not open the node');
+      moves += 1;
+      const answer = challenger.answer(node, opened);
+      if (answer === undefined) throw new Error('the challenger lost the trail');
+      if ('element' in answer) {
+        element = answer.element;
+        break;
+      }
+      if (nextOpening(node).kind === 'bytes') throw new Error('bytes have no children');
+      node = contest(node, opened, answer.child);
+    }
+    if (moves > 1 + bound) throw new Error(`expected at most ${1 + bound} moves, found ${moves}`);
+  }
+  const proof = challenger.prove(base, honest.trained.recipe, element);
+  return { proof, evidence: encodeEvidence('element', proof), moves };
+}
+
+/** Outputs that a challenger has already. */
+export function outputsOf(honest: HonestTrace): ReadonlyMap<number, Uint8Array> {
+  return new Map(honest.outputs.map((bytes, index) => [index, bytes]));
+}
+
+/** First, middle and last element of an operation's output. */
+export function placesOf(program: Program, operation: number): number[] {
+  const { length } = program.operations[operation]!;
+  return [...new Set([0, Math.floor(length / 2), length - 1])];
+}
+
+/** An accused that did not lie. */
+export function honestAccused(honest: HonestTrace): Omit<Liar, 'operation' | 'output'> {
+  const { trained, context, trace } = honest;
+  const post = trained.steps[context.subject.stepIndex]!.postHeader;
+  const { claim, commitments, miner: keys } = trained;
+  return { trace, claim, commitments, context, post, keys };
+}
+
+/** A proof about an element of an honest trace: a false accusation, whatever it names. */
+export function falseProof(honest: HonestTrace, operation: number, element: number): ElementProof {
+  const { program, inputs, trace, trained } = honest;
+  const challenger = new Challenger({ program, trace }, inputs, operation, outputsOf(honest));
+  return challenger.prove(baseOf(honest, honestAccused(honest)), trained.recipe, element);
+}
