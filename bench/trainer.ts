@@ -3,7 +3,7 @@
  * train with, and the yardstick of the kernels' speed without any pool around them.
  */
 
-import type { Kernels } from '../src/backend/types.js';
+import type { LaneKernels } from '../src/backend/types.js';
 import { unitFileBytes } from '../src/model/layout.js';
 import {
   advanceScalars,
@@ -32,14 +32,14 @@ export class Trainer {
   /** One unit file a unit of the step. */
   readonly units: readonly Uint8Array[];
   scalars: StateScalars = START_SCALARS;
-  readonly #kernels: Kernels;
+  readonly #kernels: LaneKernels;
 
   /** @param initial θ of step 0, f32 [layout.length]; the EMA starts as θ, the moments as zero */
-  constructor(plan: ModelPlan, kernels: Kernels, initial: Float32Array, microBatches = 1) {
+  constructor(plan: ModelPlan, kernels: LaneKernels, initial: Float32Array, microBatches = 1) {
     this.plan = plan;
     this.#kernels = kernels;
     this.state = stateFrom(plan, initial);
-    this.weights = allocateWeights(plan, this.state.theta);
+    this.weights = allocateWeights(plan, this.state.theta, kernels.packing);
     this.runner = new UnitRunner(plan, kernels, this.weights, microBatches);
     const bytes = unitFileBytes(plan.layout).total;
     this.units = Array.from({ length: plan.recipe.unitsPerStep }, () => shared.u8(bytes));

@@ -35,6 +35,8 @@ class CpuAddon : public Napi::Addon<CpuAddon> {
                              InstanceMethod<&CpuAddon::SetIsa>("setIsa"),
                              InstanceMethod<&CpuAddon::Mode>("floatingPointMode"),
                              InstanceMethod<&CpuAddon::SetMode>("setFloatingPointMode"),
+                             InstanceMethod<&CpuAddon::PackedBytes>("packedBytes"),
+                             InstanceMethod<&CpuAddon::PackCodes>("packCodes"),
                              InstanceMethod<&CpuAddon::Embed>("embed"),
                              InstanceMethod<&CpuAddon::NormForward>("normForward"),
                              InstanceMethod<&CpuAddon::NormBackward>("normBackward"),
@@ -185,7 +187,13 @@ class CpuAddon : public Napi::Addon<CpuAddon> {
 
   static PogoCodes codes(Arguments& a, int64_t rows, int64_t cols) {
     const int8_t* c = a.i8(rows * cols);
-    return {c, a.f32(panels(cols) * rows)};
+    return {c, a.f32(panels(cols) * rows), nullptr};
+  }
+  /** A weight: codes and scales, and their packed form or an empty array. */
+  PogoCodes weight(Arguments& a, int64_t rows, int64_t cols) {
+    PogoCodes w = codes(a, rows, cols);
+    w.packed = a.u8_or_null(kernels_->packed_bytes(rows, cols));
+    return w;
   }
   /** Widths of everything but plain products are multiples of 64. */
   static int64_t width(Arguments& a) {

@@ -41,6 +41,7 @@ class Arguments {
 
   /** The same, or null for an empty array. */
   float* f32_or_null(int64_t length) { return empty() ? skip<float>() : f32(length); }
+  uint8_t* u8_or_null(int64_t length) { return empty() ? skip<uint8_t>() : u8(length); }
   int8_t* i8_or_null(int64_t length) { return empty() ? skip<int8_t>() : i8(length); }
 
   Napi::Array list() {

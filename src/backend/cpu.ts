@@ -7,7 +7,7 @@
 import { PogoError } from '../errors.js';
 import { type CpuAddon, loadCpuAddon } from './cpuAddon.js';
 import { ShapeCheck } from './cpuCheck.js';
-import type { Kernels, OperationName } from './ops.js';
+import type { Kernels, LaneKernels, OperationName, WeightPacking } from './ops.js';
 import type { Backend, BackendMiss, IsaName } from './types.js';
 
 /** Instruction sets that a user can force; 'auto': the best that build and machine have. */
@@ -15,6 +15,7 @@ export type CpuIsaChoice = 'auto' | 'scalar' | 'avx2' | 'avx512' | 'amx' | 'neon
 
 const NO_SEED = new Uint32Array(0);
 const NO_BIAS = new Float32Array(0);
+const NOT_PACKED = new Uint8Array(0);
 const HEAD_SIZES = [32, 64, 128, 256];
 
 type Check = { [K in OperationName]: (a: Parameters<Kernels[K]>[0], c: ShapeCheck) => void };
@@ -272,6 +273,10 @@ const CHECK: Check = {
   },
 };
 
+function packed(a: { readonly packed?: Uint8Array }): Uint8Array {
+  return a.packed ?? NOT_PACKED;
+}
+
 /** The calls behind the checks: dimensions, inputs, outputs in the order of the addon. */
 function nativeKernels(native: CpuAddon): Kernels {
   return {
@@ -293,11 +298,15 @@ function nativeKernels(native: CpuAddon): Kernels {
     linearQkv: (a) =>
       native.linearHeads(
         ...[a.T, 3 * a.C, a.C, a.C / a.H, 0],
-        ...[a.a, a.aScales, a.w, a.wScales, a.bias, NO_SEED, a.codes, a.scales],
+        ...[a.a, a.aScales, a.w, a.wScales, packed(a), a.bias, NO_SEED, a.codes, a.scales],
       ),
-    linearResidual: (a) => native.linearResidual(a.T, a.N, a.K, a.a, a.aScales, a.w, a.wScales, a.bias, a.x, a.y),
+    linearResidual: (a) =>
+      native.linearResidual(a.T, a.N, a.K, a.a, a.aScales, a.w, a.wScales, packed(a), a.bias, a.x, a.y),
     linearGelu: (a) =>
-      native.linearGelu(a.T, a.N, a.K, a.a, a.aScales, a.w, a.wScales, a.bias, a.codes, a.scales, a.derivative),
+      native.linearGelu(
+        ...[a.T, a.N, a.K, a.a, a.aScales, a.w, a.wScales, packed(a)],
+        ...[a.bias, a.codes, a.scales, a.derivative],
+      ),
     attentionForward: (a) => native.attentionForward(a.T, a.C, a.H, a.context, a.qkv, a.qkvScales, a.o, a.lambda),
     attentionBackward: (a) =>
       native.attentionBackward(
@@ -308,28 +317,28 @@ function nativeKernels(native: CpuAddon): Kernels {
     quantizeGradientRows: (a) =>
       native.quantizeRows(a.T, a.N, a.t0, a.accumulate, a.x, a.codes, a.scales, a.bias, a.seed),
     recode: (a) => native.recode(a.T, a.N, a.t0, a.codes, a.scales, a.out, a.outScales, a.dither ? a.seed : NO_SEED),
-    linearInputGradient: (a) => native.linearBf16(a.T, a.N, a.K, a.e, a.eScales, a.wt, a.wtScales, a.dx),
+    linearInputGradient: (a) => native.linearBf16(a.T, a.N, a.K, a.e, a.eScales, a.wt, a.wtScales, packed(a), a.dx),
     linearHeadsInputGradient: (a) =>
       native.linearHeads(
         ...[a.T, a.K, a.N, a.K / a.H, a.t0],
-        ...[a.e, a.eScales, a.wt, a.wtScales, NO_BIAS, a.seed, a.codes, a.scales],
+        ...[a.e, a.eScales, a.wt, a.wtScales, packed(a), NO_BIAS, a.seed, a.codes, a.scales],
       ),
     linearGeluInputGradient: (a) =>
       native.linearGeluGradient(
         ...[a.T, a.N, a.K, a.t0, a.accumulate],
-        ...[a.e, a.eScales, a.wt, a.wtScales, a.derivative, a.codes, a.scales, a.bias, a.seed],
+        ...[a.e, a.eScales, a.wt, a.wtScales, packed(a), a.derivative, a.codes, a.scales, a.bias, a.seed],
       ),
     weightGradient: (a) => native.gemm(a.N, a.K, a.T, a.accumulate, a.et, a.etScales, a.xt, a.xtScales, a.dw),
     headForward: (a) =>
       native.headForward(
         ...[a.T, a.C, a.V, a.vocab, a.t0, a.U],
-        ...[a.a, a.aScales, a.w, a.wScales, a.targets, a.codes, a.eScales, a.loss, a.seed],
+        ...[a.a, a.aScales, a.w, a.wScales, packed(a), a.targets, a.codes, a.eScales, a.loss, a.seed],
       ),
     headLogits: (a) => native.gemm(a.T, a.V, a.C, false, a.a, a.aScales, a.w, a.wScales, a.logits),
     headInputGradient: (a) =>
       native.headInputGradient(
         ...[a.T, a.V, a.C, a.U],
-        ...[a.e, a.eScales, a.wt, a.wtScales, a.w, a.wScales, a.targets, a.dx],
+        ...[a.e, a.eScales, a.wt, a.wtScales, packed(a), a.w, a.wScales, a.targets, a.dx],
       ),
     embedBackward: (a) =>
       native.embedBackward(
@@ -368,7 +377,21 @@ function translated(operation: OperationName, error: unknown): PogoError {
   return PogoError.from(error);
 }
 
-function guarded(native: CpuAddon, isa: string): Kernels {
+/** The form of a right operand under an instruction set; its length is checked natively wherever it is used. */
+function packing(native: CpuAddon, isa: string): WeightPacking {
+  return {
+    bytes(rows, cols) {
+      native.setIsa(isa);
+      return native.packedBytes(rows, cols);
+    },
+    pack({ codes, rows, cols, packed: out }) {
+      native.setIsa(isa);
+      native.packCodes(rows, cols, codes, out);
+    },
+  };
+}
+
+function guarded(native: CpuAddon, isa: string): LaneKernels {
   const kernels = nativeKernels(native);
   const entries = (Object.keys(CHECK) as OperationName[]).map((operation) => {
     const check = CHECK[operation] as (a: unknown, c: ShapeCheck) => void;
@@ -386,7 +409,7 @@ function guarded(native: CpuAddon, isa: string): Kernels {
     };
     return [operation, call];
   });
-  return Object.fromEntries(entries) as Kernels;
+  return { ...(Object.fromEntries(entries) as Kernels), packing: packing(native, isa) };
 }
 
 /**

@@ -72,6 +72,9 @@ export type CpuAddon = {
   readonly [K in (typeof NATIVE_OPERATIONS)[number]]: Operation;
 } & {
   describe(): CpuDescription;
+  /** Bytes of codes [rows, cols] in the form of a right operand under the chosen instruction set. */
+  packedBytes(rows: number, cols: number): number;
+  packCodes(rows: number, cols: number, codes: Int8Array, out: Uint8Array): void;
   /** This machine's facts, asked once a process. */
   facts(): CpuFacts;
   /** Evaluates the rule on other facts, for tests; nothing of this process changes. */

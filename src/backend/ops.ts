@@ -8,7 +8,21 @@
  * H heads, V padded vocabulary, N output rows of a weight, K contracted elements, P(K) = ceil(K / 1024) panels.
  * A *code matrix* is `codes` i8 [rows, K] row-major with `scales` f32 [P(K), rows] (panel-major).
  * bf16 values are their bit patterns in a Uint16Array. A seed is a Uint32Array of 4 words.
+ *
+ * `packed`, where an operation has it: the codes of its weight (`wt` if there is one, else `w`) in the form that the
+ * backend's own {@link WeightPacking} made of them. It changes no bit and may be absent.
  */
+
+/** What a backend may offer: weights brought once into the form that its products read. */
+export interface WeightPacking {
+  /** Bytes of the packed form of codes [rows, cols]. */
+  bytes(rows: number, cols: number): number;
+  /** @param packed u8 [bytes(rows, cols)] */
+  pack(a: { codes: Int8Array; rows: number; cols: number; packed: Uint8Array }): void;
+}
+
+/** Kernels of a backend, with its packing if it has one. */
+export type LaneKernels = Kernels & { readonly packing?: WeightPacking };
 
 /** Codes and scales of a matrix; `codes` i8 [rows, cols], `scales` f32 [ceil(cols/1024), rows]. */
 export interface Kernels {
@@ -79,6 +93,7 @@ export interface Kernels {
     aScales: Float32Array;
     w: Int8Array;
     wScales: Float32Array;
+    packed?: Uint8Array;
     bias: Float32Array;
     codes: Int8Array;
     scales: Float32Array;
@@ -93,6 +108,7 @@ export interface Kernels {
     aScales: Float32Array;
     w: Int8Array;
     wScales: Float32Array;
+    packed?: Uint8Array;
     bias: Float32Array;
     x: Uint16Array;
     y: Uint16Array;
@@ -107,6 +123,7 @@ export interface Kernels {
     aScales: Float32Array;
     w: Int8Array;
     wScales: Float32Array;
+    packed?: Uint8Array;
     bias: Float32Array;
     codes: Int8Array;
     scales: Float32Array;
@@ -185,6 +202,7 @@ export interface Kernels {
     eScales: Float32Array;
     wt: Int8Array;
     wtScales: Float32Array;
+    packed?: Uint8Array;
     dx: Uint16Array;
     T: number;
     N: number;
@@ -197,6 +215,7 @@ export interface Kernels {
     eScales: Float32Array;
     wt: Int8Array;
     wtScales: Float32Array;
+    packed?: Uint8Array;
     codes: Int8Array;
     scales: Float32Array;
     seed: Uint32Array;
@@ -213,6 +232,7 @@ export interface Kernels {
     eScales: Float32Array;
     wt: Int8Array;
     wtScales: Float32Array;
+    packed?: Uint8Array;
     derivative: Int8Array;
     codes: Int8Array;
     scales: Float32Array;
@@ -248,6 +268,7 @@ export interface Kernels {
     aScales: Float32Array;
     w: Int8Array;
     wScales: Float32Array;
+    packed?: Uint8Array;
     targets: Uint32Array;
     codes: Int8Array;
     eScales: Float32Array;
@@ -279,6 +300,7 @@ export interface Kernels {
     eScales: Float32Array;
     wt: Int8Array;
     wtScales: Float32Array;
+    packed?: Uint8Array;
     w: Int8Array;
     wScales: Float32Array;
     targets: Uint32Array;

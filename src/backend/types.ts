@@ -1,7 +1,7 @@
 /**
  * Backends: who computes. A backend owns the kernels of {@link Kernels} for one kind of machine; all give the same bits.
  */
-import type { Kernels } from './ops.js';
+import type { LaneKernels } from './ops.js';
 
 export type BackendName = 'cuda' | 'cpu' | 'reference';
 export type IsaName = 'scalar' | 'avx2' | 'avx512' | 'amx' | 'neon' | 'typescript' | 'sm_80' | 'sm_90';
@@ -19,7 +19,7 @@ export interface Backend {
   readonly isa: IsaName;
   /** Feature names of the machine that the choice rests on. */
   readonly features: readonly string[];
-  readonly kernels: Kernels;
+  readonly kernels: LaneKernels;
   /** Backends that come earlier in the order and were not taken. */
   readonly misses: readonly BackendMiss[];
   /** Number of kernel calls that ran code of `isa`, since the process started. */
@@ -27,4 +27,4 @@ export interface Backend {
 }
 
 export type Operands<A> = { readonly [K in keyof A]: A[K] };
-export type { Kernels, OperationName } from './ops.js';
+export type { Kernels, LaneKernels, OperationName, WeightPacking } from './ops.js';

@@ -120,8 +120,14 @@ export class BoundTape {
 
   /**
    * @param given arrays of the buffers whose home is 'given', by name; lengths must match
+   * @param packed the packed form of the weight whose codes begin at an element of the buffer `weightCodes`, if any
    */
-  constructor(tape: Tape, kernels: Kernels, given: Readonly<Record<string, HostArray>>) {
+  constructor(
+    tape: Tape,
+    kernels: Kernels,
+    given: Readonly<Record<string, HostArray>>,
+    packed: (codes: number) => Uint8Array | undefined = () => undefined,
+  ) {
     this.#specs = tape.buffers;
     this.#arrays = tape.buffers.map((spec) => {
       if (spec.home === 'lane') {
@@ -141,6 +147,12 @@ export class BoundTape {
     this.#names = tape.entries.map((e) => e.name);
     this.#calls = tape.entries.map((entry) => {
       const args = Object.fromEntries(Object.entries(entry.args).map(([k, v]) => [k, resolve(v)]));
+      const { wt, w } = entry.args as { wt?: Ref<Int8Array>; w?: Ref<Int8Array> };
+      const weight = wt ?? w;
+      if (weight !== undefined && this.#specs[weight.buffer]?.name === 'weightCodes') {
+        const form = packed(weight.offset);
+        if (form !== undefined) args['packed'] = form;
+      }
       const kernel = kernels[entry.kind] as (a: object) => void;
       return () => kernel.call(kernels, args);
     });

@@ -3,7 +3,7 @@
  *
  * One runner belongs to one lane. θ and the integer weights are shared by all lanes of a step and only read.
  */
-import type { Kernels } from '../backend/ops.js';
+import type { Kernels, LaneKernels, WeightPacking } from '../backend/ops.js';
 import { PogoError } from '../errors.js';
 import { evaluationTape, type GptTape, trainingTape, unitTokens } from './gptTape.js';
 import { createLayout, type Layout, unitFileBytes } from './layout.js';
@@ -37,37 +37,81 @@ export interface SharedWeights {
   readonly codes: Int8Array;
   /** f32 [weights.scalesLength] */
   readonly scales: Float32Array;
+  /** The codes in the form of the backend's products, for backends that have one. */
+  readonly packed?: PackedWeights;
 }
 
-/** Allocates shared memory for θ's integer weights. */
-export function allocateWeights(plan: ModelPlan, theta: Float32Array): SharedWeights {
-  return {
+/** Packed forms, two a weight (of its row codes, of its transpose), in the order of `plan.weights.places`. */
+export interface PackedWeights {
+  readonly bytes: Uint8Array;
+  /** Form i is bytes [offsets[i], offsets[i + 1]). */
+  readonly offsets: readonly number[];
+}
+
+/**
+ * Allocates shared memory for θ's integer weights.
+ *
+ * @param packing the packing of the backend that will read them; without it products pack their weights themselves
+ */
+export function allocateWeights(plan: ModelPlan, theta: Float32Array, packing?: WeightPacking): SharedWeights {
+  const weights = {
     theta,
     codes: new Int8Array(new SharedArrayBuffer(plan.weights.codesLength)),
     scales: new Float32Array(new SharedArrayBuffer(4 * plan.weights.scalesLength)),
   };
+  if (packing === undefined) return weights;
+  const offsets = [0];
+  for (const { tensor } of plan.weights.places) {
+    for (const bytes of [packing.bytes(tensor.rows, tensor.cols), packing.bytes(tensor.cols, tensor.rows)]) {
+      // Whole cache lines.
+      offsets.push((offsets.at(-1) as number) + Math.ceil(bytes / 64) * 64);
+    }
+  }
+  const bytes = new Uint8Array(new SharedArrayBuffer(offsets.at(-1) as number));
+  return { ...weights, packed: { bytes, offsets } };
+}
+
+function packedForm({ bytes, offsets }: PackedWeights, index: number): Uint8Array {
+  return bytes.subarray(offsets[index], offsets[index + 1]);
+}
+
+/** Finds a packed form by where its plain codes begin. */
+function packedByCodes(plan: ModelPlan, { packed }: SharedWeights): (codes: number) => Uint8Array | undefined {
+  if (packed === undefined) return () => undefined;
+  const forms = new Map<number, Uint8Array>();
+  plan.weights.places.forEach((place, i) => {
+    forms.set(place.codes, packedForm(packed, 2 * i));
+    forms.set(place.transposed, packedForm(packed, 2 * i + 1));
+  });
+  return (codes) => forms.get(codes);
 }
 
 /** Quantizes the weights with these indices of `plan.weights.places` (all by default) from θ. */
 export function quantizeWeights(
   plan: ModelPlan,
-  kernels: Kernels,
+  kernels: LaneKernels,
   shared: SharedWeights,
   only?: readonly number[],
 ): void {
   const { places } = plan.weights;
+  const { packing } = kernels;
   for (const index of only ?? places.keys()) {
     const place = places[index] as (typeof places)[number];
     const { rows: N, cols: K, size, offset } = place.tensor;
+    const w = shared.codes.subarray(place.codes, place.codes + size);
+    const wt = shared.codes.subarray(place.transposed, place.transposed + size);
     kernels.quantizeWeight({
       theta: shared.theta.subarray(offset, offset + size),
-      w: shared.codes.subarray(place.codes, place.codes + size),
+      w,
       wScales: shared.scales.subarray(place.scales, place.transposedScales),
-      wt: shared.codes.subarray(place.transposed, place.transposed + size),
+      wt,
       wtScales: shared.scales.subarray(place.transposedScales, place.transposedScales + Math.ceil(N / 1024) * K),
       N,
       K,
     });
+    if (shared.packed === undefined || packing === undefined) continue;
+    packing.pack({ codes: w, rows: N, cols: K, packed: packedForm(shared.packed, 2 * index) });
+    packing.pack({ codes: wt, rows: K, cols: N, packed: packedForm(shared.packed, 2 * index + 1) });
   }
 }
 
@@ -94,13 +138,14 @@ export class UnitRunner {
     const bytes = unitFileBytes(plan.layout);
     const memory = new SharedArrayBuffer(bytes.total);
     this.file = new Uint8Array(memory);
-    this.#bound = new BoundTape(this.#gpt.tape, kernels, {
+    const given = {
       theta: shared.theta,
       weightCodes: shared.codes,
       weightScales: shared.scales,
       unitCodes: new Uint8Array(memory, 0, bytes.codes),
       unitScales: new Uint16Array(memory, bytes.codes, bytes.scales / 2),
-    });
+    };
+    this.#bound = new BoundTape(this.#gpt.tape, kernels, given, packedByCodes(plan, shared));
   }
 
   /**
@@ -196,11 +241,9 @@ export class LossRunner {
     this.#plan = plan;
     this.#kernels = kernels;
     this.sequences = sequences;
-    this.#bound = new BoundTape(evaluationTape(plan.recipe, plan.layout, plan.weights, sequences).tape, kernels, {
-      theta: shared.theta,
-      weightCodes: shared.codes,
-      weightScales: shared.scales,
-    });
+    const given = { theta: shared.theta, weightCodes: shared.codes, weightScales: shared.scales };
+    const { tape } = evaluationTape(plan.recipe, plan.layout, plan.weights, sequences);
+    this.#bound = new BoundTape(tape, kernels, given, packedByCodes(plan, shared));
   }
 
   /**

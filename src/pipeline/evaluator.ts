@@ -37,7 +37,7 @@ export class Evaluator {
         id,
         recipe: encodeRecipe(this.#plan.recipe),
         microBatches: 1,
-        weights: allocateWeights(this.#plan, theta),
+        weights: allocateWeights(this.#plan, theta, this.#pool.packing),
       };
     }
     return this.#session;

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { Piscina } from 'piscina';
 import type { CpuIsaChoice } from '../backend/cpu.js';
 import { openBackend } from '../backend/open.js';
-import type { BackendName, IsaName } from '../backend/types.js';
+import type { Backend, BackendName, IsaName, WeightPacking } from '../backend/types.js';
 import { PogoError } from '../errors.js';
 import { allocateProgress, type Progress, readProgress } from './progress.js';
 import type { LaneOptions, LaneTask, TaskResults } from './tasks.js';
@@ -45,27 +45,31 @@ export function defaultLanes(env: NodeJS.ProcessEnv = process.env): number {
   return lanes;
 }
 
-const tested = new Set<string>();
+const tested = new Map<string, Backend>();
 
 /** A backend that fails its vectors is never used; once a process is enough, since workers load the same files. */
-function testOnce(backend: BackendName, isa: IsaName): void {
+function testOnce(backend: BackendName, isa: IsaName): Backend {
   const name = `${backend}/${isa}`;
-  if (tested.has(name)) return;
-  openBackend(backend === 'cpu' ? { backend, isa: isa as CpuIsaChoice } : { backend, isa: 'auto' });
-  tested.add(name);
+  const known = tested.get(name);
+  if (known !== undefined) return known;
+  const opened = openBackend(backend === 'cpu' ? { backend, isa: isa as CpuIsaChoice } : { backend, isa: 'auto' });
+  tested.set(name, opened);
+  return opened;
 }
 
 export class LanePool {
   readonly lanes: number;
   readonly backend: BackendName;
   readonly isa: IsaName;
+  /** How the lanes want their weights; undefined where they have no form of their own. */
+  readonly packing: WeightPacking | undefined;
   readonly #pool: Piscina<LaneTask, TaskResults[keyof TaskResults] | { error: unknown }>;
   readonly #progress = allocateProgress();
   #replaced = 0;
 
   /** @throws PogoError ENVIRONMENT, SELF_TEST if the backend is missing here or fails its known-answer vectors */
   constructor(options: LanePoolOptions) {
-    testOnce(options.backend, options.isa);
+    this.packing = testOnce(options.backend, options.isa).kernels.packing;
     this.lanes = options.lanes;
     this.backend = options.backend;
     this.isa = options.isa;

@@ -81,7 +81,7 @@ export class Trainer {
       id: `train-${sessionCounter}`,
       recipe: encodeRecipe(plan.recipe),
       microBatches: options.microBatches ?? 1,
-      weights: allocateWeights(plan, state.theta),
+      weights: allocateWeights(plan, state.theta, pool.packing),
       state,
     };
     const unitBytes = unitFileBytes(plan.layout).total;

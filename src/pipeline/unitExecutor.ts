@@ -75,7 +75,7 @@ export class BackendExecutor implements UnitExecutor {
     if (this.#bound === undefined || !equalBytes(this.#bound.plan.root, root)) {
       const plan = modelPlan(recipe);
       const theta = new Float32Array(new SharedArrayBuffer(4 * plan.layout.length));
-      const weights = allocateWeights(plan, theta);
+      const weights = allocateWeights(plan, theta, this.#backend.kernels.packing);
       this.#bound = { plan, weights, runner: new UnitRunner(plan, this.#backend.kernels, weights) };
     }
     return this.#bound;
