@@ -4,7 +4,8 @@
  *
  * A light client trusts what it is given as trusted: a genesis, a validator set or a claim root; every result says what
  * it rests on. Evidence that must recompute a unit or a step needs a backend; without one it is refused with ENVIRONMENT.
- * (`@chainsafe/ssz` uses the global `Buffer`: bundlers for browsers must provide it.)
+ * (`@chainsafe/ssz` uses three functions of Node's `Buffer`: bundlers for browsers must provide them, as
+ * `examples/light/buffer.ts` does.)
  */
 export { type ErrorCode, PogoError } from './errors.js';
 export { fromHex, toHex } from './hex.js';
@@ -13,6 +14,13 @@ export {
   LedgerStateType,
   totalMoney,
 } from './ledger/stateTypes.js';
+export {
+  checkAttestationFile,
+  checkEvidenceFile,
+  checkLeafFile,
+  type EvidencePins,
+  type LightResult,
+} from './lightChecks.js';
 export { createLayout, type Layout } from './model/layout.js';
 export {
   decodeRecipe,

@@ -1,0 +1,2 @@
+/** The example page of the light client as one file of text. */
+export function lightPage(): Promise<string>;
