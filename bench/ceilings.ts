@@ -1,11 +1,12 @@
 /**
  * The ceilings that results are held against, measured in the same run on the same machine: how fast memory can be
- * copied, and how many int8 operations a core can do on registers alone.
+ * copied, and how many int8 operations a core can do on registers alone. Both by small C programs that are compiled on
+ * the spot (`native/`); without a compiler copies are JavaScript's, and there is no int8 peak.
  */
 
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { median } from './harness.js';
 
@@ -17,17 +18,46 @@ export interface Ceiling {
 
 const COPY_SIZES_MIB = [8, 32, 128];
 
-let copy: Ceiling | undefined;
+let folder = join('bench', 'native');
+
+/** Where the C programs are: the folder `native` of the repository's bench folder. */
+export function useBenchFolder(benchFolder: string): void {
+  folder = join(benchFolder, 'native');
+}
+
+/** Bytes a second by thread count and size in MiB; of all threads together. */
+type Copies = ReadonlyMap<number, ReadonlyMap<number, number>>;
+
+let native: Copies | string | undefined;
+const copies = new Map<number, Ceiling>();
 
 /**
- * Copy bandwidth of one thread: bytes read plus bytes written a second, the best of three sizes, each the median of
- * eleven copies between shared buffers.
+ * Copy bandwidth: bytes read plus bytes written a second, the best of three sizes, each the median of eleven copies; of
+ * one thread the better of C's and JavaScript's.
+ *
+ * @param threads 1 (default), or all that the machine has: each copies between buffers of its own
  */
-export function copyBandwidth(): Ceiling {
-  if (copy !== undefined) return copy;
-  let best = 0;
-  let at = 0;
-  for (const mib of COPY_SIZES_MIB) {
+export function copyBandwidth(threads = 1): Ceiling {
+  const known = copies.get(threads);
+  if (known !== undefined) return known;
+  const rates = [...(copiesOf(threads) ?? [])];
+  // Without a compiler all threads together are not measured: one thread's bandwidth times their number is no ceiling.
+  if (threads === 1 || rates.length === 0) rates.push(...javascriptCopies());
+  const [at, value] = rates.reduce((best, rate) => (rate[1] > best[1] ? rate : best));
+  const who = threads === 1 ? '' : ` of ${threads} threads`;
+  const ceiling = { name: `copy${who}, read + write, best of ${COPY_SIZES_MIB.join('/')} MiB (${at})`, value };
+  copies.set(threads, ceiling);
+  return ceiling;
+}
+
+/** Rates by size for the details of a line; undefined where the C program cannot be built. */
+export function copiesOf(threads: number): ReadonlyMap<number, number> | undefined {
+  native ??= measureCopies();
+  return typeof native === 'string' ? undefined : native.get(threads);
+}
+
+function javascriptCopies(): [number, number][] {
+  return COPY_SIZES_MIB.map((mib) => {
     const bytes = mib << 20;
     const from = new Uint8Array(new SharedArrayBuffer(bytes)).fill(1);
     const to = new Uint8Array(new SharedArrayBuffer(bytes)).fill(2);
@@ -37,24 +67,31 @@ export function copyBandwidth(): Ceiling {
       to.set(from);
       seconds.push((performance.now() - start) / 1e3);
     }
-    const rate = (2 * bytes) / median(seconds);
-    if (rate > best) [best, at] = [rate, mib];
+    return [mib, (2 * bytes) / median(seconds)];
+  });
+}
+
+function measureCopies(): Copies | string {
+  const text = runNative('copypeak', ['-pthread'], [String(availableParallelism())]);
+  if (typeof text === 'string') return text;
+  const found = new Map<number, Map<number, number>>();
+  for (const [threads, bytes, rate] of text.rows.map((row) => row.map(Number))) {
+    const bySize = found.get(threads) ?? new Map<number, number>();
+    found.set(threads, bySize.set(bytes >> 20, rate));
   }
-  copy = { name: `copy, read + write, best of ${COPY_SIZES_MIB.join('/')} MiB (${at})`, value: best };
-  return copy;
+  return found;
 }
 
 let peaks: ReadonlyMap<string, number> | string | undefined;
 
 /**
- * The int8 peak of one core for an instruction set, from `bench/native/int8peak.c` compiled on the spot.
+ * The int8 peak of one core for an instruction set, from `native/int8peak.c`.
  *
  * @param isa avx2, avx512, …
- * @param source path of int8peak.c
  * @returns the ceiling, or the reason why there is none
  */
-export function int8Peak(isa: string, source: string): Ceiling | string {
-  peaks ??= measurePeaks(source);
+export function int8Peak(isa: string): Ceiling | string {
+  peaks ??= measurePeaks();
   if (typeof peaks === 'string') return peaks;
   const value = peaks.get(isa);
   return value === undefined
@@ -62,29 +99,32 @@ export function int8Peak(isa: string, source: string): Ceiling | string {
     : { name: `int8 peak of a core (${isa} registers)`, value };
 }
 
-function measurePeaks(source: string): ReadonlyMap<string, number> | string {
+function measurePeaks(): ReadonlyMap<string, number> | string {
+  const text = runNative('int8peak', [], ['0.3']);
+  return typeof text === 'string' ? text : new Map(text.rows.map(([isa, rate]) => [isa, Number(rate)]));
+}
+
+/** Compiles a program of `native/` and runs it. @returns words of its lines, or why there are none */
+function runNative(
+  name: string,
+  flags: readonly string[],
+  args: readonly string[],
+): { readonly rows: readonly (readonly string[])[] } | string {
+  const source = join(folder, `${name}.c`);
   if (!existsSync(source)) return `no ${source} at hand`;
-  const folder = mkdtempSync(join(tmpdir(), 'pogo-bench-'));
+  const scratch = mkdtempSync(join(tmpdir(), 'pogo-bench-'));
   try {
-    const program = join(folder, 'int8peak');
+    const program = join(scratch, name);
     const compiler = process.env.CC ?? 'cc';
     try {
-      execFileSync(compiler, ['-O2', source, '-o', program], { stdio: ['ignore', 'ignore', 'pipe'] });
+      execFileSync(compiler, ['-O2', ...flags, source, '-o', program], { stdio: ['ignore', 'ignore', 'pipe'] });
     } catch {
-      return `no C compiler (${compiler}) that builds int8peak.c`;
+      return `no C compiler (${compiler}) that builds ${name}.c`;
     }
-    const text = execFileSync(program, ['0.3'], { encoding: 'utf8' });
-    const rows = text
-      .trim()
-      .split('\n')
-      .filter((line) => line !== '');
-    return new Map(
-      rows.map((line) => {
-        const [isa, rate] = line.split(' ');
-        return [isa, Number(rate)] as const;
-      }),
-    );
+    const text = execFileSync(program, args, { encoding: 'utf8' });
+    const lines = text.split('\n').filter((line) => line !== '');
+    return { rows: lines.map((line) => line.split(' ')) };
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    rmSync(scratch, { recursive: true, force: true });
   }
 }

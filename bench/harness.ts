@@ -41,6 +41,7 @@ export interface BenchLine {
   readonly backend: string;
   readonly isa: string;
   readonly cpu: string;
+  readonly cores: number;
   readonly features: readonly string[];
   /** BLAKE3 of the result that was timed, 64 hex digits; null where a call has no bytes as its result */
   readonly result: string | null;
@@ -157,7 +158,7 @@ export function lineOf(job: Omit<Job, 'run'>, samplesMs: readonly number[], resu
     if (other === undefined) return null;
     return round(isTime ? other.value / base : base / other.value, 4);
   };
-  const { cpu, features } = machine();
+  const { cpu, cores, features } = machine();
   return {
     type: 'bench',
     time: new Date().toISOString(),
@@ -179,6 +180,7 @@ export function lineOf(job: Omit<Job, 'run'>, samplesMs: readonly number[], resu
     backend: job.backend,
     isa: job.isa,
     cpu,
+    cores,
     features,
     result: result === undefined ? null : hex(blake3(result)),
     details: job.details ?? {},
@@ -200,8 +202,15 @@ export function unitValue(unit: Unit, ms: number): number {
 export function spreadOf(unit: Unit, samplesMs: readonly number[]): Spread {
   const values = samplesMs.map((ms) => baseValue(unit, ms) * SCALES[unit.name].scale);
   return {
-    min: round(Math.min(...values), 5),
-    max: round(Math.max(...values), 5),
+    // Not Math.min(...values): a quick call gives more samples than a call may have arguments.
+    min: round(
+      values.reduce((least, value) => Math.min(least, value)),
+      5,
+    ),
+    max: round(
+      values.reduce((most, value) => Math.max(most, value)),
+      5,
+    ),
     mad: round(deviation(values), 3),
   };
 }

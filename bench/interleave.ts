@@ -38,6 +38,8 @@ export interface PeerCommand {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** A peer begins no further call of a round after this time, seconds: slow models get one call a round. */
+const ROUND_SECONDS = 6;
 /** Longest wait for a peer to end by itself after its input was closed, milliseconds. */
 const CLOSE_MS = 5000;
 
@@ -93,7 +95,7 @@ export class PeerProcess {
 
   /** One round of at most `calls` calls. @throws PogoError INTERNAL when the peer ends or is late */
   async round(calls: number): Promise<PeerRound> {
-    this.#child.stdin?.write(`${JSON.stringify({ calls, seconds: this.#seconds / 3 })}\n`);
+    this.#child.stdin?.write(`${JSON.stringify({ calls, seconds: ROUND_SECONDS })}\n`);
     const line = await nextLine(this.#lines, this.#seconds);
     if (line === undefined || line === 'late') {
       const why = line === 'late' ? `no answer after ${this.#seconds} s` : `it ended: ${this.#errors()}`;

@@ -1,18 +1,23 @@
 /**
- * The bench program: `npm run bench -- [--only NAME,…] [--recipe R] [--json|--markdown] [--no-peers] [--quick]`.
+ * The bench program: `npm run bench -- [--only NAME,…] [--recipe R] [--json|--markdown] [--no-peers] [--quick]
+ * [--compare [FILE]] [--write-baseline [FILE]] [--from RESULTS]` (bench/README.md).
  * With `--experiment FOLDER` it trains one convergence experiment instead (bench/experiments/README.md).
  */
 
 import { setMaxListeners } from 'node:events';
+import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { parseArgs } from 'node:util';
+import { join } from 'node:path';
 import { EXIT, PogoError } from '../src/errors.js';
 import { benchBackend } from './backends.js';
+import { compare, comparisonText, readBaseline, withLines, writeBaseline } from './baseline.js';
 import { benchRecipe } from './benchRecipe.js';
+import { useBenchFolder } from './ceilings.js';
 import { runExact } from './experiments/runExact.js';
-import type { BenchContext, BenchGroup } from './group.js';
+import type { BenchContext, BenchGroup, GroupOutput } from './group.js';
 import type { BenchLine } from './harness.js';
 import { boundary } from './lines/boundary.js';
+import { ceiling } from './lines/ceiling.js';
 import { codes } from './lines/codes.js';
 import { commit } from './lines/commit.js';
 import { diff } from './lines/diff.js';
@@ -22,34 +27,14 @@ import { merkle } from './lines/merkle.js';
 import { step } from './lines/step.js';
 import { unit } from './lines/unit.js';
 import { peakResidentBytes } from './memory.js';
+import { type Flags, parseFlags, positive } from './options.js';
 import { torchModes } from './peers.js';
-import { markdownTable, textLine } from './table.js';
+import { readResults } from './results.js';
+import { textLine } from './table.js';
+import { completeTables } from './tables.js';
 
 /** In the order of printing: from the smallest parts to whole steps. */
-const GROUPS: readonly BenchGroup[] = [boundary, gemm, codes, diff, merkle, commit, leafCheck, unit, step];
-
-const OPTIONS = {
-  only: { type: 'string' },
-  recipe: { type: 'string', default: 'moby' },
-  json: { type: 'boolean', default: false },
-  markdown: { type: 'boolean', default: false },
-  peers: { type: 'boolean', default: true },
-  'peer-modes': { type: 'string' },
-  seconds: { type: 'string', default: '240' },
-  quick: { type: 'boolean', default: false },
-  lanes: { type: 'string' },
-  folder: { type: 'string', default: 'bench' },
-  experiment: { type: 'string' },
-  run: { type: 'string', default: 'exact' },
-  steps: { type: 'string' },
-} as const;
-
-function positive(text: string | undefined, name: string): number | undefined {
-  if (text === undefined) return undefined;
-  const value = Number(text);
-  if (Number.isSafeInteger(value) && value > 0) return value;
-  throw new PogoError('USAGE', `--${name}: expected a positive integer, found ${text}`);
-}
+const GROUPS: readonly BenchGroup[] = [ceiling, boundary, gemm, codes, diff, merkle, commit, leafCheck, unit, step];
 
 /** Which names `--only` asks for: exact names, and groups by the part before a slash. */
 function selection(only: string | undefined): (name: string) => boolean {
@@ -58,7 +43,9 @@ function selection(only: string | undefined): (name: string) => boolean {
   const known = GROUPS.flatMap((group) => group.names);
   for (const name of asked) {
     const names = (one: string): boolean =>
-      one === name || one.startsWith(`${name}/`) || (one.endsWith('/') && name.startsWith(one));
+      one === name ||
+      one.startsWith(name.endsWith('/') ? name : `${name}/`) ||
+      (one.endsWith('/') && name.startsWith(one));
     if (!known.some(names)) {
       throw new PogoError('USAGE', `--only: expected names of ${known.join(', ')}, found ${name}`, { found: name });
     }
@@ -72,51 +59,69 @@ function concerns(group: BenchGroup, only: string | undefined, wanted: (name: st
   return group.names.some((name) => wanted(name) || asked.some((one) => name.endsWith('/') && one.startsWith(name)));
 }
 
-async function main(args: readonly string[]): Promise<void> {
-  const { values } = parseArgs({ args: [...args], options: OPTIONS, allowNegative: true, strict: true });
-  const { backend, reference } = benchBackend();
-  const steps = positive(values.steps, 'steps');
-  if (values.experiment !== undefined) {
-    const onLine = (line: string): void => void process.stdout.write(`${line}\n`);
-    runExact(values.experiment, backend.kernels, {
-      run: values.run,
-      onLine,
-      ...(steps === undefined ? {} : { steps }),
-    });
-    return;
-  }
+/** Measures what is asked for. */
+async function* measured(flags: Flags): AsyncGenerator<GroupOutput> {
   const stop = new AbortController();
   // Every task of a step listens to it: more than the ten that Node takes for a leak.
   setMaxListeners(0, stop.signal);
   process.once('SIGINT', () => stop.abort());
+  useBenchFolder(flags.folder);
+  const { backend, reference } = benchBackend();
   const context: BenchContext = {
     backend,
     reference,
-    recipe: benchRecipe(values.recipe),
-    lanes: positive(values.lanes ?? process.env.POGO_LANES, 'lanes') ?? availableParallelism(),
-    quick: values.quick,
-    peers: values.peers,
-    seconds: positive(values.seconds, 'seconds') ?? 1,
-    ...(values['peer-modes'] === undefined ? {} : { peerModes: values['peer-modes'] }),
-    benchFolder: values.folder,
+    recipe: benchRecipe(flags.recipe),
+    lanes: positive(flags.lanes ?? process.env.POGO_LANES, 'lanes') ?? availableParallelism(),
+    quick: flags.quick,
+    peers: flags.peers,
+    seconds: positive(flags.seconds, 'seconds') ?? 1,
+    ...(flags['peer-modes'] === undefined ? {} : { peerModes: flags['peer-modes'] }),
+    benchFolder: flags.folder,
     signal: stop.signal,
   };
-  const wanted = selection(values.only);
-  torchModes(backend.isa, values['peer-modes']); // a wrong name is said before anything is measured
-  const lines: BenchLine[] = [];
+  const wanted = selection(flags.only);
+  torchModes(backend.isa, flags['peer-modes']); // a wrong name is said before anything is measured
   for (const group of GROUPS) {
-    if (!concerns(group, values.only, wanted)) continue;
+    if (!concerns(group, flags.only, wanted)) continue;
     for await (const line of group.lines(context, wanted)) {
       if (stop.signal.aborted) throw new PogoError('INTERRUPTED', 'bench interrupted; the lines so far are complete');
-      if (line.type === 'bench') lines.push(line);
-      if (values.json) process.stdout.write(`${JSON.stringify(line)}\n`);
-      else if (line.type === 'bench-skipped') process.stderr.write(`skipped ${line.name}: ${line.reason}\n`);
-      else if (!values.markdown) process.stdout.write(`${textLine(line)}\n`);
+      yield line;
     }
   }
-  if (values.markdown) process.stdout.write(markdownTable(lines));
-  if (!values.json)
+}
+
+async function main(args: readonly string[]): Promise<void> {
+  const flags = parseFlags(args);
+  if (flags.experiment !== undefined) {
+    const steps = positive(flags.steps, 'steps');
+    const onLine = (line: string): void => void process.stdout.write(`${line}\n`);
+    const kernels = benchBackend().backend.kernels;
+    runExact(flags.experiment, kernels, { run: flags.run, onLine, ...(steps === undefined ? {} : { steps }) });
+    return;
+  }
+  const file = flags.baseline ?? join(flags.folder, 'baseline.json');
+  const before = flags.compare ? readBaseline(file) : undefined;
+  const lines: BenchLine[] = [];
+  for await (const line of flags.from === undefined ? measured(flags) : readResults(flags.from)) {
+    if (line.type === 'bench') lines.push(line);
+    if (flags.from !== undefined) continue;
+    if (flags.json) process.stdout.write(`${JSON.stringify(line)}\n`);
+    else if (line.type === 'bench-skipped') process.stderr.write(`skipped ${line.name}: ${line.reason}\n`);
+    else if (!flags.markdown) process.stdout.write(`${textLine(line)}\n`);
+  }
+  if (flags.markdown) process.stdout.write(completeTables(lines));
+  if (before !== undefined) {
+    // Exit code 0 whatever it says: a timing on a machine that others use is a hint, no verdict.
+    const comparison = compare(before, lines);
+    process.stdout.write(flags.json ? `${JSON.stringify(comparison)}\n` : comparisonText(comparison));
+  }
+  if (flags['write-baseline']) {
+    writeBaseline(file, withLines(existsSync(file) ? readBaseline(file) : { classes: {} }, lines));
+    process.stderr.write(`wrote the ratios of ${lines.length} lines to ${file}\n`);
+  }
+  if (!flags.json && flags.from === undefined) {
     process.stderr.write(`peak memory of this process ${(peakResidentBytes() / 2 ** 20).toFixed(0)} MiB\n`);
+  }
 }
 
 main(process.argv.slice(2)).catch((cause: unknown) => {

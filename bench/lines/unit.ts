@@ -3,7 +3,6 @@
  * its time goes. The ceiling counts the integer products of the tape at the int8 peak of a core.
  */
 
-import { join } from 'node:path';
 import { seedState } from '../../src/model/state.js';
 import { type ModelPlan, modelPlan, type UnitRequest } from '../../src/model/unit.js';
 import { unitRequest } from '../benchRecipe.js';
@@ -49,13 +48,13 @@ function* profileLines(context: BenchContext, trainer: Trainer, request: UnitReq
 export const unit: BenchGroup = {
   names: ['unit-replay', 'unit-profile/'],
   async *lines(context, wanted) {
-    const { backend, recipe, benchFolder, quick, signal } = context;
+    const { backend, recipe, quick, signal } = context;
     const plan = modelPlan(recipe);
     await requireReferenceStep(backend, signal);
     const request = unitRequest(recipe);
     const trainer = new Trainer(plan, backend.kernels, seedState(plan).theta);
     const operations = unitOperations(plan);
-    const peak = int8Peak(backend.isa, join(benchFolder, 'native', 'int8peak.c'));
+    const peak = int8Peak(backend.isa);
     const ceiling =
       typeof peak === 'string'
         ? undefined

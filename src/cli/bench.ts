@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { EXIT, PogoError } from '../errors.js';
@@ -22,6 +22,9 @@ interface BenchFlags {
   readonly peers: boolean;
   readonly peerModes?: string;
   readonly seconds?: string;
+  readonly compare?: string | true;
+  readonly writeBaseline?: string | true;
+  readonly from?: string;
 }
 
 /** Flags of `bench/main.ts` for the flags of the command. */
@@ -36,6 +39,13 @@ function benchArguments(flags: BenchFlags): string[] {
   if (!flags.peers) out.push('--no-peers');
   if (flags.peerModes !== undefined) out.push('--peer-modes', flags.peerModes);
   if (flags.seconds !== undefined) out.push('--seconds', flags.seconds);
+  if (flags.from !== undefined) out.push('--from', resolve(flags.from));
+  // The program runs in the package's folder: paths are those of this one.
+  const withFile = (name: string, file: string | true | undefined): void => {
+    if (file !== undefined) out.push(name, ...(file === true ? [] : [resolve(file)]));
+  };
+  withFile('--compare', flags.compare);
+  withFile('--write-baseline', flags.writeBaseline);
   return out;
 }
 
@@ -65,6 +75,9 @@ export function register(program: Command): void {
     .option('--lanes <n>', 'lanes of step and pipeline/scaling')
     .option('--json', 'one JSON object a line')
     .option('--markdown', 'a Markdown table')
+    .option('--compare [file]', 'say what got slower than the ratios of a baseline (bench/baseline.json)')
+    .option('--write-baseline [file]', 'keep the ratios as the baseline of this class of machines')
+    .option('--from <results>', 'take the lines of a file instead of measuring')
     .option('--quick', 'short budgets: a smoke test, no measurement')
     .option('--no-peers', 'leave other programs out')
     .option('--peer-modes <names>', 'modes of PyTorch: fp32, fp32-compiled, bf16, bf16-compiled, fp32-avx2, …')

@@ -1,0 +1,246 @@
+/** Tables of results for README.md (short) and docs/performance.md (complete), by topic, from lines of several runs of a day. */
+
+import type { BenchLine, PeerResult } from './harness.js';
+import { bestOf } from './interleave.js';
+import { targetKind } from './peers.js';
+import { markdownTable, mebibytes, number, percent, times } from './table.js';
+
+type Lines = readonly BenchLine[];
+
+const recipeOf = (line: BenchLine): string => String(line.details['recipe'] ?? '–');
+const detail = (line: BenchLine, name: string): number | undefined => {
+  const value = line.details[name];
+  return typeof value === 'number' ? value : undefined;
+};
+const valueCell = (line: BenchLine): string => `${number(line.value)} ${line.unit}`;
+const between = ({ min, max }: { min: number; max: number }): string => `${number(min)}–${number(max)}`;
+
+function named(lines: Lines, ...names: readonly string[]): BenchLine[] {
+  return lines.filter(({ name }) => names.some((one) => name === one || (one.endsWith('/') && name.startsWith(one))));
+}
+
+/** The machine and the date, once: all lines of a file are of one machine. */
+export function machineText(lines: Lines): string {
+  const [{ time, cpu, cores, features }] = lines;
+  return `${time.slice(0, 10)}, ${cpu}, ${cores} cores (${features.join(' ')})`;
+}
+
+/** The peers of a recipe that were measured beside any instruction set. */
+function allPeers(lines: Lines, recipe: string): PeerResult[] {
+  return named(lines, 'step').flatMap((line) => (recipeOf(line) === recipe ? line.peers : []));
+}
+
+const speedOf = (best: PeerResult | undefined): number | undefined => best?.value;
+/** How many times as fast a line is as a peer: by rounds in turn where there are any, else by the medians of the run. */
+function against(line: BenchLine, kind: string, lines: Lines): { cell: string; peer: PeerResult | undefined } {
+  const own = bestOf(line.peers, [kind]);
+  if (own !== undefined) return { cell: `${times(own.ratio)} (${number(own.value)})`, peer: own };
+  const other = bestByValue(allPeers(lines, recipeOf(line)).filter((peer) => peer.kind === kind));
+  const value = speedOf(other);
+  return { cell: value === undefined ? '–' : `${times(line.value / value)} (${number(value)})*`, peer: other };
+}
+
+function bestByValue(peers: readonly PeerResult[]): PeerResult | undefined {
+  return peers.reduce<PeerResult | undefined>((best, one) => (best && best.value >= one.value ? best : one), undefined);
+}
+
+/** Steps of every recipe and instruction set against the best of each kind of PyTorch. */
+export function stepTable(lines: Lines): string {
+  const rows = named(lines, 'step').map((line) => {
+    const kinds = ['fp32 held to AVX2', 'fp32', 'bf16'].map((kind) => against(line, kind, lines));
+    const target = targetKind(line.isa);
+    const peer = bestOf(line.peers, [target]);
+    return [
+      recipeOf(line),
+      line.isa,
+      `${number(line.value)} (${between(line.spread)})`,
+      ...kinds.map(({ cell }) => cell),
+      mebibytes(line.peakBytes),
+      mebibytes(peer?.peakBytes),
+    ];
+  });
+  if (rows.length === 0) return '';
+  const head = [
+    'recipe',
+    'set',
+    'tokens/s (min–max)',
+    '× fp32 held to AVX2',
+    '× fp32',
+    '× bf16',
+    'peak',
+    'peak of peer',
+  ];
+  return markdownTable(head, rows, 2);
+}
+
+const STEP_NOTE =
+  '`×` is how many times as fast as the best PyTorch mode of its kind, medians of rounds in turn, its tokens/s in brackets; ' +
+  '`*`: against the best mode measured beside another instruction set in the same run. Both sides use all cores.\n';
+
+/** Every mode of PyTorch as it was measured. */
+function modeTable(lines: Lines): string {
+  const rows = named(lines, 'step').flatMap((line) =>
+    line.peers.map((peer) => [
+      recipeOf(line),
+      line.isa,
+      peer.name,
+      `${number(peer.value)} (${between(peer.spread)})`,
+      times(peer.ratio),
+      peer.roundsMs.map(number).join(' / '),
+      peer.oursRoundsMs.map(number).join(' / '),
+      String(peer.threads),
+      number(peer.warmUpMs.reduce((sum, ms) => sum + ms, 0) / 1e3),
+      mebibytes(peer.peakBytes),
+    ]),
+  );
+  if (rows.length === 0) return '';
+  const head = ['recipe', 'our set', 'peer', 'tokens/s (min–max)', 'ours ×', 'its rounds, ms', 'our rounds, ms'];
+  return markdownTable([...head, 'threads', 'warm-up, s', 'peak'], rows, 3);
+}
+
+function gemmTable(lines: Lines): string {
+  const all = named(lines, 'gemm/');
+  const sets = [...new Set(all.map(({ isa }) => isa))];
+  const shapes = [...new Set(all.map(({ name }) => name))];
+  if (all.length === 0) return '';
+  const rows = shapes.map((shape) => [
+    shape.slice('gemm/'.length),
+    ...sets.map((set) => {
+      const line = all.find(({ name, isa }) => name === shape && isa === set);
+      return line === undefined ? '–' : `${number(line.value)} (${percent(line.ratio)})`;
+    }),
+  ]);
+  const peaks = sets.map((set) => {
+    const line = all.find(({ isa, ceiling }) => isa === set && ceiling !== null);
+    return line === undefined ? '–' : number(line.ceiling);
+  });
+  return markdownTable(['M × N × K', ...sets.map((set) => `${set}, GOP/s`)], [...rows, ['peak of a core', ...peaks]]);
+}
+
+/** Value, ceiling, share, spread: for lines that have a ceiling of memory or of another kind. */
+function ceilingTable(lines: Lines, copy?: BenchLine): string {
+  if (lines.length === 0) return '';
+  // Best of three sizes, the ceiling may be that of a cache; beside it stands what copies of 128 MiB reach.
+  const large = copy === undefined ? undefined : detail(copy, 'GBs128MiB');
+  const rows = lines.map((line) => [
+    line.details['recipe'] === undefined ? line.name : `${line.name} (${recipeOf(line)})`,
+    line.isa,
+    `${valueCell(line)} (${between(line.spread)})`,
+    line.ceiling === null ? '–' : `${number(line.ceiling)} ${line.unit}: ${line.ceilingName}`,
+    percent(line.ratio),
+    ...(large === undefined ? [] : [line.unit === 'GB/s' ? percent(line.value / large) : '–']),
+  ]);
+  const head = ['line', 'set', 'value (min–max)', 'ceiling', 'of it'];
+  return markdownTable(large === undefined ? head : [...head, 'of copies of 128 MiB'], rows, 2);
+}
+
+function hashTable(lines: Lines): string {
+  if (lines.length === 0) return '';
+  const rows = lines.map((line) => {
+    const peers = line.peers.map((peer) => `${times(peer.ratio)} of ${peer.name} (${number(peer.value)})`);
+    if (line.peers.length === 0 && line.peer !== null) peers.push(`${times(line.peerRatio)} of ${line.peer}`);
+    return [line.name, `${valueCell(line)} (${between(line.spread)})`, percent(line.ratio), peers.join('; ') || '–'];
+  });
+  return markdownTable(['line', 'value (min–max)', 'of its ceiling', 'peers, in turn'], rows);
+}
+
+function scalingTable(lines: Lines): string {
+  const all = named(lines, 'pipeline/scaling');
+  if (all.length === 0) return '';
+  const share = (line: BenchLine, name: string): string => {
+    const value = detail(line, `${name}Percent`);
+    return value === undefined ? '–' : `${number(value)} %`;
+  };
+  const rows = all.map((line) => [
+    recipeOf(line),
+    line.isa,
+    number(detail(line, 'tokensPerSecond1')),
+    `${number(line.value)} (${detail(line, 'lanes')} lanes)`,
+    times(detail(line, 'timesOneLane')),
+    ...['unit', 'commit', 'weights', 'hash', 'idle', 'pool'].map((kind) => share(line, kind)),
+  ]);
+  const head = ['recipe', 'set', 'tokens/s, 1 lane', 'all lanes', 'times one'];
+  return markdownTable([...head, 'units', 'commit', 'weights', 'hash', 'idle', 'pool'], rows, 2);
+}
+
+const SCALING_NOTE =
+  "Shares of all lanes' time: what the tasks took, lanes without work (`idle`), and the number of tasks × the round trip of an empty one (`pool`, part of `idle`).\n";
+
+function smallTable(lines: Lines): string {
+  const rows = [
+    ...named(lines, 'boundary', 'boundary/').map((line) => [line.name, line.isa, valueCell(line), '–']),
+    ...named(lines, 'leaf-check').map((line) => [
+      `leaf-check (${recipeOf(line)})`,
+      line.isa,
+      valueCell(line),
+      `${number(detail(line, 'checkBytes'))} bytes`,
+    ]),
+  ];
+  return rows.length === 0 ? '' : markdownTable(['line', 'set', 'time', 'bytes read'], rows, 2);
+}
+
+interface Section {
+  readonly title: string;
+  readonly text: string;
+  readonly note?: string;
+}
+
+function sections(lines: Lines): Section[] {
+  return [
+    { title: 'Training step: tokens to state root', text: stepTable(lines), note: STEP_NOTE },
+    { title: "PyTorch's modes", text: modeTable(lines) },
+    { title: 'Lanes', text: scalingTable(lines), note: SCALING_NOTE },
+    { title: 'Integer GEMM, one core', text: gemmTable(lines) },
+    {
+      title: 'Passes over memory',
+      text: ceilingTable(
+        named(
+          lines,
+          'ceiling/',
+          'quantize4',
+          'dequantize4',
+          'pack-model',
+          'diff',
+          'patch',
+          'commit',
+          'commit/',
+          'log-replay',
+        ),
+        named(lines, 'ceiling/copy')[0],
+      ),
+    },
+    { title: 'Units', text: ceilingTable(named(lines, 'unit-replay')) },
+    { title: 'BLAKE3', text: hashTable(named(lines, 'merkle/', 'hash', 'hash/')) },
+    { title: 'Calls and leaf checks', text: smallTable(lines) },
+  ].filter(({ text }) => text !== '');
+}
+
+/** Every table, for docs/performance.md. */
+export function completeTables(lines: Lines): string {
+  if (lines.length === 0) return '';
+  const parts = sections(lines).map(({ title, text, note }) => `### ${title}\n\n${text}${note ? `\n${note}` : ''}`);
+  return `${machineText(lines)}.\n\n${parts.join('\n')}`;
+}
+
+/** Names of the lines of the short table beside steps. */
+const SHORT = ['gemm/1024x1024x1024', 'commit', 'merkle/tree', 'hash', 'leaf-check', 'boundary', 'pipeline/scaling'];
+
+/** What a reader of the README wants to know: steps, and one line of each topic in the set that the machine chooses. */
+export function shortTables(lines: Lines): string {
+  if (lines.length === 0) return '';
+  const chosen = lines[0].isa;
+  const some = SHORT.flatMap((name) => {
+    const found = named(lines, name).filter(({ isa }) => isa === chosen || !SETS.has(isa));
+    return found.slice(0, 1);
+  });
+  const rows = some.map((line) => [
+    line.details['recipe'] === undefined ? line.name : `${line.name} (${recipeOf(line)})`,
+    valueCell(line),
+    line.ratio === null ? '–' : `${percent(line.ratio)} of ${number(line.ceiling)}: ${line.ceilingName}`,
+    line.peer === null ? '–' : `${times(line.peerRatio)} of ${line.peer}`,
+  ]);
+  const others = rows.length === 0 ? '' : `\n${markdownTable(['line', 'value', 'of its ceiling', 'peer'], rows)}`;
+  return `${machineText(lines)}.\n\n${stepTable(lines)}\n${STEP_NOTE}${others}`;
+}
+
+const SETS = new Set(['scalar', 'avx2', 'avx512', 'amx', 'neon']);
