@@ -37,6 +37,7 @@ class CpuAddon : public Napi::Addon<CpuAddon> {
                              InstanceMethod<&CpuAddon::SetMode>("setFloatingPointMode"),
                              InstanceMethod<&CpuAddon::PackedBytes>("packedBytes"),
                              InstanceMethod<&CpuAddon::PackCodes>("packCodes"),
+                             InstanceMethod<&CpuAddon::UseOptional>("useOptionalFeatures"),
                              InstanceMethod<&CpuAddon::Embed>("embed"),
                              InstanceMethod<&CpuAddon::NormForward>("normForward"),
                              InstanceMethod<&CpuAddon::NormBackward>("normBackward"),
@@ -60,6 +61,8 @@ class CpuAddon : public Napi::Addon<CpuAddon> {
                              InstanceMethod<&CpuAddon::CommitLeaves>("commitLeaves"),
                              InstanceMethod<&CpuAddon::PackModel>("packModel"),
                              InstanceMethod<&CpuAddon::UnpackModel>("unpackModel"),
+                             InstanceMethod<&CpuAddon::DiffModel>("diffModel"),
+                             InstanceMethod<&CpuAddon::PatchModel>("patchModel"),
                          });
   }
   ~CpuAddon() { pogo_arena_delete(arena_); }
@@ -143,11 +146,11 @@ class CpuAddon : public Napi::Addon<CpuAddon> {
     if (!info[0].IsObject()) throw Napi::TypeError::New(env, "expected an object of facts");
     Napi::Object in = info[0].As<Napi::Object>(), out = Napi::Object::New(env), isas = Napi::Object::New(env);
     PogoFacts facts;
-#define POGO_GET(name)                                                                                \
-  {                                                                                                   \
-    Napi::Value value = in.Get(#name);                                                                \
-    if (!value.IsNumber()) throw Napi::TypeError::New(env, "expected a number in facts." #name);      \
-    facts.name = value.As<Napi::Number>().Uint32Value();                                              \
+#define POGO_GET(name)                                                                           \
+  {                                                                                              \
+    Napi::Value value = in.Get(#name);                                                           \
+    if (!value.IsNumber()) throw Napi::TypeError::New(env, "expected a number in facts." #name); \
+    facts.name = value.As<Napi::Number>().Uint32Value();                                         \
   }
     POGO_FACTS(POGO_GET)
 #undef POGO_GET
@@ -182,6 +185,13 @@ class CpuAddon : public Napi::Addon<CpuAddon> {
 #if defined(POGO_X86)
     _mm_setcsr(info[0].As<Napi::Number>().Uint32Value());
 #endif
+    return info.Env().Undefined();
+  }
+
+  // For tests: whether kernels may use what this machine has beyond their set's needs.
+  Napi::Value UseOptional(const Napi::CallbackInfo& info) {
+    const bool use = info[0].IsBoolean() && info[0].As<Napi::Boolean>().Value();
+    pogo_optional_features = use ? pogo_features(pogo_machine()) : 0;
     return info.Env().Undefined();
   }
 

@@ -80,8 +80,13 @@ const PogoIsa* pogo_best_of(const std::vector<PogoIsa>& isas) {
   return nullptr;
 }
 
+uint32_t pogo_optional_features = 0;
+
 const std::vector<PogoIsa>& pogo_isas() {
-  static const std::vector<PogoIsa> isas = pogo_isas_for(pogo_machine());
+  static const std::vector<PogoIsa> isas = [] {
+    pogo_optional_features = pogo_features(pogo_machine());
+    return pogo_isas_for(pogo_machine());
+  }();
   return isas;
 }
 

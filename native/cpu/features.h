@@ -6,25 +6,26 @@
 #include <stdint.h>
 
 /** X(bit, name): the names are those of Linux's /proc/cpuinfo. */
-#define POGO_FEATURES(X)           \
-  X(0, POPCNT, "popcnt")           \
-  X(1, AVX, "avx")                 \
-  X(2, F16C, "f16c")               \
-  X(3, FMA, "fma")                 \
-  X(4, AVX2, "avx2")               \
-  X(5, BMI1, "bmi1")               \
-  X(6, BMI2, "bmi2")               \
-  X(7, LZCNT, "abm")               \
-  X(8, AVXVNNI, "avx_vnni")        \
-  X(9, AVX512F, "avx512f")         \
-  X(10, AVX512CD, "avx512cd")      \
-  X(11, AVX512BW, "avx512bw")      \
-  X(12, AVX512DQ, "avx512dq")      \
-  X(13, AVX512VL, "avx512vl")      \
-  X(14, AVX512VNNI, "avx512_vnni") \
-  X(15, AMX_TILE, "amx_tile")      \
-  X(16, AMX_INT8, "amx_int8")      \
-  X(24, NEON, "neon")              \
+#define POGO_FEATURES(X)             \
+  X(0, POPCNT, "popcnt")             \
+  X(1, AVX, "avx")                   \
+  X(2, F16C, "f16c")                 \
+  X(3, FMA, "fma")                   \
+  X(4, AVX2, "avx2")                 \
+  X(5, BMI1, "bmi1")                 \
+  X(6, BMI2, "bmi2")                 \
+  X(7, LZCNT, "abm")                 \
+  X(8, AVXVNNI, "avx_vnni")          \
+  X(9, AVX512F, "avx512f")           \
+  X(10, AVX512CD, "avx512cd")        \
+  X(11, AVX512BW, "avx512bw")        \
+  X(12, AVX512DQ, "avx512dq")        \
+  X(13, AVX512VL, "avx512vl")        \
+  X(14, AVX512VNNI, "avx512_vnni")   \
+  X(15, AMX_TILE, "amx_tile")        \
+  X(16, AMX_INT8, "amx_int8")        \
+  X(17, AVX512VBMI2, "avx512_vbmi2") \
+  X(24, NEON, "neon")                \
   X(25, DOTPROD, "dotprod")
 
 #define POGO_FEATURE_BIT(bit, id, name) POGO_HAS_##id = 1u << bit,
@@ -85,6 +86,9 @@ static constexpr uint32_t pogo_compiled_features() {
 #endif
 #if defined(__AVX512VNNI__)
          | POGO_HAS_AVX512VNNI
+#endif
+#if defined(__AVX512VBMI2__)
+         | POGO_HAS_AVX512VBMI2
 #endif
 #if defined(__AMX_TILE__)
          | POGO_HAS_AMX_TILE

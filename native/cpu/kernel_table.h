@@ -13,6 +13,12 @@ struct PogoArena;
 /** 64-byte aligned scratch, valid until the operation ends. Throws std::bad_alloc. */
 void* pogo_take(PogoArena* arena, size_t bytes);
 
+/**
+ * Features of this machine beyond what a table needs: a kernel may use them in functions compiled for them, behind this
+ * test. Set before the first kernel runs; tests clear it to run the other way.
+ */
+extern uint32_t pogo_optional_features;
+
 /** A kernel's result: null, or the name of the tensor that holds an Inf or NaN. */
 typedef const char* PogoResult;
 
@@ -101,6 +107,10 @@ struct PogoKernels {
   PogoResult (*commit_leaves)(PogoArena*, const PogoCommit& a);
   PogoResult (*pack_model)(PogoArena*, const float* x, uint8_t* codes, uint16_t* scales, int64_t n, int bits);
   PogoResult (*unpack_model)(PogoArena*, const uint8_t* codes, const uint16_t* scales, float* x, int64_t n, int bits);
+  PogoResult (*diff_model)(PogoArena*, const uint8_t* older, const uint8_t* newer, uint8_t* out, int64_t n,
+                           int64_t* end);
+  PogoResult (*patch_model)(PogoArena*, const uint8_t* older, const uint8_t* patch, int64_t patch_bytes, uint8_t* newer,
+                            int64_t n, int64_t* read);
 };
 
 extern const PogoKernels pogo_kernels_scalar;

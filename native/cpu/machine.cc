@@ -122,6 +122,7 @@ uint32_t pogo_processor_features(const PogoFacts& f) {
     set(bit(f.leaf7Ebx, 30), POGO_HAS_AVX512BW);
     set(bit(f.leaf7Ebx, 31), POGO_HAS_AVX512VL);
     set(bit(f.leaf7Ecx, 11), POGO_HAS_AVX512VNNI);
+    set(bit(f.leaf7Ecx, 6), POGO_HAS_AVX512VBMI2);
     set(bit(f.leaf7Eax1, 4), POGO_HAS_AVXVNNI);
     // The kernels use eight tiles of 16 rows of 64 bytes: palette 1 must have them.
     const bool palette =
@@ -134,7 +135,7 @@ uint32_t pogo_processor_features(const PogoFacts& f) {
 
 uint32_t pogo_features(const PogoFacts& f) {
   constexpr uint32_t avx512 = POGO_HAS_AVX512F | POGO_HAS_AVX512CD | POGO_HAS_AVX512BW | POGO_HAS_AVX512DQ |
-                              POGO_HAS_AVX512VL | POGO_HAS_AVX512VNNI;
+                              POGO_HAS_AVX512VL | POGO_HAS_AVX512VNNI | POGO_HAS_AVX512VBMI2;
   constexpr uint32_t avx = POGO_HAS_AVX | POGO_HAS_F16C | POGO_HAS_FMA | POGO_HAS_AVX2 | POGO_HAS_AVXVNNI;
   constexpr uint32_t amx = POGO_HAS_AMX_TILE | POGO_HAS_AMX_INT8;
   const uint32_t states = f.leaf1Ecx & kOsxsave ? f.enabledStates : 0;

@@ -4,7 +4,8 @@
  * Every kernel runs synchronously on the calling thread and writes into the caller's arrays, which may be views of
  * SharedArrayBuffers. Instruction sets give the same bits.
  */
-import { PogoError } from '../errors.js';
+import { invariant, PogoError } from '../errors.js';
+import { DIFF_CHUNK_BYTES, malformedDiff, patchChunk } from '../reference/diffModel.js';
 import { type CpuAddon, loadCpuAddon } from './cpuAddon.js';
 import { ShapeCheck } from './cpuCheck.js';
 import type { Kernels, LaneKernels, OperationName, WeightPacking } from './ops.js';
@@ -271,10 +272,38 @@ const CHECK: Check = {
   unpackModel(a, c) {
     CHECK.packModel(a, c);
   },
+  diffModel(a, c) {
+    c.dimension('n', a.n);
+    c.length('older', a.older, a.n);
+    c.length('newer', a.newer, a.n);
+    c.atLeast('out', a.out, a.n + Math.ceil(a.n / DIFF_CHUNK_BYTES));
+    c.atLeast('end', a.end, 2);
+  },
+  patchModel(a, c) {
+    c.dimension('n', a.n);
+    c.length('older', a.older, a.n);
+    c.length('newer', a.newer, a.n);
+    c.atLeast('patch', a.patch, a.start);
+  },
 };
 
 function packed(a: { readonly packed?: Uint8Array }): Uint8Array {
   return a.packed ?? NOT_PACKED;
+}
+
+const STOP = new Uint32Array(4);
+
+/** Applies the chunks; where the kernel stops, the specification says why. */
+function patchModel(native: CpuAddon, a: Parameters<Kernels['patchModel']>[0]): void {
+  native.patchModel(a.n, a.older, a.patch.subarray(a.start), a.newer, STOP);
+  const [readLow, readHigh, madeLow, madeHigh] = STOP as unknown as readonly [number, number, number, number];
+  const start = a.start + readLow + 2 ** 32 * readHigh;
+  const made = madeLow + 2 ** 32 * madeHigh;
+  if (made === a.n && start === a.patch.length) return;
+  if (made === a.n) throw malformedDiff(`expected the end, found ${a.patch.length - start} bytes more`, start);
+  const older = a.older.subarray(made, Math.min(made + DIFF_CHUNK_BYTES, a.n));
+  patchChunk(older, a.patch, start, new Uint8Array(older.length));
+  invariant(false, 'patchModel: the kernel refused a chunk that the specification accepts');
 }
 
 /** The calls behind the checks: dimensions, inputs, outputs in the order of the addon. */
@@ -357,6 +386,8 @@ function nativeKernels(native: CpuAddon): Kernels {
       ),
     packModel: (a) => native.packModel(a.n, a.bits, a.x, a.codes, a.scales),
     unpackModel: (a) => native.unpackModel(a.n, a.bits, a.codes, a.scales, a.x),
+    diffModel: (a) => native.diffModel(a.n, a.older, a.newer, a.out, a.end),
+    patchModel: (a) => patchModel(native, a),
   };
 }
 

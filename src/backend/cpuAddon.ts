@@ -65,6 +65,8 @@ export const NATIVE_OPERATIONS = [
   'commitLeaves',
   'packModel',
   'unpackModel',
+  'diffModel',
+  'patchModel',
 ] as const;
 
 /** What `native/cpu/addon.cc` exports. */
@@ -84,6 +86,8 @@ export type CpuAddon = {
   /** The thread's floating-point control word as the host left it (x86), for tests. */
   floatingPointMode(): number | undefined;
   setFloatingPointMode(mode: number): void;
+  /** Whether kernels may use what the machine has beyond their set's needs (they do); of the whole process, for tests. */
+  useOptionalFeatures(use: boolean): void;
 };
 
 /** The addon and where it was found; or why it cannot be used, and the command that would change that. */

@@ -384,6 +384,18 @@ export interface Kernels {
 
   /** Inverse of packModel. */
   unpackModel(a: { codes: Uint8Array; scales: Uint16Array; x: Float32Array; n: number; bits: 4 | 8 }): void;
+
+  /**
+   * The canonical chunks of newer − older, packed models u8 [n], into `out` u8 [n + one byte a chunk of 16,384]; `end`
+   * u32 [2] gets their length, low word first. What `out` holds behind it stays.
+   */
+  diffModel(a: { older: Uint8Array; newer: Uint8Array; out: Uint8Array; end: Uint32Array; n: number }): void;
+
+  /**
+   * newer u8 [n] = older + the chunks that `patch` holds from byte `start` to its end. Throws MALFORMED unless they are
+   * what diffModel writes: chunks before that one are applied, it and those behind are not.
+   */
+  patchModel(a: { older: Uint8Array; patch: Uint8Array; newer: Uint8Array; start: number; n: number }): void;
 }
 
 export type OperationName = keyof Kernels;
@@ -418,6 +430,8 @@ export const OPERATIONS: readonly OperationName[] = [
   'commitLeaves',
   'packModel',
   'unpackModel',
+  'diffModel',
+  'patchModel',
 ];
 
 /** Purposes of dithered quantizations: one number each, an input of the dither seed (`docs/numerics.md`). */

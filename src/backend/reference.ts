@@ -4,6 +4,7 @@
 import { commitLeaves } from '../reference/adamw.js';
 import { attentionForward } from '../reference/attention.js';
 import { attentionBackward } from '../reference/attentionBackward.js';
+import { diffModel, patchModel } from '../reference/diffModel.js';
 import { embed, embedBackward, unitLoss } from '../reference/embedding.js';
 import { gemm, weightGradient } from '../reference/gemm.js';
 import { dequantize4, quantize4 } from '../reference/gradient4.js';
@@ -55,6 +56,8 @@ export const referenceKernels: Kernels = {
   commitLeaves,
   packModel,
   unpackModel,
+  diffModel,
+  patchModel,
 };
 
 /** Wraps each kernel so that its calls are counted: a forced backend that was never called must not pass a test. */

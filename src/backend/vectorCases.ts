@@ -16,7 +16,7 @@ export interface VectorCase {
   readonly quick: boolean;
   readonly args: Readonly<Record<string, ArgumentSpec>>;
   /** The operation must refuse the input with this error code. */
-  readonly throws?: 'NON_FINITE';
+  readonly throws?: 'NON_FINITE' | 'MALFORMED';
 }
 
 type Arguments = Record<string, ArgumentSpec>;
@@ -66,6 +66,7 @@ function add(operation: OperationName, name: string, args: Arguments, more: Part
 
 const quick = { quick: true } as const;
 const refused = { throws: 'NON_FINITE' } as const;
+const malformed = { throws: 'MALFORMED' } as const;
 
 // --- elementary ---
 add('fillZero', '1000 values', { x: inout(floats(1000)) }, quick);
@@ -542,6 +543,35 @@ for (const bits of [4, 8] as const) {
   const planes = { codes: packed, scales: tensor('u16', 8, 'positive', { e: -12, span: 6 }) };
   add('unpackModel', `${bits} bit`, { ...planes, x: out('f32', 512), n: 512, bits }, quick);
 }
+
+// --- Differences of packed models ---
+const bytes = (length: number, fill: TensorSpec['fill'], limit = 256): TensorSpec =>
+  tensor('u8', length, fill, { limit });
+
+function diffArguments(older: TensorSpec, newer: TensorSpec): Arguments {
+  const n = older.length;
+  return { older, newer, out: out('u8', n + Math.ceil(n / 16384)), end: out('u32', 2), n };
+}
+add('diffModel', 'few differences', diffArguments(bytes(1000, 'zero'), bytes(1000, 'index', 3)), quick);
+add('diffModel', 'mostly differences', diffArguments(bytes(321, 'nibbles'), bytes(321, 'index')), quick);
+add('diffModel', 'none', diffArguments(bytes(64, 'zero'), bytes(64, 'zero')));
+add('diffModel', 'two chunks', diffArguments(bytes(16384 + 37, 'zero'), bytes(16384 + 37, 'index', 2)));
+
+function patchArguments(older: TensorSpec, patch: TensorSpec): Arguments {
+  return { older, patch, newer: out('u8', older.length), start: 3, n: older.length };
+}
+/** A tag at byte 3, where the chunk starts, and its data by a rule; the last byte is poked where only a nibble is left. */
+function chunk(tag: string, length: number, fill: TensorSpec['fill'], last?: string): TensorSpec {
+  const poke: [number, string][] = [[3, tag]];
+  if (last !== undefined) poke.push([3 + length, last]);
+  return { ...bytes(4 + length, fill), poke };
+}
+add('patchModel', 'equal', patchArguments(bytes(100, 'index'), chunk('00', 0, 'zero')));
+add('patchModel', 'raw', patchArguments(bytes(100, 'index'), chunk('02', 100, 'extreme')), quick);
+add('patchModel', 'raw, cut', patchArguments(bytes(100, 'index'), chunk('02', 99, 'extreme')), malformed);
+// 25 bytes of bitmap; what the rule puts there has 115 ones in the first case and 93 in the second.
+add('patchModel', 'sparse', patchArguments(bytes(100, 'index'), chunk('01', 83, 'extreme', '07')), quick);
+add('patchModel', 'a zero value', patchArguments(bytes(100, 'index'), chunk('01', 72, 'nibbles', '05')), malformed);
 
 /** Every case. An operation without one fails the registry's test. */
 export const VECTOR_CASES: readonly VectorCase[] = [...cases, ...BORDER_CASES];

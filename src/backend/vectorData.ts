@@ -99,4 +99,13 @@ export const VECTOR_ANSWERS: Readonly<Record<string, VectorAnswer>> = {
   "packModel: last bit of the 8-bit model constant": {"codes":["7ca43ce3ba02ead82526b005b34a171dc7c63af8cd8e9eeee59a970ccdca2088","7f000000000000000000000000000000"],"scales":["411de7539d0745e78965988f7df004fc1dc49ed1003f2ceed5ecb5a3e8fe2642","483c0b3c00000000"]},
   "unpackModel: 4 bit": {"x":["3d5f49a5e3dd24bc9315cae0bc8e7ba03499fc9aab24c1319d860bb2e23a2bda","0000c63a0080943b0000c6bb00402d3c"]},
   "unpackModel: 8 bit": {"x":["b59b31e8d167baeddd9277c2f3c6b969c94c8db492c4ae70bac1d19548796b1e","00c0933b0050513c0024233d00602c3c"]},
+  "diffModel: few differences": {"out":["b5298b374aae72f88d090f711e33e39b3092be46cd29dde152b20dfb8aca2c4f","01451551554454055154544454155411"],"end":["a764ee00402c710164367dc74d29b3a476731990a41c15c138b79d94e761e252","5302000000000000"]},
+  "diffModel: mostly differences": {"out":["f968192511033ac94cc31c1bd9884afe3e088193f9795ad0cb089adbedccb766","0261084a263d9f96e80a9d9e33c96955"],"end":["24cb53e7d554edd9a0d8ac177f1aef5438e2721f1aa2afedc0e3accef8325e14","4201000000000000"]},
+  "diffModel: none": {"out":["a6f791da7707e3a05a7742248eefe43f9ad4626fc21b63675367c3d1d69ec91c","00000000000000000000000000000000"],"end":["1a0d12016999e47689dae5744d2b8c1903faf7ca2886a658150083100ef2c8ee","0100000000000000"]},
+  "diffModel: two chunks": {"out":["ec23126ec9b63d58ac34f95f062702737a208dc3dfb93f13c079bc4336080b6a","01405550154511001110501440001104"],"end":["03659a7a8c11c1a1fcd049dbb43294c8212cbf3db33ca4b64021886f773f5a3e","4520000000000000"]},
+  "patchModel: equal": {"newer":["bc9148424630318243014cc5b9584b5ec944ddcd9667becc22dc58e0defb1c42","3293eaee276f44d95a2150370ffe08cb"]},
+  "patchModel: raw": {"newer":["acf16ce90dcc928ad0da7951b43aeb23236f7161bf4bae0ad1659b05d81d4418","4d00d045b1d8dcbd8dde16ead7dcefaa"]},
+  "patchModel: raw, cut": {"throws":"MALFORMED"},
+  "patchModel: sparse": {"newer":["e28c0735861458bdb1bf321c5f162a366d4ac9b00093af918c5e7afa57592f51","cefde27b4347e5c27592f0bcfed890f3"]},
+  "patchModel: a zero value": {"throws":"MALFORMED"},
 };

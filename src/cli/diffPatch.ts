@@ -1,5 +1,6 @@
 /** `pogo diff OLD NEW -o PATCH` and `pogo patch OLD PATCH -o NEW`: the canonical diff of two packed 4-bit models. */
 import type { Command } from 'commander';
+import { openBackend } from '../backend/open.js';
 import { toHex } from '../hex.js';
 import { hashBytes } from '../node/files/digest.js';
 import { writeFileAtomic } from '../node/files/durable.js';
@@ -12,7 +13,7 @@ const MAX_MODEL_BYTES = 2 ** 32;
 function diff(oldFile: string, newFile: string, output: string): void {
   const older = readWholeFile(realFiles, oldFile, MAX_MODEL_BYTES);
   const newer = readWholeFile(realFiles, newFile, MAX_MODEL_BYTES);
-  const patch = encodeDiff(older, newer, hashBytes);
+  const patch = encodeDiff(older, newer, hashBytes, openBackend().kernels);
   writeFileAtomic(realFiles, output, patch);
   const { oldRoot, newRoot } = readDiffHeader(patch);
   const share = newer.length === 0 ? '' : ` (${((100 * patch.length) / newer.length).toFixed(1)} % of the model)`;
@@ -22,7 +23,7 @@ function diff(oldFile: string, newFile: string, output: string): void {
 function patch(oldFile: string, patchFile: string, output: string): void {
   const older = readWholeFile(realFiles, oldFile, MAX_MODEL_BYTES);
   const bytes = readWholeFile(realFiles, patchFile, maxDiffBytes(older.length));
-  const newer = applyDiff(older, bytes, hashBytes);
+  const newer = applyDiff(older, bytes, hashBytes, openBackend().kernels);
   writeFileAtomic(realFiles, output, newer);
   process.stdout.write(`${output}: ${newer.length} bytes, root ${toHex(readDiffHeader(bytes).newRoot)}\n`);
 }

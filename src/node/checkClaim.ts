@@ -303,7 +303,9 @@ class ClaimCheck {
       };
     }
     const { parentModel } = this.#options;
-    const diffRoot = parentModel === undefined ? ZERO_ROOT : hashBytes(encodeDiff(parentModel, model, hashBytes));
+    const { kernels } = this.#trainer.pool;
+    const expected = parentModel === undefined ? undefined : encodeDiff(parentModel, model, hashBytes, kernels);
+    const diffRoot = expected === undefined ? ZERO_ROOT : hashBytes(expected);
     if (!equalBytes(diffRoot, header.diffRoot)) {
       const message = `diff root: expected ${toHex(diffRoot)}, found ${toHex(header.diffRoot)}`;
       return { kind: 'diff', parentModel, model, message };

@@ -147,7 +147,8 @@ export class ClaimMiner {
     const model = await trainer.packModel();
     committer?.model?.(model);
     const modelRoot = blobs.put(model);
-    const honest = parentModel === undefined ? undefined : encodeDiff(parentModel, model, hashBytes);
+    const { kernels } = trainer.pool;
+    const honest = parentModel === undefined ? undefined : encodeDiff(parentModel, model, hashBytes, kernels);
     const diff = committer?.diff === undefined ? honest : committer.diff(honest);
     const diffRoot = diff === undefined ? ZERO_ROOT : blobs.put(diff);
     bytes += model.length + (diff?.length ?? 0);

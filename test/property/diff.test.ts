@@ -1,6 +1,8 @@
 import { blake3 } from '@noble/hashes/blake3.js';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { openCpuBackend } from '../../src/backend/cpu.js';
+import { loadCpuAddon } from '../../src/backend/cpuAddon.js';
 import { PogoError } from '../../src/errors.js';
 import { equalBytes } from '../../src/hex.js';
 import {
@@ -46,6 +48,44 @@ const EDGES = [
   DIFF_CHUNK_BYTES + 1,
   3 * DIFF_CHUNK_BYTES + 7,
 ];
+
+/** What a diff or its refusal is: bytes as text, or code, message and offset of the error. */
+function resultOf(work: () => Uint8Array): unknown {
+  try {
+    return Buffer.from(work()).toString('base64');
+  } catch (error) {
+    const { code, message, details } = PogoError.from(error);
+    return { code, message, details };
+  }
+}
+
+describe.skipIf(loadCpuAddon().addon === undefined)('diff by a backend', () => {
+  const agree = () => new Uint8Array(32);
+  const kernels = loadCpuAddon().addon === undefined ? undefined : openCpuBackend().kernels;
+
+  it('gives the bytes of the specification, and refuses hostile bytes with its very errors', () => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...EDGES.filter((n) => n <= 2 * DIFF_CHUNK_BYTES)),
+        fc.constantFrom(0, 0.001, 0.1, 0.7, 0.76, 1),
+        fc.array(fc.tuple(fc.nat(), fc.integer({ min: 0, max: 255 })), { maxLength: 3 }),
+        fc.option(fc.nat(), { nil: undefined }),
+        fc.nat(1000),
+        (length, density, changes, cut, seed) => {
+          const older = seededBytes(length, seed);
+          const newer = changed(older, density, seed + 1);
+          const good = encodeDiff(older, newer, agree);
+          expect(resultOf(() => encodeDiff(older, newer, agree, kernels))).toEqual(resultOf(() => good));
+          const bad = good.slice(0, cut === undefined ? good.length : cut % (good.length + 1));
+          for (const [where, value] of changes) bad[where % bad.length] = value;
+          const fast = resultOf(() => applyDiff(older, bad, agree, kernels));
+          expect(fast).toEqual(resultOf(() => applyDiff(older, bad, agree)));
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+});
 
 describe('diff', () => {
   it('gives the new model back, for any length and any density of changes', () => {

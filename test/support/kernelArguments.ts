@@ -2,6 +2,7 @@
  * Random arguments for every operation of the registry: legal shapes, odd where they may be, and hostile values.
  */
 import type { Kernels, OperationName } from '../../src/backend/ops.js';
+import { diffModel } from '../../src/reference/diffModel.js';
 
 /** A counter-based generator: the same seed, the same arguments. */
 export class Random {
@@ -463,4 +464,41 @@ export const MAKE: Make = {
     const codes = bits === 4 ? a.nibbles(Math.ceil(n / 2)) : new Uint8Array(a.codes(n).buffer);
     return { codes, scales, x: outF(n), n, bits };
   },
+  diffModel: (a) => {
+    const { older, newer } = twoModels(a);
+    const n = older.length;
+    return { older, newer, out: new Uint8Array(n + Math.ceil(n / 16384)).fill(7), end: new Uint32Array(2), n };
+  },
+  patchModel: (a) => {
+    const { older, newer } = twoModels(a);
+    const n = older.length;
+    const start = a.r.between(0, 90);
+    const out = new Uint8Array(n + Math.ceil(n / 16384));
+    const end = new Uint32Array(2);
+    diffModel({ older, newer, out, end, n });
+    const patch = new Uint8Array(start + end[0]!);
+    patch.set(out.subarray(0, end[0]), start);
+    // Some are damaged, unless the style is ordinary: a bit changed, or cut, or with bytes behind.
+    const damage = a.style === 'ordinary' ? 3 : a.r.between(0, 8);
+    if (damage === 0) patch[start + (a.r.word() % end[0]!)]! ^= 1 << a.r.between(0, 7);
+    const length =
+      damage === 1 ? start + (a.r.word() % end[0]!) : patch.length + (damage === 2 ? a.r.between(1, 9) : 0);
+    const given = new Uint8Array(length);
+    given.set(patch.subarray(0, length));
+    return { older, patch: given, newer: new Uint8Array(n).fill(9), start, n };
+  },
 };
+
+/** Two packed models whose nibbles differ with a probability that goes from never to always. */
+function twoModels(a: Arguments): { older: Uint8Array; newer: Uint8Array } {
+  const n = a.r.pick([1, 2, 3, 4, 5, 31, 63, 64, 65, 127, 200, 2047, 2049, 2112, 16383, 16384, 16385, 40000]);
+  const density = a.r.pick([0, 1, 20, 100, 128, 180, 195, 256]);
+  const older = Uint8Array.from({ length: n }, () => a.r.word());
+  const newer = older.map((byte) => {
+    const word = a.r.word();
+    const low = (word & 255) < density ? (word >>> 8) & 15 : 0;
+    const high = ((word >>> 12) & 255) < density ? (word >>> 20) & 0xf0 : 0;
+    return byte ^ low ^ high;
+  });
+  return { older, newer };
+}

@@ -13,6 +13,7 @@
 #include "../../exact/quantize.h"
 #include "../../exact/sums.h"
 #include "attention_reach.h"
+#include "nibbles_x86.h"
 #include "transpose_x86.h"
 
 struct PogoF8 {
@@ -207,6 +208,16 @@ POGO_HD void unpack_nibbles(const uint8_t* in, int8_t* c) {
   odd = _mm256_sub_epi8(_mm256_xor_si256(odd, sign), sign);
   _mm256_storeu_si256((__m256i*)c, _mm256_unpacklo_epi8(even, odd));
   _mm256_storeu_si256((__m256i*)(c + 32), _mm256_unpackhi_epi8(even, odd));
+}
+
+#define POGO_OWN_NIBBLES
+POGO_HD int64_t gather_nibbles(const uint8_t* older, const uint8_t* newer, int64_t n, uint8_t* bitmap,
+                               uint8_t* values) {
+  return gather_nibbles_avx2(older, newer, n, bitmap, values);
+}
+POGO_HD int64_t scatter_nibbles(const uint8_t* older, const uint8_t* bitmap, const uint8_t* values, int64_t n,
+                                uint8_t* newer) {
+  return scatter_nibbles_avx2(older, bitmap, values, n, newer);
 }
 
 /** Eight rows of eight 32-bit values, transposed. */

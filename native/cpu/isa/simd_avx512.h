@@ -14,6 +14,7 @@
 #include "../../exact/quantize.h"
 #include "../../exact/sums.h"
 #include "attention_reach.h"
+#include "nibbles_avx512.h"
 #include "transpose_x86.h"
 
 struct PogoF16 {

@@ -3,6 +3,8 @@
 #ifndef POGO_CPU_SIMD_GENERIC_H
 #define POGO_CPU_SIMD_GENERIC_H
 
+#include "bits.h"
+
 #ifndef POGO_OWN_HMAXES
 /** Lane j: the largest lane of v[j], for W vectors of values below 2^31. */
 POGO_HD I hmaxes(const I* v) {
@@ -18,6 +20,48 @@ POGO_HD void stnibbles(uint8_t* out, const I* c) {
   alignas(64) int8_t codes[64];
   for (int i = 0; i < 16 / W; i++) stcodes(codes + 4 * W * i, c + 4 * i);
   pack_nibbles(codes, out);
+}
+#endif
+
+#ifndef POGO_OWN_NIBBLES
+/**
+ * Differences newer - older of n packed bytes, n a multiple of 64: bit i of `bitmap` for nibble i that differs, the
+ * non-zero differences in order, one per byte, to `values`. Returns their number; up to 64 bytes behind the last value
+ * may be written.
+ */
+POGO_HD int64_t gather_nibbles(const uint8_t* older, const uint8_t* newer, int64_t n, uint8_t* bitmap,
+                               uint8_t* values) {
+  int64_t count = 0;
+  for (int64_t i = 0; i < n; i += 4) {
+    uint8_t bits = 0;
+    for (int j = 0; j < 4; j++) {
+      uint8_t d = pogo_nibbles_sub(newer[i + j], older[i + j]), low = d & 15, high = d >> 4;
+      // Written always and kept only if it is not zero: no branch that nobody can predict.
+      values[count] = low;
+      count += low != 0;
+      values[count] = high;
+      count += high != 0;
+      bits = (uint8_t)(bits | (low != 0) << (2 * j) | (high != 0) << (2 * j + 1));
+    }
+    bitmap[i / 4] = bits;
+  }
+  return count;
+}
+
+/**
+ * newer = older + the differences that `bitmap` places, n packed bytes, n a multiple of 64. Returns how many values
+ * were used; up to 64 bytes behind the last one may be read. Of a value only the low nibble counts.
+ */
+POGO_HD int64_t scatter_nibbles(const uint8_t* older, const uint8_t* bitmap, const uint8_t* values, int64_t n,
+                                uint8_t* newer) {
+  int64_t used = 0;
+  for (int64_t i = 0; i < n; i++) {
+    int low = bitmap[i / 4] >> (i % 4 * 2) & 1, high = bitmap[i / 4] >> (i % 4 * 2 + 1) & 1;
+    uint8_t d = (uint8_t)((values[used] & 15 & -low) | (values[used + low] << 4 & -(high << 4)));
+    used += low + high;
+    newer[i] = pogo_nibbles_add(older[i], d);
+  }
+  return used;
 }
 #endif
 
