@@ -1,13 +1,13 @@
 /**
- * `diff`, `patch`: the canonical difference of two packed 4-bit models, roots included, against copy bandwidth. The two
- * models are one training apart in the share of codes that moved (a tenth).
+ * `diff`, `patch`: the canonical difference of two packed 4-bit models, one core, against copy bandwidth; with the roots
+ * of both models and new memory for the result in the details. A tenth of the codes moved by one.
  */
 
 import { hashBytes } from '../../src/backend/merkleAddon.js';
-import { applyDiff, encodeDiff } from '../../src/protocol/diff.js';
+import { applyDiff, DIFF_CHUNK_BYTES, encodeDiff } from '../../src/protocol/diff.js';
 import { copyBandwidth } from '../ceilings.js';
 import type { BenchGroup } from '../group.js';
-import { measure, requireSameBytes, shared } from '../harness.js';
+import { measure, median, requireSameBytes, shared } from '../harness.js';
 
 const BYTES = 16 << 20;
 const QUICK_BYTES = 1 << 20;
@@ -33,39 +33,57 @@ function twoModels(length: number): readonly [Uint8Array, Uint8Array] {
 
 export const diff: BenchGroup = {
   names: ['diff', 'patch'],
-  async *lines({ quick }, wanted) {
-    const length = quick ? QUICK_BYTES : BYTES;
-    const [older, newer] = twoModels(length);
-    let patch = encodeDiff(older, newer, hashBytes);
-    const common = { backend: 'typescript', isa: 'typescript', ceiling: copyBandwidth(), budgetMs: quick ? 50 : 700 };
-    const details = { modelBytes: length, patchBytes: patch.length, movedShare: MOVED_SHARE };
+  async *lines({ backend, reference, quick }, wanted) {
+    const { kernels } = backend;
+    const n = quick ? QUICK_BYTES : BYTES;
+    const [older, newer] = twoModels(n);
+    const out = shared.u8(n + Math.ceil(n / DIFF_CHUNK_BYTES));
+    const end = new Uint32Array(2);
+    const making = { older, newer, out, end, n };
+    kernels.diffModel(making);
+    const chunks = out.subarray(0, end[0]);
+    const bytes = 2 * n + chunks.length;
+    const common = {
+      backend: backend.name,
+      isa: backend.isa,
+      ceiling: copyBandwidth(),
+      budgetMs: quick ? 50 : 700,
+      unit: { name: 'GB/s', perCall: bytes } as const,
+      bytes,
+    };
+    /** The same work as a caller of the protocol gets it: two BLAKE3 roots and new memory for the result. */
+    const wholeGBs = (work: () => unknown): number => {
+      const seconds: number[] = [];
+      for (let i = 0; i < 7; i++) {
+        const start = performance.now();
+        work();
+        seconds.push((performance.now() - start) / 1e3);
+      }
+      return Number((bytes / median(seconds) / 1e9).toFixed(2));
+    };
+    const file = encodeDiff(older, newer, hashBytes, kernels);
+    const details = { modelBytes: n, patchBytes: chunks.length, movedShare: MOVED_SHARE };
     if (wanted('diff')) {
-      const bytes = 2 * length + patch.length;
       yield await measure({
         ...common,
         name: 'diff',
-        unit: { name: 'GB/s', perCall: bytes },
-        bytes,
-        details,
-        run: () => {
-          patch = encodeDiff(older, newer, hashBytes);
+        details: { ...details, withRootsGBs: wholeGBs(() => encodeDiff(older, newer, hashBytes, kernels)) },
+        run: () => kernels.diffModel(making),
+        check: () => {
+          const expected = { ...making, out: new Uint8Array(out.length), end: new Uint32Array(2) };
+          reference.diffModel(expected);
+          requireSameBytes('diff', chunks, expected.out.subarray(0, expected.end[0]));
         },
-        check: () => requireSameBytes('diff', applyDiff(older, patch, hashBytes), newer),
-        result: () => patch,
+        result: () => chunks,
       });
     }
     if (wanted('patch')) {
-      const bytes = 2 * length + patch.length;
-      let result: Uint8Array = newer;
+      const result = shared.u8(n);
       yield await measure({
         ...common,
         name: 'patch',
-        unit: { name: 'GB/s', perCall: bytes },
-        bytes,
-        details,
-        run: () => {
-          result = applyDiff(older, patch, hashBytes);
-        },
+        details: { ...details, withRootsGBs: wholeGBs(() => applyDiff(older, file, hashBytes, kernels)) },
+        run: () => kernels.patchModel({ older, patch: chunks, newer: result, start: 0, n }),
         check: () => requireSameBytes('patch', result, newer),
         result: () => result,
       });
