@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { Piscina } from 'piscina';
 import type { CpuIsaChoice } from '../backend/cpu.js';
 import { openBackend } from '../backend/open.js';
-import type { Backend, BackendName, IsaName, Kernels, WeightPacking } from '../backend/types.js';
+import type { Backend, BackendName, IsaName, LaneKernels, WeightPacking } from '../backend/types.js';
 import { PogoError } from '../errors.js';
 import { allocateProgress, type Progress, readProgress } from './progress.js';
 import type { LaneOptions, LaneTask, TaskResults } from './tasks.js';
@@ -64,7 +64,7 @@ export class LanePool {
   /** How the lanes want their weights; undefined where they have no form of their own. */
   readonly packing: WeightPacking | undefined;
   /** The lanes' kernels in the thread that owns the pool, for work that no lane is free for. */
-  readonly kernels: Kernels;
+  readonly kernels: LaneKernels;
   readonly #pool: Piscina<LaneTask, TaskResults[keyof TaskResults] | { error: unknown }>;
   readonly #progress = allocateProgress();
   #replaced = 0;
