@@ -4,6 +4,7 @@
   "variables": {
     "pogo_x86": "<!(node -p \"process.arch === 'x64' || process.arch === 'ia32' ? 1 : 0\")",
     "pogo_amx": "<!(node native/cpu/has_flags.cjs \"tdpbssd %tmm2, %tmm1, %tmm0\" -mamx-tile -mamx-int8)",
+    "pogo_avxvnni": "<!(node native/cpu/has_flags.cjs \"{vex} vpdpbusd %ymm2, %ymm1, %ymm0\" -mavx2 -mavxvnni)",
     "pogo_cflags": ["-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra"],
     # The last two: GCC's own intrinsics of this set read their undefined operand (GCC bug 105593).
     "pogo_avx512_cflags": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni",
@@ -44,6 +45,17 @@
       ]
     },
     {
+      "target_name": "pogo_cpu_avxvnni",
+      "type": "static_library",
+      "conditions": [
+        ["pogo_avxvnni==1", {
+          "sources": ["native/cpu/isa/avxvnni.cc"],
+          "cflags_cc": ["-mavx2", "-mavxvnni"],
+          "xcode_settings": { "OTHER_CPLUSPLUSFLAGS": ["-mavx2", "-mavxvnni"] }
+        }, { "type": "none" }]
+      ]
+    },
+    {
       "target_name": "pogo_cpu_avx512",
       "type": "static_library",
       "conditions": [
@@ -72,6 +84,7 @@
       "dependencies": [
         "pogo_cpu_scalar",
         "pogo_cpu_avx2",
+        "pogo_cpu_avxvnni",
         "pogo_cpu_avx512",
         "pogo_cpu_amx",
         "<!(node -p \"require('node-addon-api').targets\"):node_addon_api_except"
@@ -79,6 +92,7 @@
       "defines": ["NAPI_VERSION=8", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
       "conditions": [
         ["pogo_amx==1", { "defines": ["POGO_HAVE_AMX=1"] }],
+        ["pogo_avxvnni==1", { "defines": ["POGO_HAVE_AVXVNNI=1"] }],
         ["OS=='linux'", { "ldflags": ["-Wl,-z,nodelete", "-Wl,--exclude-libs,ALL"] }]
       ]
     }

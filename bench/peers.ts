@@ -65,7 +65,7 @@ export function torchModes(isa: string, asked?: string): readonly TorchMode[] {
 }
 
 function isWithoutAvx512(isa: string): boolean {
-  return isa === 'avx2' || isa === 'scalar' || isa === 'typescript';
+  return isa === 'avx2' || isa === 'avxvnni' || isa === 'scalar' || isa === 'typescript';
 }
 
 /** The kind of peer that the target of an instruction set names. */

@@ -24,6 +24,12 @@ struct Row {
 #define POGO_AMX_KERNELS nullptr
 #endif
 
+#if defined(POGO_HAVE_AVXVNNI)
+#define POGO_AVXVNNI_KERNELS &pogo_kernels_avxvnni
+#else
+#define POGO_AVXVNNI_KERNELS nullptr
+#endif
+
 constexpr uint32_t kAvx2 = POGO_HAS_AVX | POGO_HAS_AVX2;
 constexpr uint32_t kAvx512 =
     kAvx2 | POGO_HAS_AVX512F | POGO_HAS_AVX512BW | POGO_HAS_AVX512DQ | POGO_HAS_AVX512VL | POGO_HAS_AVX512VNNI;
@@ -31,6 +37,7 @@ constexpr uint32_t kAvx512 =
 const Row kRows[] = {
     {"amx", POGO_AMX_KERNELS, kAvx512 | POGO_HAS_AMX_TILE | POGO_HAS_AMX_INT8},
     {"avx512", POGO_X86_KERNELS(avx512), kAvx512},
+    {"avxvnni", POGO_AVXVNNI_KERNELS, kAvx2 | POGO_HAS_AVXVNNI},
     {"avx2", POGO_X86_KERNELS(avx2), kAvx2},
     {"neon", nullptr, POGO_HAS_NEON},
     {"scalar", &pogo_kernels_scalar, 0},

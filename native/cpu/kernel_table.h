@@ -118,6 +118,9 @@ extern const PogoKernels pogo_kernels_scalar;
 extern const PogoKernels pogo_kernels_avx2;
 extern const PogoKernels pogo_kernels_avx512;
 #endif
+#if defined(POGO_HAVE_AVXVNNI)
+extern const PogoKernels pogo_kernels_avxvnni;
+#endif
 #if defined(POGO_HAVE_AMX)
 extern const PogoKernels pogo_kernels_amx;
 #endif

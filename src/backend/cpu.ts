@@ -12,7 +12,7 @@ import type { Kernels, LaneKernels, OperationName, WeightPacking } from './ops.j
 import type { Backend, BackendMiss, IsaName } from './types.js';
 
 /** Instruction sets that a user can force; 'auto': the best that build and machine have. */
-export type CpuIsaChoice = 'auto' | 'scalar' | 'avx2' | 'avx512' | 'amx' | 'neon';
+export type CpuIsaChoice = 'auto' | 'scalar' | 'avx2' | 'avxvnni' | 'avx512' | 'amx' | 'neon';
 
 const NO_SEED = new Uint32Array(0);
 const NO_BIAS = new Float32Array(0);

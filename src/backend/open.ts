@@ -21,7 +21,7 @@ export interface OpenBackendOptions {
 }
 
 const BACKENDS: readonly (BackendName | 'auto')[] = ['auto', 'cuda', 'cpu', 'reference'];
-const ISAS: readonly CpuIsaChoice[] = ['auto', 'scalar', 'avx2', 'avx512', 'amx', 'neon'];
+const ISAS: readonly CpuIsaChoice[] = ['auto', 'scalar', 'avx2', 'avxvnni', 'avx512', 'amx', 'neon'];
 
 function choice<T extends string>(name: string, given: string | undefined, allowed: readonly T[]): T {
   const value = given ?? process.env[name] ?? '';

@@ -4,7 +4,7 @@
 import type { LaneKernels } from './ops.js';
 
 export type BackendName = 'cuda' | 'cpu' | 'reference';
-export type IsaName = 'scalar' | 'avx2' | 'avx512' | 'amx' | 'neon' | 'typescript' | 'sm_80' | 'sm_90';
+export type IsaName = 'scalar' | 'avx2' | 'avxvnni' | 'avx512' | 'amx' | 'neon' | 'typescript' | 'sm_80' | 'sm_90';
 
 /** One step of the choice of a backend: what was tried and why it was not taken. */
 export interface BackendMiss {

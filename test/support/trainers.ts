@@ -55,7 +55,7 @@ export async function trainFor(recipe: Recipe, setup: Setup, steps: number): Pro
 /** Native instruction sets that this machine can run. */
 export async function nativeIsas(): Promise<IsaName[]> {
   const found: IsaName[] = [];
-  for (const isa of ['scalar', 'avx2', 'avx512', 'amx', 'neon'] as const) {
+  for (const isa of ['scalar', 'avx2', 'avxvnni', 'avx512', 'amx', 'neon'] as const) {
     try {
       await openBackend({ backend: 'cpu', isa });
       found.push(isa);

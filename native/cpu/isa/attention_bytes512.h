@@ -29,19 +29,6 @@ static void score_columns(const int8_t* in, int64_t stride, int64_t h, Attention
   for (int half = 0; half < 2; half++) pack_fours(in + 32 * half * stride, stride, 32, h, out + half * (128 + 32 * h));
 }
 
-/** Four rows of 16 bytes to [16][4]. */
-POGO_HD void interleave4(const int8_t* in, int64_t stride, int8_t* out) {
-  __m128i a = _mm_loadu_si128((const __m128i*)in), b = _mm_loadu_si128((const __m128i*)(in + stride));
-  __m128i c = _mm_loadu_si128((const __m128i*)(in + 2 * stride)),
-          d = _mm_loadu_si128((const __m128i*)(in + 3 * stride));
-  __m128i ab0 = _mm_unpacklo_epi8(a, b), ab1 = _mm_unpackhi_epi8(a, b);
-  __m128i cd0 = _mm_unpacklo_epi8(c, d), cd1 = _mm_unpackhi_epi8(c, d);
-  _mm_storeu_si128((__m128i*)out, _mm_unpacklo_epi16(ab0, cd0));
-  _mm_storeu_si128((__m128i*)(out + 16), _mm_unpackhi_epi16(ab0, cd0));
-  _mm_storeu_si128((__m128i*)(out + 32), _mm_unpacklo_epi16(ab1, cd1));
-  _mm_storeu_si128((__m128i*)(out + 48), _mm_unpackhi_epi16(ab1, cd1));
-}
-
 POGO_ALONE void mix_tokens(const int8_t* in, int64_t stride, int64_t h, AttentionCode* out) {
   const __m512i offset = _mm512_set1_epi8(-128);  // 128 as the unsigned operand
   int32_t* sums = (int32_t*)(void*)(out + 64 * h);
@@ -120,11 +107,7 @@ POGO_HD void mix_store_row(AttentionCode* codes, int r, int n, const I* c) {
 
 template <bool SIGNED>
 POGO_HD void mix_store_column(AttentionCode* codes, int r, int n, I c0, I c1, I c2, I c3) {
-  // Selections by a constant mask: byte 0 of c0, byte 0 of c1, …
-  const __m512i byte = _mm512_set1_epi32(0xFF), half = _mm512_set1_epi32(0xFFFF);
-  __m512i low = _mm512_ternarylogic_epi32(byte, c0.v, _mm512_slli_epi32(c1.v, 8), 0xCA);
-  __m512i high = _mm512_ternarylogic_epi32(byte, c2.v, _mm512_slli_epi32(c3.v, 8), 0xCA);
-  __m512i x = _mm512_ternarylogic_epi32(half, low, _mm512_slli_epi32(high, 16), 0xCA);
+  __m512i x = word_of_bytes(c0, c1, c2, c3).v;
   if (SIGNED) x = _mm512_xor_si512(x, _mm512_set1_epi8(-128));
   _mm512_storeu_si512(codes + 64 * n + 4 * r, x);
 }

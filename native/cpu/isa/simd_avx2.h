@@ -96,13 +96,20 @@ POGO_HD void sthalves(int16_t* p, const I* c) {
   _mm256_storeu_si256((__m256i*)(p + 16), _mm256_permute4x64_epi64(b, 0xD8));
 }
 /** Low bytes of 4W integers (masked first: the packs saturate, and the code of a NaN is its low byte everywhere). */
-POGO_HD void stcodes(int8_t* p, const I* c) {
+POGO_HD __m256i low_bytes(const I* c) {
   const __m256i low = _mm256_set1_epi32(255);
   __m256i a = _mm256_packus_epi32(_mm256_and_si256(c[0].v, low), _mm256_and_si256(c[1].v, low));
   __m256i b = _mm256_packus_epi32(_mm256_and_si256(c[2].v, low), _mm256_and_si256(c[3].v, low));
   __m256i x = _mm256_packus_epi16(a, b);
-  x = _mm256_permutevar8x32_epi32(x, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-  _mm256_storeu_si256((__m256i*)p, x);
+  return _mm256_permutevar8x32_epi32(x, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+POGO_HD void stcodes(int8_t* p, const I* c) { _mm256_storeu_si256((__m256i*)p, low_bytes(c)); }
+/** Words of the low bytes of four vectors. */
+POGO_HD I word_of_bytes(I c0, I c1, I c2, I c3) {
+  const __m256i byte = _mm256_set1_epi32(255);
+  __m256i low = _mm256_or_si256(_mm256_and_si256(c0.v, byte), _mm256_slli_epi32(c1.v, 8));
+  __m256i high = _mm256_or_si256(_mm256_and_si256(c2.v, byte), _mm256_slli_epi32(c3.v, 8));
+  return {_mm256_blend_epi16(low, _mm256_slli_epi32(high, 16), 0xAA)};
 }
 /** Low bytes of W integers. */
 POGO_HD void stcode(int8_t* p, I c) {
@@ -238,6 +245,12 @@ POGO_HD void transpose8(__m256i* r) {
     r[i + 4] = _mm256_permute2x128_si256(u[i], u[i + 4], 0x31);
   }
 }
+
+#if defined(POGO_AVXVNNI)
+
+#include "bytes256.h"
+
+#else
 
 /** 16 rows of b (row stride ldb, `rows` of them real, K columns) to pairs [ceil(K/2)][16][2]. */
 static void pack_b16(const int8_t* b, int64_t ldb, int rows, int64_t K, int16_t* out) {
@@ -375,5 +388,7 @@ static void tile_f32(const int16_t* a, int64_t ars, const int16_t* b, int64_t pa
 }
 
 #include "attention_pairs.h"
+
+#endif
 
 #endif

@@ -97,6 +97,13 @@ POGO_HD void stcodes(int8_t* p, const I* c) {
   _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi16_epi8(a));
   _mm256_storeu_si256((__m256i*)(p + 32), _mm512_cvtepi16_epi8(b));
 }
+/** Words of the low bytes of four vectors: selections by a constant mask. */
+POGO_HD I word_of_bytes(I c0, I c1, I c2, I c3) {
+  const __m512i byte = _mm512_set1_epi32(0xFF), half = _mm512_set1_epi32(0xFFFF);
+  __m512i low = _mm512_ternarylogic_epi32(byte, c0.v, _mm512_slli_epi32(c1.v, 8), 0xCA);
+  __m512i high = _mm512_ternarylogic_epi32(byte, c2.v, _mm512_slli_epi32(c3.v, 8), 0xCA);
+  return {_mm512_ternarylogic_epi32(half, low, _mm512_slli_epi32(high, 16), 0xCA)};
+}
 POGO_HD I lanes(uint32_t first) {
   __m512i n = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   return {_mm512_add_epi32(_mm512_set1_epi32((int)first), n)};

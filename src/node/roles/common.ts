@@ -51,7 +51,7 @@ export function memberOf(
   return { keys, recipe: decodeRecipe(recipe), directory, published, ledger, signal, report };
 }
 
-const CPU_ISAS: readonly IsaName[] = ['scalar', 'avx2', 'avx512', 'amx', 'neon'];
+const CPU_ISAS: readonly IsaName[] = ['scalar', 'avx2', 'avxvnni', 'avx512', 'amx', 'neon'];
 
 /** A role uses the backend that the supervisor chose, so that a whole run has one. */
 export function machineOf({ backend, isa, lanes, home }: RoleOptions): EnvironmentOptions {
