@@ -5,7 +5,7 @@
 import { PogoError } from '../errors.js';
 import { type Recipe, recipeRoot } from '../model/recipe.js';
 import type { Bls, KeyPair } from '../protocol/bls.js';
-import { deriveHash } from '../protocol/domains.js';
+import { CONTEXT, deriveHash } from '../protocol/domains.js';
 import { type Genesis, type ProtocolParameters, ROLE } from '../protocol/ledgerTypes.js';
 
 /** Base units of one coin. */
@@ -84,7 +84,7 @@ export function createDemoGenesis(options: DemoGenesisOptions): DemoGenesis {
   });
   const genesis: Genesis = {
     version: 1,
-    salt: deriveHash('pogo/genesis-salt/1', seed),
+    salt: deriveHash(CONTEXT.genesisSalt, seed),
     parameters,
     job: {
       id: 0,

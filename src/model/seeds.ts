@@ -6,7 +6,9 @@
 import { blake3 } from '@noble/hashes/blake3.js';
 import { invariant } from '../errors.js';
 
+/** recipe root, draw 1, step, unit, tensor, purpose → seed of a dither */
 const DITHER = new TextEncoder().encode('pogo/dither/1');
+/** seed of the recipe, tensor, block → initial weights */
 const INITIAL = new TextEncoder().encode('pogo/initial-weights/1');
 
 /**

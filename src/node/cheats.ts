@@ -21,6 +21,7 @@ export interface Cheat {
   readonly equivocates?: boolean;
 }
 
+/** Bytes that a demonstration's cheat invents. */
 const INVENTED = new TextEncoder().encode('pogo/demo/invented-unit/1');
 
 /** Bytes that look like a gradient unit: the scales of a real one, random codes in −7…7. */

@@ -5,7 +5,7 @@
 import { expand, extract } from '@noble/hashes/hkdf.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { PogoError } from '../errors.js';
-import { deriveHash } from './domains.js';
+import { CONTEXT, deriveHash } from './domains.js';
 
 /** Contexts are `pogo/<role>/<index>`. */
 export const CONTEXT_KEY_PREFIX = 'pogo/';
@@ -22,7 +22,12 @@ export function deriveKeyMaterial(seed: Uint8Array, role: string, index: number)
   if (!/^[a-z]{1,32}$/.test(role) || !Number.isSafeInteger(index) || index < 0) {
     throw new PogoError('RANGE', `expected a role of lowercase letters and an index from 0, found "${role}", ${index}`);
   }
-  return deriveHash(`${CONTEXT_KEY_PREFIX}${role}/${index}`, seed);
+  const context = `${CONTEXT_KEY_PREFIX}${role}/${index}`;
+  // (beacon, 1) would be hashed as beacons are.
+  if (Object.values<string>(CONTEXT).includes(context)) {
+    throw new PogoError('RANGE', `expected a role and index without a meaning of their own, found ${context}`);
+  }
+  return deriveHash(context, seed);
 }
 
 /** Order of the subgroup of BLS12-381. */
