@@ -21,13 +21,13 @@ struct alignas(64) TileConfig {
 
 namespace {
 
-struct TileUnit {
+struct ModelTiles {
   bool configured = false;
   int rows[8], row_bytes[8];
   uint8_t data[8][16][64];
 };
 
-thread_local TileUnit unit;
+thread_local ModelTiles unit;
 
 [[noreturn]] void fault(const char* what) {
   fprintf(stderr, "tile model: %s\n", what);

@@ -240,7 +240,7 @@ export const MAKE: Make = {
     };
   },
   attentionForward: (a) => {
-    const [h, context] = [a.r.pick([32, 64, 128]), 64 * a.r.between(1, 3)];
+    const [h, context] = [a.r.pick([32, 64, 128, 256]), 64 * a.r.between(1, 3)];
     const [H, T] = [h === 32 ? 2 : a.r.between(1, 2), context * a.r.between(1, 2)];
     const C = h * H;
     return {

@@ -5,4 +5,14 @@
 /** All places; those whose column is at most the row; those whose column is at least the row. */
 enum AttentionReach { REACH_ALL, REACH_UP_TO_ROW, REACH_FROM_ROW };
 
+// With tiles of the processor (AMX) simd_amx.h has this.
+#if !defined(POGO_TILES)
+namespace {
+/** What the unit that multiplies blocks needs while an operation runs: nothing where it is the vector unit. */
+struct AttentionUnit {
+  AttentionUnit() {}
+};
+}  // namespace
+#endif
+
 #endif

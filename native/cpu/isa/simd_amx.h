@@ -60,15 +60,19 @@ struct TileSums {
 };
 
 /** The tile unit of this thread while one operation runs; released however that ends. */
+class TileUnit {
+ public:
+  TileUnit() { tile_configure(&TILES_FULL); }
+  ~TileUnit() { tile_release(); }
+  TileUnit(const TileUnit&) = delete;
+  TileUnit& operator=(const TileUnit&) = delete;
+};
+typedef TileUnit AttentionUnit;
+
+/** Tiles of a product, and the sums of the last one until they are promoted. */
 class GemmTiles {
  public:
-  GemmTiles() {
-    tile_configure(&TILES_FULL);
-    pending_.rows = pending_.done = 0;
-  }
-  ~GemmTiles() { tile_release(); }
-  GemmTiles(const GemmTiles&) = delete;
-  GemmTiles& operator=(const GemmTiles&) = delete;
+  GemmTiles() { pending_.rows = pending_.done = 0; }
 
   /**
    * y[r][c] = (first ? : y +) float(sum over `steps` of 64 codes) * (sa[r] * sb[c]) for `rows` <= 32 rows, 32 columns.
@@ -92,6 +96,7 @@ class GemmTiles {
   void finish() { promote(32); }
 
  private:
+  TileUnit unit_;
   alignas(64) int32_t sums_[2][32 * 32];
   TileSums pending_;
   int current_ = 0;
@@ -147,5 +152,7 @@ class GemmTiles {
 };
 
 }  // namespace
+
+#include "attention_tiles.h"
 
 #endif

@@ -231,6 +231,9 @@ POGO_HD int32_t load_word(const void* p) {
   return word;
 }
 
+// simd_amx.h takes the lanes of this file and has integer products of its own.
+#if !defined(POGO_TILES)
+
 /** c += a . b in place: GCC 12 copies accumulators of the intrinsic where a loop around it is unrolled. */
 POGO_HD void dot_bytes(__m512i& c, __m512i a, __m512i b) {
 #if defined(__GNUC__)
@@ -262,9 +265,6 @@ static void pack_fours(const int8_t* b, int64_t ldb, int rows, int64_t K, int8_t
     _mm512_storeu_si512(p, _mm512_sub_epi32(_mm512_setzero_si512(), sum));
   }
 }
-
-// simd_amx.h takes the lanes of this file and has a GEMM of its own.
-#if !defined(POGO_TILES)
 
 // The GEMM's operands. VPDPBUSD multiplies unsigned by signed bytes: a is stored as code + 128, and the sums of a panel
 // begin at -128 times the sum of b's codes, which stand at the head of the packed panel. All of it is exact in int32:
@@ -364,8 +364,8 @@ static void tile_f32(const int8_t* a, int64_t ars, const int8_t* b, int64_t word
   }
 }
 
-#endif
-
 #include "attention_bytes512.h"
+
+#endif
 
 #endif
