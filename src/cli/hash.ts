@@ -3,6 +3,9 @@ import type { Command } from 'commander';
 import { PogoError } from '../errors.js';
 import { toHex } from '../hex.js';
 import { hashFile } from '../node/hashFile.js';
+import { defaultLanes } from '../pipeline/lanePool.js';
+import { interruptible } from './interrupt.js';
+import { integerOption } from './options.js';
 
 /** `b3sum`'s form of a name: a name with a backslash or line break is escaped and the line begins with a backslash. */
 function line(root: Uint8Array, file: string): string {
@@ -16,12 +19,15 @@ export function register(program: Command): void {
     .description('BLAKE3 of files, as b3sum prints it')
     .argument('<file...>', 'files to hash')
     .option('--tree <out>', 'also write the tree of chaining values (one file only)')
-    .action(async (files: string[], options: { tree?: string }) => {
+    .option('--threads <n>', 'threads (default: POGO_LANES, or all cores)', integerOption('--threads', 1, 1024))
+    .action(async (files: string[], options: { tree?: string; threads?: number }) => {
       if (options.tree !== undefined && files.length !== 1) {
         throw new PogoError('USAGE', `--tree: expected one file, found ${files.length}: hash them one by one`);
       }
+      const threads = options.threads ?? defaultLanes();
+      const treeFile = options.tree === undefined ? {} : { treeFile: options.tree };
       for (const file of files) {
-        const { root } = await hashFile(file, options.tree === undefined ? {} : { treeFile: options.tree });
+        const { root } = await interruptible((signal) => hashFile(file, { threads, signal, ...treeFile }));
         process.stdout.write(line(root, file));
       }
     });
