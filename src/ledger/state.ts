@@ -16,6 +16,7 @@ import { applyCommitEvidence, applyEvidence, type EvidenceChecker } from './stat
 import { applyRegister, applyTransfer, applyUnbond, applyWithdraw, authorize } from './stateMembers.js';
 import { requireRule } from './stateMoney.js';
 import { openClaims } from './stateOpen.js';
+import { applyReceipt, applyReceiptReveal } from './stateReceipts.js';
 import { applyTick } from './stateTick.js';
 import { type LedgerState, LedgerStateType, MEMBER_STATUS } from './stateTypes.js';
 
@@ -72,6 +73,9 @@ export function genesisState(genesis: Genesis, bls: Bls): LedgerState {
     finalizedCount: 0,
     historyRoot: ZERO_ROOT,
     commitments: [],
+    epoch: 0,
+    epochStake: 0n,
+    settled: [],
   };
   openClaims(state, []);
   return state;
@@ -113,6 +117,10 @@ async function applyTransaction(
       return applyClaim(state, bls, transaction.body, events);
     case 'attestation':
       return applyAttestation(state, bls, transaction.body, events);
+    case 'receipt':
+      return applyReceipt(state, bls, transaction.body, events);
+    case 'receipt-reveal':
+      return applyReceiptReveal(state, bls, transaction.body, events);
     case 'tick':
       return applyTick(state, transaction.body, events);
     case 'evidence':

@@ -21,7 +21,16 @@ import {
 import { minerOf } from './stateCommittee.js';
 import type { LedgerEvent } from './stateEvents.js';
 import { memberOf, rejected, requireRule } from './stateMoney.js';
-import { assignmentOf, beaconIdOf, NO_KEY, openClaimOf, openClaims, sharesFrom, votersOf } from './stateOpen.js';
+import {
+  assignmentOf,
+  beaconIdOf,
+  NO_KEY,
+  openClaimOf,
+  openClaims,
+  receiptOf,
+  sharesFrom,
+  votersOf,
+} from './stateOpen.js';
 import { trySettle } from './stateSettle.js';
 import type { LedgerState, OpenClaim } from './stateTypes.js';
 
@@ -123,6 +132,10 @@ export function applyAttestation(state: LedgerState, bls: Bls, attestation: Atte
     (other) => equalBytes(other.finder, verifier) && equalBytes(other.claimRoot, open.claimRoot),
   );
   requireRule(positive || backed, 'expected a commitment to evidence before a negative attestation, found none');
+  requireRule(
+    !positive || receiptOf(open, verifier) !== undefined,
+    'expected a commitment to a receipt before a positive attestation, found none',
+  );
   open.attestations.push(attestation);
   events.push({
     type: 'attestation',

@@ -4,6 +4,7 @@ import { CONTEXT, u64Bytes } from '../protocol/domains.js';
 import { drawMiner } from '../protocol/draws.js';
 import { ROLE } from '../protocol/ledgerTypes.js';
 import { RandomStream } from '../protocol/randomStream.js';
+import { beaconFine } from './stateMoney.js';
 import { type LedgerState, MEMBER_STATUS, type Member, type Seat } from './stateTypes.js';
 
 function isEligible(member: Member, role: number, claimNumber: number): boolean {
@@ -25,9 +26,11 @@ export function committeeOf(
   parentBeacon: Uint8Array,
 ): Seat[] {
   const { committeeSize, verifierStake } = state.parameters;
+  // Whoever draws beacons can pay for a share that it keeps.
+  const fine = beaconFine(state.parameters);
   const candidates = state.members
     .filter((member) => isEligible(member, ROLE.verifier, claimNumber) && member.stake >= verifierStake)
-    .filter((member) => member.stake > 0n)
+    .filter((member) => member.stake >= fine && member.stake > 0n)
     .map(({ publicKey, stake }) => ({ publicKey, stake }))
     .sort((a, b) => compareBytes(a.publicKey, b.publicKey));
   if (candidates.length <= committeeSize) return candidates;

@@ -6,9 +6,11 @@ import { equalBytes } from '../hex.js';
 import type { BeaconId } from '../protocol/beacon.js';
 import type { ClaimAssignment } from '../protocol/claim.js';
 import { encodeTransaction, STAGE } from '../protocol/ledgerTypes.js';
-import type { SignedClaim } from '../protocol/types.js';
-import { assignmentOf, beaconIdOf, sharesFrom, votersOf } from './stateOpen.js';
-import type { LedgerState, OpenClaim } from './stateTypes.js';
+import type { Recheck } from '../protocol/receipt.js';
+import { type SignedClaim, VERDICT } from '../protocol/types.js';
+import { assignmentOf, beaconIdOf, receiptOf, sharesFrom, votersOf } from './stateOpen.js';
+import { recheckOf } from './stateReceipts.js';
+import type { LedgerState, OpenClaim, SettledClaim } from './stateTypes.js';
 
 export type Duty =
   /** Sign a share: `createBeaconShare(bls, keys, id)`. */
@@ -24,7 +26,24 @@ export type Duty =
       readonly round: number;
       readonly steps: number;
       readonly firstStep: number;
-    };
+      /** Seats of the claim's committee. */
+      readonly committee: number;
+    }
+  /** Open the receipt that was committed to. */
+  | { readonly duty: 'reveal'; readonly claim: SignedClaim; readonly claimRoot: Uint8Array; readonly round: number };
+
+/** A foreign receipt to look at: no deadline but the epoch in which its verifier can be accused. */
+export interface RecheckDuty extends Recheck {
+  readonly claim: SettledClaim;
+}
+
+/** Receipts of settled claims that a key was drawn to look at. */
+export function rechecksOf(state: LedgerState, publicKey: Uint8Array): RecheckDuty[] {
+  return state.settled.flatMap((claim) => {
+    const recheck = recheckOf(claim, publicKey);
+    return recheck === undefined ? [] : [{ ...recheck, claim }];
+  });
+}
 
 /** First step of a claim: all claims of a chain have K steps. */
 export function firstStepOf(state: LedgerState, claimNumber: number): number {
@@ -52,11 +71,22 @@ function dutiesIn(state: LedgerState, open: OpenClaim, publicKey: Uint8Array): D
     const mine = equalBytes(open.miner, publicKey);
     return mine ? [{ duty: 'train', assignment: assignmentOf(state, open), steps, firstStep }] : [];
   }
+  if (open.stage === STAGE.revealing) return revealIn(open, publicKey);
   const voted = open.attestations.some((attestation) => equalBytes(attestation.verifier, publicKey));
   const [claim] = open.claim;
   if (claim === undefined || voted || !seated(votersOf(open))) return [];
   const { claimRoot, beacon2, round } = open;
-  return [{ duty: 'attest', claim, claimRoot, beacon2, round, steps, firstStep }];
+  const committee = open.committee.length;
+  return [{ duty: 'attest', claim, claimRoot, beacon2, round, steps, firstStep, committee }];
+}
+
+function revealIn(open: OpenClaim, publicKey: Uint8Array): Duty[] {
+  const [claim] = open.claim;
+  const positive = open.attestations.some(
+    ({ data, verifier }) => data.verdict === VERDICT.positive && equalBytes(verifier, publicKey),
+  );
+  if (claim === undefined || !positive || receiptOf(open, publicKey)?.opened !== 0) return [];
+  return [{ duty: 'reveal', claim, claimRoot: open.claimRoot, round: open.round }];
 }
 
 /** A tick of an open claim's present stage, as a transaction. */

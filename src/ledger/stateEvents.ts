@@ -1,5 +1,6 @@
 /** What happens on the ledger, as engines hand it to their subscribers. Views only: no verdict rests on them. */
 import type { EvidenceKind } from '../protocol/evidence.js';
+import type { ReceiptOpening, SignedReceipt } from '../protocol/receipt.js';
 import type { BeaconKind, SignedClaim } from '../protocol/types.js';
 
 /** A claim's turn. */
@@ -26,6 +27,19 @@ export type LedgerEvent =
       readonly round: number;
       readonly verifier: Uint8Array;
       readonly verdict: 'positive' | 'negative';
+    })
+  | (Turn & {
+      readonly type: 'receipt';
+      readonly claimRoot: Uint8Array;
+      readonly round: number;
+      readonly receipt: SignedReceipt;
+    })
+  | (Turn & {
+      readonly type: 'receipt-opened';
+      readonly claimRoot: Uint8Array;
+      readonly round: number;
+      readonly verifier: Uint8Array;
+      readonly opening: ReceiptOpening;
     })
   | { readonly type: 'evidence-committed'; readonly claimRoot: Uint8Array; readonly finder: Uint8Array }
   | (Turn & {
@@ -58,5 +72,7 @@ export type LedgerEvent =
   | {
       readonly type: 'member';
       readonly publicKey: Uint8Array;
-      readonly change: 'registered' | 'unbonding' | 'withdrawn' | 'ejected';
+      readonly change: 'registered' | 'unbonding' | 'withdrawn' | 'ejected' | 'fined' | 'slashed';
+      /** Stake that was taken; 0 where none was. */
+      readonly taken?: bigint;
     };

@@ -6,11 +6,11 @@ import { blake3 } from '@noble/hashes/blake3.js';
 import { equalBytes, toHex } from '../hex.js';
 import { CONTEXT, deriveHash } from '../protocol/domains.js';
 import type { Verdict } from '../protocol/evidence.js';
-import type { Order, TransactionBody } from '../protocol/ledgerTypes.js';
+import { type Order, STAGE, type TransactionBody } from '../protocol/ledgerTypes.js';
 import type { LedgerEvent } from './stateEvents.js';
 import { accountOf, debit, memberOf, rejected, requireRule, slashBond, unlock } from './stateMoney.js';
 import { fall, tallyOf, trySettle } from './stateSettle.js';
-import type { LedgerState, OpenClaim } from './stateTypes.js';
+import type { Commitment, LedgerState, OpenClaim, SettledClaim } from './stateTypes.js';
 
 /** Runs `checkEvidence` with BLS and a backend. @throws PogoError MALFORMED */
 export type EvidenceChecker = (evidence: Uint8Array) => Promise<Verdict>;
@@ -22,7 +22,11 @@ export function evidenceCommitment(evidence: Uint8Array, finder: Uint8Array, sal
 
 export function applyCommitEvidence(state: LedgerState, order: Order<'commit-evidence'>, events: LedgerEvent[]): void {
   const open = state.open.find((other) => other.claim.length === 1 && equalBytes(other.claimRoot, order.claimRoot));
-  requireRule(open !== undefined, `expected an open claim, found ${toHex(order.claimRoot)}: its window is over`);
+  // Verifiers of a settled claim can be accused for an epoch; whoever is late to accuse a miner is late.
+  requireRule(
+    settledClaim(state, order.claimRoot) !== undefined || (open !== undefined && open.stage !== STAGE.revealing),
+    `expected an open or a newly settled claim, found ${toHex(order.claimRoot)}: its window is over`,
+  );
   const same = (other: { finder: Uint8Array; claimRoot: Uint8Array }): boolean =>
     equalBytes(other.finder, order.sender) && equalBytes(other.claimRoot, order.claimRoot);
   requireRule(!state.commitments.some(same), 'expected one commitment of a finder to a claim, found a second');
@@ -57,20 +61,11 @@ export async function applyEvidence(
     equalBytes(verdict.chainId, state.chainId) && verdict.job === state.job.id,
     `expected evidence of this chain and job, found chain ${toHex(verdict.chainId)}, job ${verdict.job}`,
   );
+  if (verdict.against === 'verifier') return judgeVerifier(state, entry, verdict, reveal.finder, events);
   const open = accusedClaim(state, verdict);
   requireRule(equalBytes(open.claimRoot, entry.claimRoot), 'expected evidence against the claim of the commitment');
   state.commitments = state.commitments.filter((other) => other !== entry);
-  events.push({
-    type: 'evidence',
-    claimNumber: verdict.claimNumber,
-    attempt: verdict.attempt,
-    claimRoot: open.claimRoot,
-    finder: reveal.finder,
-    accused: verdict.accused,
-    verdict: verdict.verdict,
-    kind: verdict.kind,
-    reason: verdict.reason,
-  });
+  events.push({ ...evidenceEvent(verdict, reveal.finder), claimRoot: open.claimRoot });
   if (verdict.verdict === 'guilty') {
     accountOf(state, reveal.finder).balance += entry.bond;
     convict(state, open, reveal.finder, events);
@@ -79,6 +74,44 @@ export async function applyEvidence(
     accountOf(state, open.miner).balance += entry.bond;
     trySettle(state, events, false);
   }
+}
+
+function settledClaim(state: LedgerState, claimRoot: Uint8Array): SettledClaim | undefined {
+  return state.settled.find((claim) => equalBytes(claim.claimRoot, claimRoot));
+}
+
+/** A verifier of a settled claim is convicted at most once of its part in it; it loses the least stake of a verifier. */
+function judgeVerifier(
+  state: LedgerState,
+  entry: Commitment,
+  verdict: Verdict,
+  finder: Uint8Array,
+  events: LedgerEvent[],
+): void {
+  const claim = settledClaim(state, verdict.claimRoot);
+  if (claim === undefined || !equalBytes(entry.claimRoot, verdict.claimRoot)) {
+    throw rejected(`expected evidence against a verifier of the settled claim ${toHex(entry.claimRoot)}`);
+  }
+  const member = memberOf(state, verdict.accused);
+  if (member === undefined) throw rejected(`expected a member, found ${toHex(verdict.accused)}`);
+  const before = claim.convicted.some((key) => equalBytes(key, verdict.accused));
+  requireRule(!before, `expected one conviction of ${toHex(verdict.accused)} for a claim, found a second`);
+  state.commitments = state.commitments.filter((other) => other !== entry);
+  const { claimNumber, attempt } = claim;
+  events.push({ ...evidenceEvent(verdict, finder), claimNumber, attempt });
+  if (verdict.verdict === 'false-accusation') {
+    accountOf(state, verdict.accused).balance += entry.bond;
+    return;
+  }
+  accountOf(state, finder).balance += entry.bond;
+  claim.convicted.push(verdict.accused);
+  const { taken } = slashBond(state, member, state.parameters.verifierStake, finder);
+  events.push({ type: 'member', publicKey: verdict.accused, change: 'slashed', taken });
+}
+
+function evidenceEvent(verdict: Verdict, finder: Uint8Array): Extract<LedgerEvent, { type: 'evidence' }> {
+  const { claimNumber, attempt, claimRoot, accused, kind, reason } = verdict;
+  return { type: 'evidence', claimNumber, attempt, claimRoot, finder, accused, verdict: verdict.verdict, kind, reason };
 }
 
 /** The open claim that a verdict speaks of. Two signatures for one turn convict whichever of the two is on the ledger. */

@@ -38,6 +38,8 @@ export const EMBEDDED_PARAMETERS: ProtocolParameters = {
   finderNumerator: 1,
   finderDenominator: 2,
   usefulnessSteps: 40,
+  beaconFineSurplus: 0n,
+  revealClock: 0,
 };
 
 export interface DemoGenesisOptions {

@@ -81,6 +81,13 @@ export function applyWithdraw(state: LedgerState, order: Order<'withdraw'>, even
     state.finalizedCount >= member.unbondClaim && member.locked === 0n,
     `expected every claim below ${member.unbondClaim} to be settled first, found ${state.finalizedCount}`,
   );
+  const claim = state.settled.find(({ voters, receipts }) =>
+    [...voters, ...receipts.map((receipt) => receipt.verifier)].some((key) => equalBytes(key, order.sender)),
+  );
+  requireRule(
+    claim === undefined,
+    `expected no vote that can still be accused, found one on claim ${claim?.claimNumber}: it ends with an epoch of claims`,
+  );
   accountOf(state, order.sender).balance += member.stake;
   state.members = state.members.filter((other) => other !== member);
   events.push({ type: 'member', publicKey: order.sender, change: 'withdrawn' });

@@ -2,6 +2,7 @@
 
 import { PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
+import type { ProtocolParameters } from '../protocol/ledgerTypes.js';
 import { type Account, findByKey, type LedgerState, MEMBER_STATUS, type Member } from './stateTypes.js';
 
 /** A rule of the state machine is broken: nothing changes. */
@@ -53,6 +54,14 @@ export function burnStake(state: LedgerState, member: Member, amount: bigint): b
   return taken;
 }
 
+/**
+ * What a withheld beacon share costs: at least what one claim can bring its miner, whatever beacon the withholder hoped
+ * for instead.
+ */
+export function beaconFine({ minerBond, claimReward, usefulnessBonus, beaconFineSurplus }: ProtocolParameters): bigint {
+  return minerBond + claimReward + usefulnessBonus + beaconFineSurplus;
+}
+
 export function unlock(member: Member | undefined, amount: bigint): void {
   if (member !== undefined) member.locked = member.locked > amount ? member.locked - amount : 0n;
 }
@@ -89,6 +98,14 @@ export function refundCommitments(state: LedgerState, claimRoot: Uint8Array): vo
 /** An accusation that was announced and never made pays its bond to the accused. */
 export function forfeitCommitments(state: LedgerState, claimRoot: Uint8Array, accused: Uint8Array): void {
   settleCommitments(state, claimRoot, () => accused);
+}
+
+/** Accusations of verifiers that were announced and never made: whom they meant nobody knows. */
+export function burnCommitments(state: LedgerState, claimRoot: Uint8Array): void {
+  for (const commitment of state.commitments) {
+    if (equalBytes(commitment.claimRoot, claimRoot)) state.burned += commitment.bond;
+  }
+  state.commitments = state.commitments.filter((commitment) => !equalBytes(commitment.claimRoot, claimRoot));
 }
 
 function settleCommitments(state: LedgerState, claimRoot: Uint8Array, to: (finder: Uint8Array) => Uint8Array): void {

@@ -3,10 +3,10 @@ import { equalBytes } from '../hex.js';
 import { type BeaconId, genesisBeacon } from '../protocol/beacon.js';
 import type { ClaimAssignment } from '../protocol/claim.js';
 import { ROLE, STAGE } from '../protocol/ledgerTypes.js';
-import { BEACON_KIND, ZERO_ROOT } from '../protocol/types.js';
-import { admitWaiting, committeeOf, minerCandidates } from './stateCommittee.js';
+import { BEACON_KIND, VERDICT, ZERO_ROOT } from '../protocol/types.js';
+import { admitWaiting, committeeOf, minerCandidates, seatStake } from './stateCommittee.js';
 import type { LedgerEvent } from './stateEvents.js';
-import type { LedgerState, OpenClaim } from './stateTypes.js';
+import type { LedgerState, OpenClaim, ReceiptRecord } from './stateTypes.js';
 
 /** Stands where no miner has been drawn. */
 export const NO_KEY: Uint8Array = new Uint8Array(48);
@@ -44,6 +44,7 @@ function openClaim(state: LedgerState, claimNumber: number, parent: OpenClaim | 
   }
   if (minerCandidates(state, claimNumber).length === 0) admitWaiting(state, ROLE.miner, claimNumber);
   if (committee.length === 0 || minerCandidates(state, claimNumber).length === 0) return undefined;
+  countEpoch(state, claimNumber, seatStake(committee));
   return {
     claimNumber,
     attempt,
@@ -64,7 +65,16 @@ function openClaim(state: LedgerState, claimNumber: number, parent: OpenClaim | 
     beacon2: ZERO_ROOT,
     round: 0,
     attestations: [],
+    receipts: [],
   };
+}
+
+/** The stake that beacons of an epoch are measured by; it grows where somebody waited for it, and never shrinks. */
+function countEpoch(state: LedgerState, claimNumber: number, stake: bigint): void {
+  const epoch = Math.floor(claimNumber / Math.max(1, state.parameters.epochClaims));
+  if (epoch === state.epoch && stake <= state.epochStake) return;
+  state.epoch = epoch;
+  state.epochStake = stake;
 }
 
 /** The beacon that an open claim is collecting shares of; undefined in the other stages. */
@@ -103,4 +113,15 @@ export function assignmentOf(state: LedgerState, open: OpenClaim): ClaimAssignme
 /** Seats that vote on a claim: the committee without the claim's own miner. */
 export function votersOf(open: OpenClaim): OpenClaim['committee'] {
   return open.committee.filter((seat) => !equalBytes(seat.publicKey, open.miner));
+}
+
+export function receiptOf(open: Pick<OpenClaim, 'receipts'>, verifier: Uint8Array): ReceiptRecord | undefined {
+  return open.receipts.find((receipt) => equalBytes(receipt.verifier, verifier));
+}
+
+/** Whether every positive voter has opened its receipt. */
+export function allOpened(open: OpenClaim): boolean {
+  return open.attestations.every(
+    ({ data, verifier }) => data.verdict !== VERDICT.positive || receiptOf(open, verifier)?.opened === 1,
+  );
 }

@@ -9,8 +9,8 @@ import { STAGE } from '../protocol/ledgerTypes.js';
 import { type AttestationData, AttestationDataType, VERDICT, ZERO_ROOT } from '../protocol/types.js';
 import { seatStake } from './stateCommittee.js';
 import type { LedgerEvent, Outcome } from './stateEvents.js';
-import { forfeitCommitments, memberOf, payReward, refundCommitments, unlock } from './stateMoney.js';
-import { openClaims, votersOf } from './stateOpen.js';
+import { burnCommitments, forfeitCommitments, memberOf, payReward, refundCommitments, unlock } from './stateMoney.js';
+import { allOpened, openClaims, receiptOf, votersOf } from './stateOpen.js';
 import {
   FinalizedClaimType,
   GAIN_OFFSET,
@@ -22,7 +22,10 @@ import {
 } from './stateTypes.js';
 import { claimGain, usefulnessBonus, windowGain } from './stateUsefulness.js';
 
-/** The votes of a round: the largest group of positives over one and the same message, and the negatives. */
+/**
+ * The votes of a round: the largest group of positives over one and the same message, and the negatives. While receipts
+ * are being opened, a positive counts once its receipt is open.
+ */
 export interface Tally {
   readonly total: bigint;
   readonly stakeFor: bigint;
@@ -44,6 +47,7 @@ export function tallyOf(open: OpenClaim): Tally {
       stakeAgainst += seatOf(verifier).stake;
       continue;
     }
+    if (open.stage === STAGE.revealing && receiptOf(open, verifier)?.opened !== 1) continue;
     const root = toHex(AttestationDataType.hashTreeRoot(data));
     const group = groups.get(root) ?? { data, stake: 0n, seats: [] };
     const seat = seatOf(verifier);
@@ -79,12 +83,21 @@ export function hasQuorum(state: LedgerState, tally: Tally): boolean {
 export function trySettle(state: LedgerState, events: LedgerEvent[], deadline: boolean): void {
   for (let late = deadline; ; late = false) {
     const open = state.open[0];
-    if (open === undefined || open.stage !== STAGE.attesting) break;
-    const clockOut = state.height >= open.stageHeight + state.parameters.attestationClock;
+    if (open === undefined || open.stage < STAGE.attesting) break;
+    const { attestationClock, revealClock } = state.parameters;
+    const clock = open.stage === STAGE.attesting ? attestationClock : revealClock;
+    const clockOut = state.height >= open.stageHeight + clock;
     const disputed = state.commitments.some((other) => equalBytes(other.claimRoot, open.claimRoot));
-    const tally = tallyOf(open);
     // While evidence is announced the claim waits for it, until the deadline makes the announcement void.
-    if (!clockOut || !(late || (tally.allVoted && !disputed))) break;
+    if (open.stage === STAGE.attesting) {
+      if (!clockOut || !(late || (tallyOf(open).allVoted && !disputed))) break;
+      open.stage = STAGE.revealing;
+      open.stageHeight = state.height;
+      if (!allOpened(open)) break;
+      continue;
+    }
+    if (!(allOpened(open) || (clockOut && late))) break;
+    const tally = tallyOf(open);
     if (hasQuorum(state, tally)) {
       finalize(state, open, tally, events);
       continue;
@@ -108,8 +121,10 @@ function nextRound(state: LedgerState, open: OpenClaim, events: LedgerEvent[]): 
   open.stageHeight = state.height;
   open.parentBeacon = open.beacon2;
   open.beacon2 = ZERO_ROOT;
+  const event = outcomeEvent(state, open, 'reopened', tallyOf(open));
   open.attestations = [];
-  events.push(outcomeEvent(state, open, 'reopened', tallyOf(open)));
+  open.receipts = [];
+  events.push(event);
 }
 
 function finalize(state: LedgerState, open: OpenClaim, tally: Tally, events: LedgerEvent[]): void {
@@ -139,8 +154,24 @@ function finalize(state: LedgerState, open: OpenClaim, tally: Tally, events: Led
   state.finalized = [...state.finalized, finalized].slice(-RECENT_CLAIMS);
   state.finalizedCount += 1;
   state.historyRoot = deriveHash(CONTEXT.history, state.historyRoot, FinalizedClaimType.hashTreeRoot(finalized));
+  remember(state, open);
   state.open.shift();
   events.push({ ...outcomeEvent(state, open, 'finalized', tally), reward });
+}
+
+/** Keeps what its verifiers can still be accused of, for one epoch of claims. */
+function remember(state: LedgerState, open: OpenClaim): void {
+  const { claimNumber, attempt, claimRoot, miner, beacon2, receipts, committee } = open;
+  const voters = open.attestations
+    .filter(({ data }) => data.verdict === VERDICT.positive)
+    .map(({ verifier }) => verifier);
+  const record = { claimNumber, attempt, claimRoot, miner, beacon2, receipts, voters };
+  const { height, job, parameters } = state;
+  const settled = { ...record, height, steps: job.stepsPerClaim, committee: committee.length, convicted: [] };
+  const kept = Math.max(1, parameters.epochClaims);
+  const all = [...state.settled, settled];
+  for (const old of all.slice(0, -kept)) burnCommitments(state, old.claimRoot);
+  state.settled = all.slice(-kept);
 }
 
 /** The verifiers of the quorum share their reward by stake; what division leaves stays in the pool. */
@@ -151,12 +182,16 @@ function payVerifiers(state: LedgerState, tally: Tally): void {
   }
 }
 
-/** Counts a settled round in which a seat stayed silent; too many in a row eject. */
+/** Counts a settled round in which a seat stayed silent, or kept its receipt closed; too many in a row eject. */
 function countSilence(state: LedgerState, open: OpenClaim, events: LedgerEvent[]): void {
   for (const seat of votersOf(open)) {
     const member = memberOf(state, seat.publicKey);
     if (member === undefined) continue;
-    const voted = open.attestations.some((other) => equalBytes(other.verifier, seat.publicKey));
+    const voted = open.attestations.some(
+      ({ data, verifier }) =>
+        equalBytes(verifier, seat.publicKey) &&
+        (data.verdict !== VERDICT.positive || receiptOf(open, verifier)?.opened === 1),
+    );
     member.silence = voted ? 0 : member.silence + 1;
     if (member.silence >= state.parameters.silenceClaims && member.status === MEMBER_STATUS.active) {
       eject(state, member.publicKey, events);
@@ -184,6 +219,7 @@ export function fall(
   tally: Tally = tallyOf(open),
   taken: { readonly taken: bigint; readonly burned: bigint } = { taken: 0n, burned: 0n },
 ): void {
+  if (open.claim.length === 1) remember(state, open);
   const at = state.open.indexOf(open);
   const descendants = state.open.slice(at + 1);
   state.open = state.open.slice(0, at);

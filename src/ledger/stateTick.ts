@@ -7,7 +7,7 @@ import { CONTEXT, deriveHash, u64Bytes } from '../protocol/domains.js';
 import { STAGE, type TransactionBody } from '../protocol/ledgerTypes.js';
 import { seatStake } from './stateCommittee.js';
 import type { LedgerEvent } from './stateEvents.js';
-import { burnStake, memberOf, rejected, requireRule } from './stateMoney.js';
+import { beaconFine, burnStake, memberOf, rejected, requireRule } from './stateMoney.js';
 import { openClaimOf, sharesFrom } from './stateOpen.js';
 import { eject, fall, trySettle } from './stateSettle.js';
 import type { LedgerState, OpenClaim } from './stateTypes.js';
@@ -29,7 +29,7 @@ export function applyTick(state: LedgerState, tick: TransactionBody<'tick'>, eve
   switch (open.stage) {
     case STAGE.beaconOne:
       requireClock(state, open, state.parameters.beaconClock);
-      dropSilentMembers(state, open, events);
+      dropSilentMembers(state, open, state.parameters.beaconClock, events);
       fall(state, open, 'missed', events);
       return;
     case STAGE.training:
@@ -41,13 +41,15 @@ export function applyTick(state: LedgerState, tick: TransactionBody<'tick'>, eve
       // Before the delay is over a tick only lets a height pass.
       if (state.height < sharesFrom(state, open)) return;
       requireClock(state, open, state.parameters.beaconTwoDelay + state.parameters.beaconClock);
-      dropSilentMembers(state, open, events);
+      dropSilentMembers(state, open, state.parameters.beaconTwoDelay + state.parameters.beaconClock, events);
       repeatBeacon(state, open);
       return;
-    default:
-      requireClock(state, open, state.parameters.attestationClock);
+    default: {
+      const { attestationClock, revealClock } = state.parameters;
+      requireClock(state, open, open.stage === STAGE.attesting ? attestationClock : revealClock);
       requireRule(state.open[0] === open, 'expected a tick of the first open claim: claims are settled in order');
       trySettle(state, events, true);
+    }
   }
 }
 
@@ -63,16 +65,28 @@ function missTurn(state: LedgerState, open: OpenClaim): void {
 }
 
 /**
- * Members that kept their share are ejected, so that the next draw does not wait for them; unless fewer than two thirds
- * of the committee's stake would be left: then the beacon waits.
+ * Members that kept their share are fined and ejected, so that the next draw does not wait for them: of w withholders each
+ * can do it once, so they see at most w + 1 beacons. Unless fewer than two thirds of the stake of the epoch's first
+ * committee would be left: then the beacon waits for the next epoch, which begins when it has waited as long as unbonding
+ * takes.
  */
-function dropSilentMembers(state: LedgerState, open: OpenClaim, events: LedgerEvent[]): void {
+function dropSilentMembers(state: LedgerState, open: OpenClaim, clock: number, events: LedgerEvent[]): void {
   const gave = (key: Uint8Array): boolean => open.shares.some((share) => equalBytes(share.member, key));
   const missing = open.committee.filter((seat) => !gave(seat.publicKey));
-  const total = seatStake(open.committee);
-  const left = total - seatStake(missing);
-  requireRule(3n * left >= 2n * total, 'expected shares of two thirds of the committee’s stake; the beacon waits');
-  for (const seat of missing) eject(state, seat.publicKey, events);
+  const total = state.epochStake;
+  const left = seatStake(open.committee) - seatStake(missing);
+  const waited = state.height >= open.stageHeight + clock + state.parameters.unbondingClock;
+  if (waited && left > 0n && left < total) state.epochStake = left;
+  requireRule(
+    3n * left >= 2n * total || (waited && left > 0n),
+    'expected shares of two thirds of the epoch’s stake; the beacon waits',
+  );
+  for (const seat of missing) {
+    const member = memberOf(state, seat.publicKey);
+    const taken = member === undefined ? 0n : burnStake(state, member, beaconFine(state.parameters));
+    events.push({ type: 'member', publicKey: seat.publicKey, change: 'fined', taken });
+    eject(state, seat.publicKey, events);
+  }
   open.committee = open.committee.filter((seat) => gave(seat.publicKey));
 }
 

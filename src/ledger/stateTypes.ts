@@ -36,6 +36,15 @@ export type Seat = ValueOf<typeof SeatType>;
 
 export const ShareType = new ContainerType({ member: PublicKey, signature: Signature });
 
+/** A verifier's receipt: what it committed to, and the draw signature once it is opened (zero before). */
+export const ReceiptRecordType = new ContainerType({
+  verifier: PublicKey,
+  commitment: Root,
+  opened: Uint8,
+  drawSignature: Signature,
+});
+export type ReceiptRecord = ValueOf<typeof ReceiptRecordType>;
+
 /** A claim that is not settled yet. Fields of later stages are zero or empty until then. */
 export const OpenClaimType = new ContainerType({
   claimNumber: Uint64,
@@ -61,6 +70,8 @@ export const OpenClaimType = new ContainerType({
   /** Round of attestation, from 0. */
   round: Uint32,
   attestations: new ListCompositeType(AttestationType, MAX_COMMITTEE),
+  /** Of this round. */
+  receipts: new ListCompositeType(ReceiptRecordType, MAX_COMMITTEE),
 });
 export type OpenClaim = ValueOf<typeof OpenClaimType>;
 
@@ -80,6 +91,26 @@ export const FinalizedClaimType = new ContainerType({
   height: Uint64,
 });
 export type FinalizedClaim = ValueOf<typeof FinalizedClaimType>;
+
+/**
+ * A claim that has its outcome, as long as its verifiers can be accused: one epoch of claims. `voters` are those who
+ * signed a positive vote in its last round.
+ */
+export const SettledClaimType = new ContainerType({
+  claimNumber: Uint64,
+  attempt: Uint32,
+  claimRoot: Root,
+  miner: PublicKey,
+  beacon2: Root,
+  height: Uint64,
+  steps: Uint32,
+  committee: Uint32,
+  voters: new ListCompositeType(PublicKey, MAX_COMMITTEE),
+  receipts: new ListCompositeType(ReceiptRecordType, MAX_COMMITTEE),
+  /** Verifiers that were convicted of their part in this claim: once each. */
+  convicted: new ListCompositeType(PublicKey, MAX_COMMITTEE),
+});
+export type SettledClaim = ValueOf<typeof SettledClaimType>;
 
 /** A finder's promise of evidence, with its bond. */
 export const CommitmentType = new ContainerType({
@@ -115,6 +146,11 @@ export const LedgerStateType = new ContainerType(
     /** Chain of hash_tree_roots of all finalized claims. */
     historyRoot: Root,
     commitments: new ListCompositeType(CommitmentType, MAX_ACCOUNTS),
+    /** Stake of the first committee of the present epoch of claims, and the epoch's number. */
+    epoch: Uint64,
+    epochStake: Money,
+    /** The last settled claims, oldest first. */
+    settled: new ListCompositeType(SettledClaimType, 1 << 16),
   },
   { typeName: 'LedgerState', jsonCase: 'eth2' },
 );

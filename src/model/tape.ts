@@ -114,6 +114,7 @@ export function laneBytes(tape: Tape): number {
 /** A tape bound to memory: ready to run on host kernels. */
 export class BoundTape {
   readonly #calls: readonly (() => void)[];
+  readonly #arguments: readonly Readonly<Record<string, unknown>>[];
   readonly #names: readonly string[];
   readonly #arrays: readonly HostArray[];
   readonly #specs: readonly BufferSpec[];
@@ -145,7 +146,7 @@ export class BoundTape {
       return (this.#arrays[ref.buffer] as HostArray).subarray(ref.offset, ref.offset + ref.length);
     };
     this.#names = tape.entries.map((e) => e.name);
-    this.#calls = tape.entries.map((entry) => {
+    this.#arguments = tape.entries.map((entry) => {
       const args = Object.fromEntries(Object.entries(entry.args).map(([k, v]) => [k, resolve(v)]));
       const { wt, w } = entry.args as { wt?: Ref<Int8Array>; w?: Ref<Int8Array> };
       const weight = wt ?? w;
@@ -153,16 +154,32 @@ export class BoundTape {
         const form = packed(weight.offset);
         if (form !== undefined) args['packed'] = form;
       }
+      return args;
+    });
+    this.#calls = tape.entries.map((entry, i) => {
+      const args = this.#arguments[i] as object;
       const kernel = kernels[entry.kind] as (a: object) => void;
       return () => kernel.call(kernels, args);
     });
   }
 
-  /** Runs every operation. An error of a kernel gets the operation's name in front. */
-  run(): void {
+  /** The array that an argument of an operation was bound to. @throws RangeError where there is none */
+  argument(entry: number, name: string): HostArray {
+    const value = this.#arguments[entry]?.[name];
+    if (!ArrayBuffer.isView(value)) throw new RangeError(`operation ${entry} has no array ${name}`);
+    return value as HostArray;
+  }
+
+  /**
+   * Runs every operation. An error of a kernel gets the operation's name in front.
+   *
+   * @param after called after each operation with its index in the tape
+   */
+  run(after?: (entry: number) => void): void {
     for (let i = 0; i < this.#calls.length; i++) {
       try {
         (this.#calls[i] as () => void)();
+        after?.(i);
       } catch (error) {
         if (error instanceof Error) error.message = `${this.#names[i]}: ${error.message}`;
         throw error;

@@ -11,6 +11,7 @@ import type { Recipe } from './recipe.js';
 import { recipeRoot } from './recipe.js';
 import { ditherSeed } from './seeds.js';
 import { BoundTape } from './tape.js';
+import { PlaceWatch, type UnitPlace } from './unitPlaces.js';
 import { type WeightsLayout, weightsLayout } from './weights.js';
 
 /** Loss bits of a null unit: a batch whose unit would hold an Inf or NaN (`docs/protocol.md`). */
@@ -129,6 +130,8 @@ export class UnitRunner {
   readonly #plan: ModelPlan;
   readonly #gpt: GptTape;
   readonly #bound: BoundTape;
+  /** Values at the places of the last {@link compute}, one after the other; empty where it watched none. */
+  observed: Uint8Array = new Uint8Array(0);
   /** The unit file of the last {@link compute}: codes plane, then scales plane. */
   readonly file: Uint8Array;
 
@@ -149,17 +152,21 @@ export class UnitRunner {
   }
 
   /**
-   * Computes a unit into {@link file}.
+   * Computes a unit into {@link file}, and reads the values at `places` on the way into {@link observed}.
    *
    * @returns fp32 bits of the unit's loss; {@link NULL_LOSS_BITS} and an all-zero file where the unit is null
    */
-  compute(request: UnitRequest): number {
+  compute(request: UnitRequest, places: readonly UnitPlace[] = []): number {
     this.#load(request);
+    const watch = places.length === 0 ? undefined : new PlaceWatch(this.#gpt.tape, this.#bound, places);
     try {
-      this.#bound.run();
+      this.#bound.run(watch?.after);
+      this.observed = watch?.bytes ?? new Uint8Array(0);
     } catch (error) {
       if (!(error instanceof PogoError && error.code === 'NON_FINITE')) throw error;
       this.file.fill(0);
+      // Which operation met the Inf or NaN first is nobody's business: a null unit has no values.
+      this.observed = new Uint8Array(0);
       return NULL_LOSS_BITS;
     }
     return lossBits(this.#bound.array('unitLoss') as Float32Array);

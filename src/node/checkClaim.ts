@@ -23,6 +23,7 @@ import {
   ZERO_ROOT,
 } from '../protocol/types.js';
 import { canonicalUnitFault } from '../protocol/unitBytes.js';
+import type { ReceiptRecorder } from './receiptRecorder.js';
 
 /** Where a claim's bytes come from: a bundle, or the store that miner and verifiers share. */
 export interface ClaimSource {
@@ -91,6 +92,8 @@ export interface CheckOptions {
   /** The parent's packed model; undefined for the first claim. */
   readonly parentModel: Uint8Array | undefined;
   readonly signal?: AbortSignal;
+  /** Makes the receipt of this check; its duty has drawn the same units. */
+  readonly receipt?: ReceiptRecorder;
   readonly onProgress?: (unitsDone: number, unitsDrawn: number) => void;
 }
 
@@ -186,9 +189,11 @@ class ClaimCheck {
       const commitment = source.list[stepIndex] as StepCommitment;
       const units = this.#readUnits(commitment);
       const wanted = drawn.filter((d) => d.stepIndex === stepIndex);
-      if (wanted.length > 0) {
+      const observed = this.#options.receipt?.wantsState(stepIndex) ?? false;
+      if (wanted.length > 0 || observed) {
         // The state first: a unit is only judged under a state root that holds.
         if (!(await this.#atRoot(commitment.preStateRoot))) return this.#findFalseState();
+        if (observed) this.#options.receipt?.state(stepIndex, false);
         const fault = await this.#recompute(stepIndex, commitment, units, wanted);
         if (fault !== undefined) return fault;
       }
@@ -199,6 +204,7 @@ class ClaimCheck {
       this.#replayMs += performance.now() - committing;
     }
     if (!(await this.#atRoot(source.header.toRoot))) return this.#findFalseState();
+    this.#options.receipt?.state(source.list.length, true);
     return undefined;
   }
 
@@ -245,7 +251,8 @@ class ClaimCheck {
     const results = await Promise.all(
       wanted.map(async ({ unit }) => {
         const tokens = gatherSequences(this.#options.tokens, unitOffsets(offsets, unit, recipe), recipe.context);
-        return { unit, computed: await this.#trainer.computeUnit({ draw1, unit, tokens }) };
+        const places = this.#options.receipt?.places({ stepIndex, unit }) ?? [];
+        return { unit, computed: await this.#trainer.computeUnit({ draw1, unit, tokens, places }) };
       }),
     );
     for (const { unit, computed } of results) {
@@ -253,6 +260,7 @@ class ClaimCheck {
       this.#checks += 2;
       this.#options.onProgress?.(this.#units, this.#options.drawn.length);
       const committed = units[unit] as Uint8Array;
+      this.#options.receipt?.unit({ stepIndex, unit }, computed.observed);
       const sameBytes = equalBytes(committed, computed.file);
       if (sameBytes && computed.lossBits === commitment.unitLosses[unit]) continue;
       const kind = sameBytes ? 'loss' : 'unit';

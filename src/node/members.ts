@@ -3,7 +3,7 @@
  *
  * The same classes run as processes of their own under `pogo run`.
  */
-import type { Ledger } from '../ledger/ledger.js';
+import type { Ledger, LedgerBlock } from '../ledger/ledger.js';
 import type { LedgerState } from '../ledger/state.js';
 import type { LedgerEvent } from '../ledger/stateEvents.js';
 import type { Recipe } from '../model/recipe.js';
@@ -13,7 +13,6 @@ import { realFiles } from './files/fileLayer.js';
 import { lockDirectory } from './files/lock.js';
 import { Miner } from './miner.js';
 import { followLedger, type MemberContext, type RoleReport } from './roles/common.js';
-import type { FinalizedClaims } from './roles/finalizedClaims.js';
 import { Verifier } from './verifier.js';
 
 export type { RoleReport } from './roles/common.js';
@@ -46,7 +45,7 @@ export interface Member {
 }
 
 interface Duties {
-  readonly finalized: FinalizedClaims;
+  see(block: LedgerBlock<LedgerEvent>): void;
   act(state: LedgerState): Promise<boolean>;
 }
 
@@ -106,7 +105,7 @@ class RunningMember implements Member {
         ledger,
         signal,
         (state) => member.act(state),
-        (block) => member.finalized.add(block),
+        (block) => member.see(block),
       );
     } catch (error) {
       // Stopped while it worked: what was logged is kept, and that is how it was asked to end.

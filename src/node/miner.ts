@@ -3,7 +3,9 @@
  */
 import * as path from 'node:path';
 import { toHex } from '../hex.js';
+import type { LedgerBlock } from '../ledger/ledger.js';
 import { type Duty, dutiesOf } from '../ledger/stateDuties.js';
+import type { LedgerEvent } from '../ledger/stateEvents.js';
 import type { LedgerState } from '../ledger/stateTypes.js';
 import type { Recipe } from '../model/recipe.js';
 import type { KeyPair } from '../protocol/bls.js';
@@ -42,6 +44,11 @@ export class Miner {
     this.#recipe = context.recipe;
     this.#published = Published.open(context.published);
     this.#cheat = context.cheat;
+  }
+
+  /** Sees every block, in order, before the state that it leads to. */
+  see(block: LedgerBlock<LedgerEvent>): void {
+    this.finalized.add(block);
   }
 
   /** Does the first duty; false when there is none. */

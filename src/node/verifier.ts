@@ -5,7 +5,9 @@
 import * as path from 'node:path';
 import { PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
-import { type Duty, dutiesOf } from '../ledger/stateDuties.js';
+import type { LedgerBlock } from '../ledger/ledger.js';
+import { type Duty, dutiesOf, type RecheckDuty, rechecksOf } from '../ledger/stateDuties.js';
+import type { LedgerEvent } from '../ledger/stateEvents.js';
 import { evidenceCommitment } from '../ledger/stateEvidence.js';
 import { findByKey, type LedgerState, LedgerStateType } from '../ledger/stateTypes.js';
 import type { Recipe } from '../model/recipe.js';
@@ -14,13 +16,13 @@ import { LOSS_NOT_MEASURED, signAttestation } from '../protocol/attestation.js';
 import { createBeaconShare } from '../protocol/beacon.js';
 import type { KeyPair } from '../protocol/bls.js';
 import { verifyClaimSignature } from '../protocol/claim.js';
-import { samplesForDetection } from '../protocol/detection.js';
 import { deriveHash } from '../protocol/domains.js';
-import { drawHeldOut, drawUnits, signDraw } from '../protocol/draws.js';
+import { drawHeldOut, signDraw } from '../protocol/draws.js';
 import { buildEquivocationEvidence } from '../protocol/evidence/build.js';
 import { MAX_EVIDENCE_BYTES } from '../protocol/evidence/types.js';
 import { evidenceKind } from '../protocol/evidence.js';
 import { encodeTransaction, signOrder } from '../protocol/ledgerTypes.js';
+import { type ReceiptOpening, ReceiptOpeningType, receiptDuty, signReceipt } from '../protocol/receipt.js';
 import { claimRoot as claimRootOf, decodeStrict, type SignedClaim, SignedClaimType } from '../protocol/types.js';
 import { evidenceFromFault } from './buildEvidence.js';
 import { checkClaim } from './checkClaim.js';
@@ -30,8 +32,11 @@ import { writeFileAtomic } from './files/durable.js';
 import { readWholeFile, realFiles } from './files/fileLayer.js';
 import { HeldOutLoss } from './heldOutLoss.js';
 import { Published } from './published.js';
+import { ReceiptRecorder } from './receiptRecorder.js';
+import { recheckReceipt } from './recheckReceipt.js';
 import { cpuSeconds, type MemberContext, type RoleReport } from './roles/common.js';
 import { FinalizedClaims } from './roles/finalizedClaims.js';
+import { type BookedReceipt, ReceiptBook } from './roles/receiptBook.js';
 import { StateFollower } from './stateFollower.js';
 
 /** Signed claims that miners left beside the ledger; more are not read. */
@@ -59,11 +64,14 @@ interface Checked {
   /** The file that proves the claim false; undefined where nothing false was found. */
   readonly evidence: Uint8Array | undefined;
   readonly losses: Losses;
+  /** What the check's receipt opens to. */
+  readonly opening: ReceiptOpening;
 }
 
 /** A verifier without a process of its own: whoever holds it feeds it with the ledger's state. */
 export class Verifier {
   readonly finalized = new FinalizedClaims();
+  readonly receipts = new ReceiptBook();
   readonly #context: MemberContext;
   readonly #environment: Environment;
   readonly #keys: KeyPair;
@@ -71,6 +79,9 @@ export class Verifier {
   readonly #published: Published;
   /** Claim roots (with their round) that were found to have missing bytes: looked at again in the next round. */
   readonly #abstained = new Set<string>();
+  /** Rounds whose receipts were opened, and claims whose drawn receipt was looked at, by this process. */
+  readonly #revealed = new Set<string>();
+  readonly #rechecked = new Set<string>();
   #opened: Promise<Opened> | undefined;
 
   constructor(context: MemberContext, environment: Environment) {
@@ -79,6 +90,12 @@ export class Verifier {
     this.#keys = context.keys;
     this.#recipe = context.recipe;
     this.#published = Published.reader(context.published);
+  }
+
+  /** Sees every block, in order, before the state that it leads to. */
+  see(block: LedgerBlock<LedgerEvent>): void {
+    this.finalized.add(block);
+    this.receipts.add(block);
   }
 
   /** Does the first open duty; false when there is none. */
@@ -90,12 +107,68 @@ export class Verifier {
         await this.#context.ledger.submit(encodeTransaction('beacon-share', share));
         return true;
       }
+      if (duty.duty === 'reveal' && (await this.#reveal(duty))) return true;
       if (duty.duty === 'attest' && !this.#abstained.has(this.#roundName(duty))) {
-        await this.#attest(duty, state);
+        await this.#attest(duty);
         return true;
       }
     }
+    return this.#recheck(state);
+  }
+
+  /** Opens the receipt of this round. @returns false where it was lost with the verifier's files */
+  async #reveal({ claimRoot, round }: Extract<Duty, { duty: 'reveal' }>): Promise<boolean> {
+    const name = `${toHex(claimRoot)}-${round}`;
+    const file = this.#receiptFile(name);
+    if (this.#revealed.has(name) || realFiles.status(file)?.kind !== 'file') return false;
+    const opening = decodeStrict(ReceiptOpeningType, readWholeFile(realFiles, file, ReceiptOpeningType.maxSize));
+    const body = { claimRoot, verifier: this.#keys.publicKey, opening };
+    await this.#context.ledger.submit(encodeTransaction('receipt-reveal', body));
+    this.#revealed.add(name);
+    return true;
+  }
+
+  /** Looks at the next foreign receipt that this verifier was drawn for; false when there is none. */
+  async #recheck(state: LedgerState): Promise<boolean> {
+    for (const duty of rechecksOf(state, this.#keys.publicKey)) {
+      const name = toHex(duty.claim.claimRoot);
+      const booked = this.receipts.find(duty.claim.claimRoot, duty.verifier);
+      if (booked === undefined || this.#rechecked.has(name)) continue;
+      this.#rechecked.add(name);
+      try {
+        await this.#recheckOne(duty, booked);
+      } catch (error) {
+        const failure = PogoError.from(error);
+        // Bytes that are gone prove nothing about anybody.
+        if (!NO_VERDICT.has(failure.code)) throw error;
+      }
+      return true;
+    }
     return false;
+  }
+
+  async #recheckOne(duty: RecheckDuty, booked: BookedReceipt): Promise<void> {
+    const { trainer, follower, tokens } = await this.#open();
+    const { header } = booked.claim;
+    await follower.goTo(header.fromRoot, this.finalized.headers);
+    const source = this.#published.source(header);
+    const start = performance.now();
+    const result = await recheckReceipt({ trainer, source, tokens, booked, recipe: this.#recipe, ticket: duty.ticket });
+    this.#report({
+      type: 'rechecked',
+      claim: header.claimNumber,
+      attempt: header.attempt,
+      verifier: toHex(duty.verifier),
+      part: result.part,
+      held: result.evidence === undefined,
+      seconds: (performance.now() - start) / 1000,
+    });
+    if (result.evidence === undefined) return;
+    await this.#commitAndReveal(booked.claim, result.evidence);
+  }
+
+  #receiptFile(name: string): string {
+    return path.join(this.#context.directory, 'receipts', `${name}.ssz`);
   }
 
   /** Reveals evidence that an earlier process of this verifier committed to. @returns whether it was taken */
@@ -119,12 +192,16 @@ export class Verifier {
     return deriveHash(SALT_CONTEXT, this.#keys.secret, hashBytes(evidence));
   }
 
-  async #attest(duty: AttestDuty, state: LedgerState): Promise<void> {
+  async #attest(duty: AttestDuty): Promise<void> {
     const { header } = duty.claim;
     try {
-      const { evidence, losses } = await this.#check(duty, state);
-      if (evidence === undefined) await this.#vote(duty, 'positive', losses);
-      else await this.#accuse(duty, evidence, losses);
+      const { evidence, losses, opening } = await this.#check(duty);
+      if (evidence === undefined) {
+        await this.#commitReceipt(duty, opening);
+        await this.#vote(duty, 'positive', losses);
+      } else {
+        await this.#commitAndReveal(duty.claim, evidence, () => this.#vote(duty, 'negative', losses));
+      }
     } catch (error) {
       const failure = PogoError.from(error);
       if (!NO_VERDICT.has(failure.code)) throw error;
@@ -135,7 +212,20 @@ export class Verifier {
     }
   }
 
-  async #check(duty: AttestDuty, state: LedgerState): Promise<Checked> {
+  /** The opening is on disk before the ledger knows of it: what was committed to can be opened after a crash. */
+  async #commitReceipt(
+    { claim, claimRoot, beacon2, round, committee }: AttestDuty,
+    opening: ReceiptOpening,
+  ): Promise<void> {
+    const file = this.#receiptFile(`${toHex(claimRoot)}-${round}`);
+    realFiles.makeDirectory(path.dirname(file));
+    writeFileAtomic(realFiles, file, ReceiptOpeningType.serialize(opening));
+    const subject = { chainId: claim.header.chainId, claimRoot, beacon2, committee };
+    const receipt = signReceipt(this.#environment.bls, this.#keys, subject, opening);
+    await this.#context.ledger.submit(encodeTransaction('receipt', receipt));
+  }
+
+  async #check(duty: AttestDuty): Promise<Checked> {
     const { claim, claimRoot, beacon2 } = duty;
     const { header } = claim;
     const { trainer, follower, tokens } = await this.#open();
@@ -143,12 +233,10 @@ export class Verifier {
     const fromHeader = await trainer.header();
     const source = this.#published.source(header);
     const parentModel = await trainer.packModel();
-    const committee = state.open.find((open) => equalBytes(open.claimRoot, claimRoot))?.committee.length ?? 1;
-    const population = duty.steps * this.#recipe.unitsPerStep;
-    const { fractionPpm, targetPpm } = this.#recipe.detection;
-    const samples = samplesForDetection(population, fractionPpm, targetPpm, committee);
     const drawSignature = signDraw(this.#environment.bls, this.#keys, beacon2, claimRoot);
-    const drawn = drawUnits(drawSignature, duty.steps, this.#recipe.unitsPerStep, samples);
+    const work = receiptDuty(drawSignature, this.#recipe, duty.steps, duty.committee);
+    const drawn = work.units;
+    const receipt = new ReceiptRecorder(trainer, drawSignature, work);
     const start = performance.now();
     const cpu = cpuSeconds();
     const result = await checkClaim({
@@ -156,6 +244,7 @@ export class Verifier {
       source,
       tokens,
       drawn,
+      receipt,
       parentModel: duty.firstStep === 0 ? undefined : parentModel,
       onProgress: (units, of) => this.#report({ type: 'checking', claim: header.claimNumber, units, of }),
     });
@@ -185,16 +274,25 @@ export class Verifier {
     const accused = { claim, recipe: this.#recipe, commitments: source.list, fromHeader, tokens };
     const subject = parent === undefined ? accused : { ...accused, parent };
     const second = this.#findSecondClaim(claim);
-    if (second !== undefined) return { evidence: buildEquivocationEvidence(claim, second, this.#recipe), losses };
-    return { evidence: result.fault === undefined ? undefined : evidenceFromFault(subject, result.fault), losses };
+    const opening = { drawSignature, parts: receipt.parts };
+    if (second !== undefined) {
+      return { evidence: buildEquivocationEvidence(claim, second, this.#recipe), losses, opening };
+    }
+    const evidence = result.fault === undefined ? undefined : evidenceFromFault(subject, result.fault);
+    return { evidence, losses, opening };
   }
 
   /**
-   * Commits to the evidence, votes against the claim, reveals. The vote stands only on a commitment, and the reveal
-   * settles the claim: after it there is nothing left to vote on. Whoever is later finds the claim convicted already.
+   * Commits to evidence, does what stands between (a vote against the claim), reveals. A negative vote stands only on a
+   * commitment, and the reveal settles the claim: after it there is nothing left to vote on. Whoever is later finds the
+   * accused convicted already.
    */
-  async #accuse(duty: AttestDuty, evidence: Uint8Array, losses: Losses): Promise<void> {
-    const { claim, claimRoot } = duty;
+  async #commitAndReveal(
+    claim: SignedClaim,
+    evidence: Uint8Array,
+    between: () => Promise<void> = async () => undefined,
+  ): Promise<void> {
+    const claimRoot = claimRootOf(claim.header);
     const { bls } = this.#environment;
     const { ledger, directory } = this.#context;
     const kind = evidenceKind(evidence);
@@ -210,7 +308,7 @@ export class Verifier {
     const order = { nonce: account?.nonce ?? 0, claimRoot, commitment };
     const committed = await ledger.submit(signOrder(bls, this.#keys, chainId, 'commit-evidence', order));
     if (!committed.accepted) return;
-    await this.#vote(duty, 'negative', losses);
+    await between();
     await ledger.submit(encodeTransaction('evidence', { finder: this.#keys.publicKey, salt, evidence }));
   }
 
@@ -219,20 +317,14 @@ export class Verifier {
     verdict: 'positive' | 'negative',
     losses: Losses,
   ): Promise<void> {
-    const { bls } = this.#environment;
-    const drawSignature = signDraw(bls, this.#keys, beacon2, claimRoot);
-    const attestation = signAttestation(
-      bls,
-      this.#keys,
-      {
-        chainId: claim.header.chainId,
-        claimRoot,
-        verdict,
-        heldOutBeforeBits: losses.before,
-        heldOutAfterBits: losses.after,
-      },
-      drawSignature,
-    );
+    const attestation = signAttestation(this.#environment.bls, this.#keys, {
+      chainId: claim.header.chainId,
+      claimRoot,
+      beacon2,
+      verdict,
+      heldOutBeforeBits: losses.before,
+      heldOutAfterBits: losses.after,
+    });
     // Refused when evidence has settled the claim meanwhile: nothing is left to vote on.
     await this.#context.ledger.submit(encodeTransaction('attestation', attestation));
   }

@@ -7,6 +7,7 @@
 import type { BackendName, IsaName } from '../backend/types.js';
 import type { StateScalars, StateVectors } from '../model/state.js';
 import type { SharedWeights, UnitRequest } from '../model/unit.js';
+import type { UnitPlace } from '../model/unitPlaces.js';
 
 export interface Session {
   /** Unique in the process that owns the pool. */
@@ -24,6 +25,8 @@ export interface UnitTask extends UnitRequest {
   readonly session: Session;
   /** Where the unit file goes: shared memory of `unitFileBytes` bytes. */
   readonly file: Uint8Array;
+  /** Places inside the computation whose values come back; none if absent. */
+  readonly places?: readonly UnitPlace[];
 }
 
 export interface CommitTask {
@@ -74,6 +77,8 @@ export interface UnitResult {
   readonly lossBits: number;
   /** BLAKE3 of the unit file. */
   readonly root: Uint8Array;
+  /** Values at the places that were asked for, one after the other. */
+  readonly observed: Uint8Array;
   readonly ms: number;
 }
 

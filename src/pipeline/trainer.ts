@@ -18,6 +18,7 @@ import {
   vectorBytes,
 } from '../model/state.js';
 import { allocateWeights, type ModelPlan, type UnitRequest } from '../model/unit.js';
+import type { UnitPlace } from '../model/unitPlaces.js';
 import type { StateHeader } from '../protocol/types.js';
 import { STATE_VERSION, stateRoot, ZERO_ROOT } from '../protocol/types.js';
 import { Evaluator } from './evaluator.js';
@@ -116,7 +117,9 @@ export class Trainer {
    * One unit of the current step, on the next free lane. Its file is valid until the same unit of the second next step
    * is computed.
    */
-  async computeUnit(request: Omit<UnitRequest, 'step'>): Promise<ComputedUnit> {
+  async computeUnit(
+    request: Omit<UnitRequest, 'step'> & { readonly places?: readonly UnitPlace[] },
+  ): Promise<ComputedUnit> {
     const { step } = this.#scalars;
     const slots = this.#slots[step % 2] as readonly Uint8Array[];
     const file = slots[request.unit] as Uint8Array;

@@ -7,11 +7,20 @@
 import type { Backend } from '../backend/types.js';
 import { PogoError } from '../errors.js';
 import { equalBytes } from '../hex.js';
-import { createLayout } from '../model/layout.js';
+import { createLayout, packedModelLayout } from '../model/layout.js';
 import type { Recipe } from '../model/recipe.js';
-import { advanceScalars, allocateState, commitLeafRange, leafCount, vectorBytes } from '../model/state.js';
+import {
+  advanceScalars,
+  allocateState,
+  commitLeafRange,
+  leafCount,
+  packModel,
+  unpackModel,
+  vectorBytes,
+} from '../model/state.js';
 import {
   allocateWeights,
+  LossRunner,
   type ModelPlan,
   modelPlan,
   NULL_LOSS_BITS,
@@ -19,7 +28,14 @@ import {
   type SharedWeights,
   UnitRunner,
 } from '../model/unit.js';
-import type { CommitStepRequest, ComputedUnit, ComputeUnitRequest, UnitExecutor } from '../protocol/executor.js';
+import type {
+  CommitStepRequest,
+  ComputedUnit,
+  ComputeUnitRequest,
+  ModelLossRequest,
+  PackModelRequest,
+  UnitExecutor,
+} from '../protocol/executor.js';
 import { headerOf } from '../protocol/stateHeader.js';
 import type { StateHeader } from '../protocol/types.js';
 
@@ -49,10 +65,10 @@ export class BackendExecutor implements UnitExecutor {
     } catch (error) {
       // A θ with an Inf or NaN gives null units, as any other source of one does.
       if (!(error instanceof PogoError && error.code === 'NON_FINITE')) throw error;
-      return { unit: new Uint8Array(runner.file.length), lossBits: NULL_LOSS_BITS };
+      return { unit: new Uint8Array(runner.file.length), lossBits: NULL_LOSS_BITS, observed: new Uint8Array(0) };
     }
-    const lossBits = runner.compute(request);
-    return { unit: Uint8Array.from(runner.file), lossBits };
+    const lossBits = runner.compute(request, request.places);
+    return { unit: Uint8Array.from(runner.file), lossBits, observed: runner.observed };
   }
 
   async commitStep(request: CommitStepRequest): Promise<{ readonly header: StateHeader }> {
@@ -69,6 +85,24 @@ export class BackendExecutor implements UnitExecutor {
     commitLeafRange(plan, this.#backend.kernels, state, before, units, 0, leafCount(plan.layout));
     const after = advanceScalars(request.recipe, before);
     return { header: headerOf(plan.root, after, state, this.#hash) };
+  }
+
+  async packModel({ recipe, vector }: PackModelRequest): Promise<Uint8Array> {
+    const plan = modelPlan(recipe);
+    const values = new Float32Array(new SharedArrayBuffer(4 * plan.layout.length));
+    fill('model vector', vector, values);
+    const file = new Uint8Array(new SharedArrayBuffer(packedModelLayout(plan.layout).bytes));
+    packModel(plan, this.#backend.kernels, values, file);
+    return file;
+  }
+
+  async modelLoss({ recipe, model, tokens }: ModelLossRequest): Promise<number> {
+    const plan = modelPlan(recipe);
+    const theta = new Float32Array(new SharedArrayBuffer(4 * plan.layout.length));
+    unpackModel(plan, this.#backend.kernels, model, theta);
+    const weights = allocateWeights(plan, theta);
+    quantizeWeights(plan, this.#backend.kernels, weights);
+    return new LossRunner(plan, this.#backend.kernels, weights, 1).lossBits(tokens);
   }
 
   #bind(recipe: Recipe, root: Uint8Array): Bound {

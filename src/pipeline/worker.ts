@@ -81,15 +81,15 @@ function run(task: LaneTask): UnitResult | { ms: number } {
       return done({});
   }
 
-  function runUnit(unit: UnitTask): { lossBits: number; root: Uint8Array } {
+  function runUnit(unit: UnitTask): Omit<UnitResult, 'ms'> {
     const bound = bind(unit.session);
     bound.unitRunner ??= new UnitRunner(bound.plan, kernels, bound.session.weights, bound.session.microBatches);
-    const lossBits = bound.unitRunner.compute(unit);
+    const lossBits = bound.unitRunner.compute(unit, unit.places);
     unit.file.set(bound.unitRunner.file);
     const root = new Uint8Array(32);
     merkle.hash(unit.file, root);
     countUnit(options.progress, unitTokens(bound.plan.recipe));
-    return { lossBits, root };
+    return { lossBits, root, observed: bound.unitRunner.observed };
   }
 
   function runLoss(loss: LossTask): void {

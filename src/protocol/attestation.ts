@@ -6,7 +6,6 @@ import { equalBytes, toHex } from '../hex.js';
 import { compareBytes } from './beacon.js';
 import type { Bls, KeyPair } from './bls.js';
 import { DOMAIN } from './domains.js';
-import { verifyDraw } from './draws.js';
 import {
   type AggregatedAttestation,
   type Attestation,
@@ -21,6 +20,8 @@ export const LOSS_NOT_MEASURED = 0x7fc00000;
 export interface AttestationContent {
   readonly chainId: Uint8Array;
   readonly claimRoot: Uint8Array;
+  /** Beacon 2 of the round that is voted in. */
+  readonly beacon2: Uint8Array;
   readonly verdict: 'positive' | 'negative';
   /** fp32 bits; {@link LOSS_NOT_MEASURED} where there is no measurement. */
   readonly heldOutBeforeBits: number;
@@ -32,54 +33,40 @@ export function attestationData(content: AttestationContent): AttestationData {
     domain: DOMAIN.attestation,
     chainId: content.chainId,
     claimRoot: content.claimRoot,
+    beacon2: content.beacon2,
     verdict: VERDICT[content.verdict],
     heldOutBeforeBits: content.heldOutBeforeBits,
     heldOutAfterBits: content.heldOutAfterBits,
   };
 }
 
-/**
- * @param drawSignature the verifier's `signDraw` over (beacon 2 ‖ claim root)
- */
-export function signAttestation(
-  bls: Bls,
-  keys: KeyPair,
-  content: AttestationContent,
-  drawSignature: Uint8Array,
-): Attestation {
+export function signAttestation(bls: Bls, keys: KeyPair, content: AttestationContent): Attestation {
   const data = attestationData(content);
   const signature = bls.sign(keys.secret, AttestationDataType.hashTreeRoot(data));
-  return { data, verifier: keys.publicKey, drawSignature, signature };
+  return { data, verifier: keys.publicKey, signature };
+}
+
+/** What an attestation must speak of; with `beacon2`, the round too. */
+export interface AttestedClaim {
+  readonly chainId: Uint8Array;
+  readonly claimRoot: Uint8Array;
+  readonly beacon2?: Uint8Array;
 }
 
 /**
  * Checks an attestation against the claim it must speak of.
  *
- * @param expected chain id and claim root; with `beacon2`, the draw signature is checked too
  * @throws PogoError MALFORMED, MISMATCH: which field, what was expected, what was found
  */
-export function verifyAttestation(
-  bls: Bls,
-  attestation: Attestation,
-  expected: { readonly chainId: Uint8Array; readonly claimRoot: Uint8Array; readonly beacon2?: Uint8Array },
-): void {
+export function verifyAttestation(bls: Bls, attestation: Attestation, expected: AttestedClaim): void {
   const { data } = attestation;
   checkAttestationData(data, expected);
   if (!bls.verify(attestation.verifier, AttestationDataType.hashTreeRoot(data), attestation.signature)) {
     throw new PogoError('MALFORMED', 'expected the verifier’s signature over the attestation, found another');
   }
-  if (
-    expected.beacon2 !== undefined &&
-    !verifyDraw(bls, attestation.verifier, expected.beacon2, expected.claimRoot, attestation.drawSignature)
-  ) {
-    throw new PogoError('MALFORMED', 'expected the verifier’s draw signature over (beacon 2, claim), found another');
-  }
 }
 
-function checkAttestationData(
-  data: AttestationData,
-  expected: { readonly chainId: Uint8Array; readonly claimRoot: Uint8Array },
-): void {
+function checkAttestationData(data: AttestationData, expected: AttestedClaim): void {
   if (!equalBytes(data.domain, DOMAIN.attestation)) {
     throw new PogoError('MALFORMED', `expected the attestation domain, found ${toHex(data.domain)}`);
   }
@@ -93,6 +80,12 @@ function checkAttestationData(
     throw new PogoError(
       'MISMATCH',
       `expected an attestation of claim ${toHex(expected.claimRoot)}, found ${toHex(data.claimRoot)}`,
+    );
+  }
+  if (expected.beacon2 !== undefined && !equalBytes(data.beacon2, expected.beacon2)) {
+    throw new PogoError(
+      'MISMATCH',
+      `expected an attestation under beacon 2 ${toHex(expected.beacon2)}, found ${toHex(data.beacon2)}`,
     );
   }
   if (data.verdict !== VERDICT.positive && data.verdict !== VERDICT.negative) {
@@ -136,7 +129,7 @@ export function aggregateAttestations(bls: Bls, attestations: readonly Attestati
 export function verifyAggregatedAttestation(
   bls: Bls,
   aggregate: AggregatedAttestation,
-  expected: { readonly chainId: Uint8Array; readonly claimRoot: Uint8Array },
+  expected: AttestedClaim,
   committee: readonly Uint8Array[],
 ): readonly Uint8Array[] {
   checkAttestationData(aggregate.data, expected);

@@ -30,6 +30,8 @@ export const DOMAIN = {
   trace: tag('TRC1'),
   /** AccountMessage: a transaction signed by an account */
   account: tag('ACC1'),
+  /** ReceiptMessage: a verifier's commitment to its receipt */
+  receipt: tag('RCP1'),
 } as const;
 
 /** Contexts of BLAKE3 derive_key. */
@@ -52,6 +54,18 @@ export const CONTEXT = {
   committee: 'pogo/committee/1',
   /** evidence root ‖ finder ‖ salt → a finder's commitment */
   evidenceCommitment: 'pogo/evidence-commitment/1',
+  /** draw signature ‖ root of the parts → commitment to a receipt */
+  receiptCommitment: 'pogo/receipt-commitment/1',
+  /** draw signature ‖ step ‖ unit → stream of places inside a unit's computation */
+  receiptPlaces: 'pogo/receipt-places/1',
+  /** draw signature ‖ step ‖ unit ‖ values at the places → part of a receipt */
+  receiptUnit: 'pogo/receipt-unit/1',
+  /** draw signature → stream that draws a state */
+  receiptStateDraw: 'pogo/receipt-state-draw/1',
+  /** draw signature ‖ steps ‖ chaining values of θ, m, v → part of a receipt */
+  receiptState: 'pogo/receipt-state/1',
+  /** claim root ‖ all draw signatures → who rechecks whose receipt */
+  recheck: 'pogo/recheck/1',
   /** last history root ‖ finalized claim → history root of the ledger */
   history: 'pogo/history/1',
   /** parent beacon ‖ repetition → parent of a beacon 2 that is drawn again without its missing members */

@@ -5,14 +5,17 @@
  * the accused signed is malformed and convicts nobody; what parses and turns out right is a false accusation.
  */
 import { PogoError } from '../errors.js';
+import { checkAttestationEvidence } from './evidence/attestation.js';
 import { checkBatchEvidence } from './evidence/batch.js';
 import { checkCommitmentsEvidence } from './evidence/commitments.js';
 import { checkDiffEvidence } from './evidence/diff.js';
 import { checkElementEvidence } from './evidence/element.js';
 import { checkEquivocationEvidence } from './evidence/equivocation.js';
 import type { EvidenceExecutors, Finding } from './evidence/head.js';
+import { checkHeldOutEvidence } from './evidence/heldOut.js';
 import { checkLeafEvidence } from './evidence/leaf.js';
 import { checkQuantizationEvidence } from './evidence/quantization.js';
+import { checkReceiptEvidence } from './evidence/receipt.js';
 import { checkStateRootEvidence } from './evidence/stateRoot.js';
 import {
   EVIDENCE_KIND,
@@ -35,6 +38,8 @@ export interface Verdict {
   readonly chainId: Uint8Array;
   readonly claimRoot: Uint8Array;
   readonly accused: Uint8Array;
+  /** Whether the claim's miner is accused, or a verifier of it. */
+  readonly against: 'miner' | 'verifier';
   readonly job: number;
   readonly claimNumber: number;
   readonly attempt: number;
@@ -57,7 +62,13 @@ const CHECKERS: Checkers = {
   commitments: checkCommitmentsEvidence,
   diff: checkDiffEvidence,
   element: checkElementEvidence,
+  attestation: (executors, body) => checkAttestationEvidence(executors, body, checkEvidence),
+  receipt: checkReceiptEvidence,
+  'held-out': checkHeldOutEvidence,
 };
+
+/** Kinds that accuse a verifier. */
+const VERIFIER_KINDS: ReadonlySet<EvidenceKind> = new Set(['attestation', 'receipt', 'held-out']);
 
 /** Names of all kinds. */
 export const EVIDENCE_KINDS = Object.keys(EVIDENCE_KIND) as readonly EvidenceKind[];
@@ -116,7 +127,8 @@ async function checkKind<K extends EvidenceKind>(
     job: header.job,
     claimNumber: header.claimNumber,
     attempt: header.attempt,
-    reason: finding ?? 'the claim holds in the point that is disputed',
+    against: VERIFIER_KINDS.has(kind) ? 'verifier' : 'miner',
+    reason: finding ?? 'what was signed holds in the point that is disputed',
   };
 }
 

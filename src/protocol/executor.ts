@@ -5,6 +5,7 @@
  * verdict does not depend on the choice, and one that failed its self-test is never handed in.
  */
 import type { Recipe } from '../model/recipe.js';
+import type { UnitPlace } from '../model/unitPlaces.js';
 import type { StateHeader } from './types.js';
 
 export interface ComputeUnitRequest {
@@ -19,6 +20,8 @@ export interface ComputeUnitRequest {
   readonly theta: Uint8Array;
   /** sequencesPerUnit × (context + 1) tokens, sequence by sequence. */
   readonly tokens: Uint32Array;
+  /** Places inside the computation whose values are wanted; none if absent. */
+  readonly places?: readonly UnitPlace[];
 }
 
 export interface ComputedUnit {
@@ -26,6 +29,22 @@ export interface ComputedUnit {
   readonly unit: Uint8Array;
   /** fp32 bits of the unit's mean loss. */
   readonly lossBits: number;
+  /** Values at the places that were asked for, one after the other; empty for a null unit. */
+  readonly observed?: Uint8Array;
+}
+
+export interface PackModelRequest {
+  readonly recipe: Recipe;
+  /** The vector that is evaluated (EMA, or θ without one), little-endian fp32. */
+  readonly vector: Uint8Array;
+}
+
+export interface ModelLossRequest {
+  readonly recipe: Recipe;
+  /** A packed 4-bit model. */
+  readonly model: Uint8Array;
+  /** u32 [n, context + 1] */
+  readonly tokens: Uint32Array;
 }
 
 export interface CommitStepRequest {
@@ -45,4 +64,8 @@ export interface UnitExecutor {
   computeUnit(request: ComputeUnitRequest): Promise<ComputedUnit>;
   /** @returns the post-state's header */
   commitStep(request: CommitStepRequest): Promise<{ readonly header: StateHeader }>;
+  /** @returns the packed 4-bit model of a state */
+  packModel(request: PackModelRequest): Promise<Uint8Array>;
+  /** @returns fp32 bits of a packed model's mean loss, nats per token */
+  modelLoss(request: ModelLossRequest): Promise<number>;
 }

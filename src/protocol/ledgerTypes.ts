@@ -8,6 +8,7 @@ import { ContainerType, ListCompositeType, type ValueOf } from '@chainsafe/ssz';
 import { PogoError } from '../errors.js';
 import type { Bls, KeyPair } from './bls.js';
 import { DOMAIN } from './domains.js';
+import { ReceiptOpeningType, SignedReceiptType } from './receipt.js';
 import {
   byteList,
   type Codec,
@@ -71,6 +72,12 @@ export const ProtocolParametersType = new ContainerType(
     finderDenominator: Uint32,
     /** The gain is measured back over at least this many steps. */
     usefulnessSteps: Uint32,
+    // From here on 0 is what the embedded ledger has, and SSZ pads a container with zeros to a power of two fields: a
+    // chain without these rules has the same id, and so the same beacons, as before they were there. Up to 32 fields.
+    /** A withheld beacon share costs the miner's bond, both rewards of a claim, and this. */
+    beaconFineSurplus: Money,
+    /** Heights in which receipts are opened after the votes. */
+    revealClock: Uint64,
   },
   { typeName: 'ProtocolParameters', jsonCase: 'eth2' },
 );
@@ -122,7 +129,7 @@ export function chainIdOf(genesis: Genesis): Uint8Array {
 }
 
 /** Stages of an open claim, as ticks name them. */
-export const STAGE = { beaconOne: 1, training: 2, claimed: 3, attesting: 4 } as const;
+export const STAGE = { beaconOne: 1, training: 2, claimed: 3, attesting: 4, revealing: 5 } as const;
 export type StageName = keyof typeof STAGE;
 
 /** Ends a stage whose clock has run out, or lets a height pass. `sequence` counts the ticks of the claim. */
@@ -134,6 +141,12 @@ export const TickType = new ContainerType(
 export const EvidenceRevealType = new ContainerType(
   { finder: PublicKey, salt: Root, evidence: byteList(MAX_EVIDENCE_TRANSACTION_BYTES) },
   { typeName: 'EvidenceReveal', jsonCase: 'eth2' },
+);
+
+/** Opens a verifier's receipt, once the votes are over. */
+export const ReceiptRevealType = new ContainerType(
+  { claimRoot: Root, verifier: PublicKey, opening: ReceiptOpeningType },
+  { typeName: 'ReceiptReveal', jsonCase: 'eth2' },
 );
 
 const order = { sender: PublicKey, nonce: Uint64 };
@@ -184,6 +197,8 @@ export const TRANSACTION_TYPES = {
   unbond: [8, signed(UnbondType)],
   withdraw: [9, signed(WithdrawType)],
   transfer: [10, signed(TransferType)],
+  receipt: [20, SignedReceiptType],
+  'receipt-reveal': [21, ReceiptRevealType],
 } as const;
 export type TransactionKind = keyof typeof TRANSACTION_TYPES;
 export type TransactionBody<K extends TransactionKind> = ValueOf<(typeof TRANSACTION_TYPES)[K][1]>;

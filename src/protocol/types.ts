@@ -158,6 +158,7 @@ export type VerdictByte = (typeof VERDICT)[keyof typeof VERDICT];
 /**
  * The one message that all verifiers of a claim sign, so that their signatures aggregate.
  *
+ * `beacon2` names the round: it drew the held-out sequences, and without it a vote could be told as one of another round.
  * `heldOutBeforeBits` and `heldOutAfterBits` are the fp32 bits of the exact mean loss of the 4-bit model before and
  * after the claim on the sequences that beacon 2 drew; a negative that did not get as far signs 0x7FC00000 for both.
  */
@@ -166,6 +167,7 @@ export const AttestationDataType = new ContainerType(
     domain: DomainTag,
     chainId: Root,
     claimRoot: Root,
+    beacon2: Root,
     verdict: Uint8,
     heldOutBeforeBits: Float32Bits,
     heldOutAfterBits: Float32Bits,
@@ -174,12 +176,9 @@ export const AttestationDataType = new ContainerType(
 );
 export type AttestationData = ValueOf<typeof AttestationDataType>;
 
-/**
- * One verifier's signed verdict. `drawSignature` is its signature over (beacon 2 ‖ claim root), from which everybody
- * can recompute which units it had to check.
- */
+/** One verifier's signed verdict. Which units it had to check is opened with its receipt (`receipt.ts`). */
 export const AttestationType = new ContainerType(
-  { data: AttestationDataType, verifier: PublicKey, drawSignature: Signature, signature: Signature },
+  { data: AttestationDataType, verifier: PublicKey, signature: Signature },
   { typeName: 'Attestation', jsonCase: 'eth2' },
 );
 export type Attestation = ValueOf<typeof AttestationType>;

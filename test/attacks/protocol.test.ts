@@ -17,7 +17,6 @@ import type { KeyPair } from '../../src/protocol/bls.js';
 import { createNobleBls } from '../../src/protocol/blsNoble.js';
 import { signClaim } from '../../src/protocol/claim.js';
 import { deriveHash, u64Bytes } from '../../src/protocol/domains.js';
-import { signDraw } from '../../src/protocol/draws.js';
 import { buildBatchEvidence, buildEquivocationEvidence } from '../../src/protocol/evidence/build.js';
 import { checkEvidence } from '../../src/protocol/evidence.js';
 import { encodeTransaction, ROLE, STAGE, signOrder } from '../../src/protocol/ledgerTypes.js';
@@ -224,32 +223,34 @@ async function replays(): Promise<string[]> {
   const claim = await chain.toAttesting();
   const [verifier, other] = chain.demo.verifiers;
   const vote = chain.attestation(verifier!);
+  await chain.submit(chain.receipt(verifier!));
   await chain.submit(vote);
+  await chain.submit(chain.receipt(other!));
   const [giver, taker] = chain.demo.miners;
   const transfer = transferOf(chain, giver!, taker!);
   await chain.submit(transfer);
   const { open } = chain;
-  const draw = signDraw(nativeBls, other!, open.beacon2, open.claimRoot);
   const content = {
     chainId: chain.state.chainId,
     claimRoot: open.claimRoot,
+    beacon2: open.beacon2,
     verdict: 'positive',
     heldOutBeforeBits: 0,
     heldOutAfterBits: 0,
   } as const;
-  const good = signAttestation(nativeBls, other!, content, draw);
-  const otherChain = signAttestation(nativeBls, other!, { ...content, chainId: new Uint8Array(32) }, draw);
+  const good = signAttestation(nativeBls, other!, content);
+  const otherChain = signAttestation(nativeBls, other!, { ...content, chainId: new Uint8Array(32) });
   // The same fields signed under the draw’s domain instead of the attestation’s.
   const data = { ...attestationData(content), domain: new TextEncoder().encode('UDR1') };
   const signature = nativeBls.sign(other!.secret, AttestationDataType.hashTreeRoot(data));
-  const otherDraw = { ...good, drawSignature: signDraw(nativeBls, other!, new Uint8Array(32), open.claimRoot) };
+  const otherRound = signAttestation(nativeBls, other!, { ...content, beacon2: new Uint8Array(32) });
   const attempts = [
     vote,
     encodeTransaction('claim', claim),
     transfer,
     encodeTransaction('attestation', otherChain),
     encodeTransaction('attestation', { ...good, data, signature }),
-    encodeTransaction('attestation', otherDraw),
+    encodeTransaction('attestation', otherRound),
   ];
   const refusals: string[] = [];
   for (const attempt of attempts) refusals.push(await refusal(chain.submit(attempt)));
@@ -339,7 +340,9 @@ attack(
 
 /** Votes of a quarter of the stake, split into some keys, in committees of eight; per mille of all votes. */
 function votesOfSybils(identities: number, draw: typeof committeeOf): number {
-  const chain = new TestChain({ verifiers: 1, parameters: { committeeSize: 8, verifierStake: 1n } });
+  // A withheld share is cheap here, so that small stakes may draw.
+  const cheap = { minerBond: 1n, claimReward: 1n, usefulnessBonus: 1n };
+  const chain = new TestChain({ verifiers: 1, parameters: { committeeSize: 8, verifierStake: 1n, ...cheap } });
   const unit = 300n * COIN;
   const member = (i: number, stake: bigint) => ({
     ...chain.state.members.find(({ roles }) => (roles & ROLE.verifier) !== 0)!,
@@ -538,6 +541,7 @@ attack(
         attestationData({
           chainId: chain.state.chainId,
           claimRoot: new Uint8Array(32),
+          beacon2: new Uint8Array(32),
           verdict: 'positive',
           heldOutBeforeBits: 0,
           heldOutAfterBits: 0,
@@ -571,7 +575,7 @@ attack(
       const { taken, burned } = slashBond(state, state.members[0]!, 1001n, odd.demo.verifiers[0]!.publicKey);
       expect([taken, burned]).toEqual([1001n, 501n]);
       const big = 2n ** 60n + 1n;
-      const chain = new TestChain({ minerStake: big, parameters: { claimReward: big } });
+      const chain = new TestChain({ minerStake: big, verifierStake: 2n * big, parameters: { claimReward: big } });
       await chain.toAttesting();
       await chain.attest();
       expect(chain.state.rewardPool).toBe(0n);

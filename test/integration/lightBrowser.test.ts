@@ -165,11 +165,12 @@ describe.skipIf(executable === undefined)(
       const content = {
         chainId,
         claimRoot: root,
+        beacon2: new Uint8Array(32),
         verdict: 'positive',
         heldOutBeforeBits: 1,
         heldOutAfterBits: 0,
       } as const;
-      const signed = committee.slice(0, 2).map((keys) => signAttestation(bls, keys, content, new Uint8Array(96)));
+      const signed = committee.slice(0, 2).map((keys) => signAttestation(bls, keys, content));
       const file = AggregatedAttestationType.serialize(aggregateAttestations(bls, signed)[0]!);
       const trusted = {
         chainId: toHex(chainId),

@@ -42,7 +42,8 @@ async function randomRun(seed: number, actions: number): Promise<{ chain: TestCh
       if (training !== undefined) await attempt(() => chain.claim(lie));
     } else if (dice < 0.8) {
       if (chain.state.open.some((open) => open.stage === STAGE.attesting)) {
-        await attempt(() => chain.submit(chain.attestation(pick(chain.demo.verifiers))));
+        await attempt(() => chain.vote(pick(chain.demo.verifiers)));
+        await attempt(() => chain.reveal());
       }
     } else if (dice < 0.9) {
       const [claim] = chain.state.open[0]?.claim ?? [];
@@ -202,12 +203,12 @@ describe('signatures', () => {
   });
 
   it('equal attestations aggregate whatever their order, and a participant cannot be added', () => {
-    const claim = { chainId: new Uint8Array(32), claimRoot: new Uint8Array(32).fill(1) };
+    const claim = { chainId: new Uint8Array(32), claimRoot: new Uint8Array(32).fill(1), beacon2: new Uint8Array(32) };
     const keys = Array.from({ length: 5 }, (_, i) => nativeBls.deriveKey(new Uint8Array(32).fill(9), 'verifier', i));
     const votes = keys.map((pair, i) => {
       const verdict = i === 4 ? ('negative' as const) : ('positive' as const);
       const content = { ...claim, verdict, heldOutBeforeBits: 1, heldOutAfterBits: 2 };
-      return signAttestation(nativeBls, pair, content, new Uint8Array(96));
+      return signAttestation(nativeBls, pair, content);
     });
     const forward = aggregateAttestations(nativeBls, votes);
     const backward = aggregateAttestations(nativeBls, [...votes].reverse().concat(votes[0]!));

@@ -249,12 +249,13 @@ export class Stage {
       const evidence = await this.#check(chain, from, lie, mined, keys, replaced.rules);
       if (evidence === 'no evidence') continue;
       if (evidence === undefined) {
-        await chain.submit(chain.attestation(keys, 'positive', await this.#losses(chain, mined)));
+        await chain.vote(keys, await this.#losses(chain, mined));
         continue;
       }
       await chain.accuse(keys, evidence);
       return { outcome: `${chain.outcomes().at(-1)} by evidence ${evidenceKind(evidence)}`, chain, mined };
     }
+    await chain.reveal();
     if (chain.outcomes().length === before) await chain.tick();
     return { outcome: chain.outcomes().at(-1) ?? 'open', chain, mined };
   }

@@ -11,6 +11,7 @@ import type { LedgerEvent } from '../../src/ledger/stateEvents.js';
 import { type EvidenceChecker, evidenceCommitment } from '../../src/ledger/stateEvidence.js';
 import { createDemoGenesis, type DemoGenesis, type DemoGenesisOptions } from '../../src/ledger/stateGenesis.js';
 import { openClaimOf } from '../../src/ledger/stateOpen.js';
+import type { OpenClaim } from '../../src/ledger/stateTypes.js';
 import { signAttestation } from '../../src/protocol/attestation.js';
 import { createBeaconShare } from '../../src/protocol/beacon.js';
 import type { Bls, KeyPair } from '../../src/protocol/bls.js';
@@ -19,6 +20,7 @@ import { buildClaim, type ClaimAssignment, signClaim } from '../../src/protocol/
 import { batchDigest, drawBatch, signDraw } from '../../src/protocol/draws.js';
 import { checkEvidence } from '../../src/protocol/evidence.js';
 import { encodeTransaction, STAGE, signOrder } from '../../src/protocol/ledgerTypes.js';
+import { type ReceiptOpening, signReceipt } from '../../src/protocol/receipt.js';
 import type { SignedClaim, StepCommitment } from '../../src/protocol/types.js';
 import { smallRecipe } from './trainedClaim.js';
 
@@ -156,20 +158,61 @@ export class TestChain {
     const content = {
       chainId: this.state.chainId,
       claimRoot: open.claimRoot,
+      beacon2: open.beacon2,
       verdict,
       heldOutBeforeBits: losses[0],
       heldOutAfterBits: losses[1],
     };
-    const draw = signDraw(nativeBls, keys, open.beacon2, open.claimRoot);
-    return encodeTransaction('attestation', signAttestation(nativeBls, keys, content, draw));
+    return encodeTransaction('attestation', signAttestation(nativeBls, keys, content));
   }
 
+  /** A receipt out of hashes; the ledger cannot tell it from a true one, other verifiers can. */
+  opening(keys: KeyPair, open: Pick<OpenClaim, 'beacon2' | 'claimRoot'>): ReceiptOpening {
+    const drawSignature = signDraw(nativeBls, keys, open.beacon2, open.claimRoot);
+    return { drawSignature, parts: [blake3(drawSignature)] };
+  }
+
+  /** Commitment to {@link opening}, as a transaction. */
+  receipt(keys: KeyPair): Uint8Array {
+    const open = this.state.open.find((other) => other.stage === STAGE.attesting)!;
+    const { chainId } = this.state;
+    const subject = { chainId, ...open, committee: open.committee.length };
+    return encodeTransaction('receipt', signReceipt(nativeBls, keys, subject, this.opening(keys, open)));
+  }
+
+  /** Receipt and positive vote. */
+  async vote(keys: KeyPair, losses?: readonly [number, number]): Promise<void> {
+    await this.submit(this.receipt(keys));
+    await this.submit(this.attestation(keys, 'positive', losses));
+  }
+
+  /** Positive votes, and the openings that are due after them. */
   async attest(voters: readonly KeyPair[] = this.demo.verifiers): Promise<void> {
-    for (const keys of voters) await this.submit(this.attestation(keys));
+    for (const keys of voters) await this.vote(keys);
+    await this.reveal();
   }
 
-  tick(): Promise<readonly LedgerEvent[]> {
-    return this.submit(tickFor(this.open));
+  /** All openings that are due. */
+  async reveal(except: readonly KeyPair[] = []): Promise<void> {
+    for (const keys of this.keys) {
+      if (except.includes(keys)) continue;
+      for (const duty of dutiesOf(this.state, keys.publicKey)) {
+        if (duty.duty !== 'reveal') continue;
+        const open = this.state.open.find((other) => equalBytes(other.claimRoot, duty.claimRoot))!;
+        const opening = this.opening(keys, open);
+        const { claimRoot } = duty;
+        const body = { claimRoot, verifier: keys.publicKey, opening };
+        await this.submit(encodeTransaction('receipt-reveal', body));
+      }
+    }
+  }
+
+  /** A tick of the first claim's stage; votes that are over are followed by the openings that are due. */
+  async tick(): Promise<readonly LedgerEvent[]> {
+    const before = this.events.length;
+    await this.submit(tickFor(this.open));
+    await this.reveal();
+    return this.events.slice(before);
   }
 
   nonceOf(keys: KeyPair): number {

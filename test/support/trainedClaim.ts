@@ -17,22 +17,25 @@ import {
   type StateScalars,
   type StateVectors,
   seedState,
+  unpackModel,
 } from '../../src/model/state.js';
 import {
   allocateWeights,
   gatherSequences,
+  LossRunner,
   type ModelPlan,
   modelPlan,
   quantizeWeights,
   type UnitRequest,
   UnitRunner,
 } from '../../src/model/unit.js';
+import type { UnitPlace } from '../../src/model/unitPlaces.js';
 import type { KeyPair } from '../../src/protocol/bls.js';
 import { createNativeBls } from '../../src/protocol/blsNative.js';
 import { buildClaim, signClaim } from '../../src/protocol/claim.js';
 import { encodeDiff } from '../../src/protocol/diff.js';
 import { batchDigest, drawBatch, unitOffsets } from '../../src/protocol/draws.js';
-import type { UnitExecutor } from '../../src/protocol/executor.js';
+import type { ComputedUnit, UnitExecutor } from '../../src/protocol/executor.js';
 import {
   claimRoot,
   type SignedClaim,
@@ -125,20 +128,22 @@ function vectorOf(bytes: Uint8Array): Float32Array {
 }
 
 /** Units that were computed before in this process: the same inputs give the same bits, so tests share them. */
-const computed = new Map<string, { unit: Uint8Array; lossBits: number }>();
+const computed = new Map<string, ComputedUnit>();
 
-function computeUnit(plan: ModelPlan, theta: Uint8Array, request: UnitRequest): { unit: Uint8Array; lossBits: number } {
+type Request = UnitRequest & { readonly places?: readonly UnitPlace[] };
+
+function computeUnit(plan: ModelPlan, theta: Uint8Array, request: Request): ComputedUnit {
   const words = [blake3(theta), request.draw1, plan.root, new Uint8Array(request.tokens.slice().buffer)].map(toHex);
-  const key = [...words, request.step, request.unit].join();
+  const key = [...words, request.step, request.unit, JSON.stringify(request.places ?? [])].join();
   const known = computed.get(key);
-  if (known !== undefined) return { unit: known.unit.slice(), lossBits: known.lossBits };
+  if (known !== undefined) return { ...known, unit: known.unit.slice() };
   const shared = allocateWeights(plan, vectorOf(theta));
   quantizeWeights(plan, referenceKernels, shared);
   const runner = new UnitRunner(plan, referenceKernels, shared);
-  const lossBits = runner.compute(request);
-  const result = { unit: runner.file.slice(), lossBits };
+  const lossBits = runner.compute(request, request.places);
+  const result = { unit: runner.file.slice(), lossBits, observed: runner.observed };
   computed.set(key, result);
-  return { unit: result.unit.slice(), lossBits };
+  return { ...result, unit: result.unit.slice() };
 }
 
 /** The executor that a third party would use: the reference kernels. */
@@ -157,6 +162,20 @@ export const referenceExecutor: UnitExecutor = {
     const units = request.units.map((unit) => unit.slice());
     commitLeafRange(plan, referenceKernels, state, request.header, units, 0, leafCount(plan.layout));
     return { header: headerOf(plan, state, advanceScalars(plan.recipe, request.header)) };
+  },
+  async packModel({ recipe, vector }) {
+    const plan = modelPlan(recipe);
+    const packed = new Uint8Array(new SharedArrayBuffer(packedModelLayout(plan.layout).bytes));
+    packModel(plan, referenceKernels, vectorOf(vector), packed);
+    return packed.slice();
+  },
+  async modelLoss({ recipe, model, tokens }) {
+    const plan = modelPlan(recipe);
+    const theta = new Float32Array(new SharedArrayBuffer(4 * plan.layout.length));
+    unpackModel(plan, referenceKernels, model, theta);
+    const shared = allocateWeights(plan, theta);
+    quantizeWeights(plan, referenceKernels, shared);
+    return new LossRunner(plan, referenceKernels, shared, 1).lossBits(tokens);
   },
 };
 

@@ -82,8 +82,11 @@ function unitSubject(trained: TrainedClaim, unit: number) {
   };
 }
 
+/** Kinds that accuse a miner; those against verifiers are in `protocolReceipts.test.ts`. */
+type MinerKind = Exclude<EvidenceKind, 'attestation' | 'receipt' | 'held-out'>;
+
 /** One file of evidence of each kind against the last step of a claim. */
-const FILES: Record<EvidenceKind, (trained: TrainedClaim, chunk?: number) => Uint8Array> = {
+const FILES: Record<MinerKind, (trained: TrainedClaim, chunk?: number) => Uint8Array> = {
   leaf: (trained, leaf = 3) => buildLeafEvidence(trained, leafCheckOf(trained, leaf)),
   quantization: (trained, leaf = 3) =>
     buildQuantizationEvidence(
@@ -125,7 +128,7 @@ const setUnit = (index: number, change: (unit: Uint8Array) => Uint8Array) =>
   onLast((units: Uint8Array[]) => units.splice(index, 1, change(units[index]!)));
 
 describe('evidence of each kind convicts its lie and acquits the truth', () => {
-  const lies: readonly (readonly [string, EvidenceKind, Tampering])[] = [
+  const lies: readonly (readonly [string, MinerKind, Tampering])[] = [
     ['one bit of θ', 'leaf', { state: onLast(({ theta }) => flip(theta, 3 * LEAF_ELEMENTS + 5)) }],
     ['one bit of m', 'leaf', { state: onLast(({ m }) => flip(m, 3 * LEAF_ELEMENTS)) }],
     ['one bit of v', 'leaf', { state: onLast(({ v }) => flip(v, 3 * LEAF_ELEMENTS + 255)) }],
@@ -205,7 +208,7 @@ describe('evidence of each kind convicts its lie and acquits the truth', () => {
 });
 
 describe('evidence fails closed', () => {
-  const kinds = Object.keys(FILES) as EvidenceKind[];
+  const kinds = Object.keys(FILES) as MinerKind[];
 
   it.each(kinds)('%s: no flipped bit, no cut and no added byte convicts', async (kind) => {
     const file = FILES[kind](honest);

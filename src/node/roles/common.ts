@@ -100,6 +100,17 @@ export type RoleReport =
       readonly heldOutAfterBits: number;
     }
   | {
+      readonly type: 'rechecked';
+      readonly claim: number;
+      readonly attempt: number;
+      /** Key of the verifier whose receipt it was, in hex. */
+      readonly verifier: string;
+      readonly part: number;
+      /** Whether the part is what the work gives. */
+      readonly held: boolean;
+      readonly seconds: number;
+    }
+  | {
       readonly type: 'evidence';
       readonly claim: number;
       readonly kind: string;

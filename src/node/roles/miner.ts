@@ -29,7 +29,7 @@ runRole<MinerOptions, LedgerEvent>(async (context) => {
       ledger,
       signal,
       (state) => miner.act(state),
-      (block) => miner.finalized.add(block),
+      (block) => miner.see(block),
     );
   } finally {
     lock.release();

@@ -14,7 +14,7 @@ runRole<RoleOptions, LedgerEvent>(async (context) => {
       ledger,
       signal,
       (state) => verifier.act(state),
-      (block) => verifier.finalized.add(block),
+      (block) => verifier.see(block),
     );
   } finally {
     await environment.dispose();

@@ -40,28 +40,33 @@ export interface OpenedHead {
   readonly layout: Layout;
 }
 
-/** The head of evidence against a claim. */
-export function createEvidenceHead(claim: SignedClaim, recipe: Recipe): EvidenceHead {
+/** The head of evidence against a claim, or against a verifier of it. */
+export function createEvidenceHead(
+  claim: SignedClaim,
+  recipe: Recipe,
+  accused: Uint8Array = claim.header.miner,
+): EvidenceHead {
   return {
     chainId: claim.header.chainId,
     claimRoot: claimRoot(claim.header),
-    accused: claim.header.miner,
+    accused,
     claim,
     recipe: encodeRecipe(recipe),
   };
 }
 
 /**
- * Checks a head: the claim's signature by the accused, and that chain, claim root and recipe are those of the claim.
+ * Checks a head: the claim's signature, and that chain, claim root and recipe are those of the claim.
  *
+ * @param accused who must be accused: the miner by default, a verifier of the claim for evidence against one
  * @throws PogoError MALFORMED
  */
-export function openHead(bls: Bls, head: EvidenceHead): OpenedHead {
+export function openHead(bls: Bls, head: EvidenceHead, accused: Uint8Array = head.claim.header.miner): OpenedHead {
   const { header } = head.claim;
   const bindings = [
     ['chain id', head.chainId, header.chainId],
     ['claim root', head.claimRoot, claimRoot(header)],
-    ['accused key', head.accused, header.miner],
+    ['accused key', head.accused, accused],
   ] as const;
   for (const [name, found, expected] of bindings) {
     if (!equalBytes(found, expected)) {
@@ -72,7 +77,7 @@ export function openHead(bls: Bls, head: EvidenceHead): OpenedHead {
     }
   }
   if (!verifyClaimSignature(bls, head.claim)) {
-    throw new PogoError('MALFORMED', 'evidence: expected a claim signed by the accused, found a wrong signature');
+    throw new PogoError('MALFORMED', 'evidence: expected a claim signed by its miner, found a wrong signature');
   }
   const recipe = openRecipe(head.recipe);
   const root = recipeRoot(recipe);

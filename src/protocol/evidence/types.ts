@@ -10,8 +10,10 @@ import { ElementProofType, MAX_ELEMENT_PROOF_BYTES } from '../dispute/types.js';
 import { LeafCheckType } from '../leafCheck.js';
 import { ProvenCommitmentType } from '../listProof.js';
 import { ChunkOpeningsType, ChunkOpeningType } from '../openings.js';
-import { byteList, PublicKey, Root, Uint32, Uint64 } from '../ssz.js';
+import { ReceiptPartsType, SignedReceiptType } from '../receipt.js';
+import { byteList, PublicKey, Root, Signature, Uint8, Uint32, Uint64 } from '../ssz.js';
 import {
+  AttestationType,
   ClaimHeaderType,
   MAX_UNITS_PER_STEP,
   SignedClaimType,
@@ -31,6 +33,9 @@ export const EVIDENCE_KIND = {
   commitments: 8,
   diff: 9,
   element: 10,
+  attestation: 16,
+  receipt: 17,
+  'held-out': 18,
 } as const;
 export type EvidenceKind = keyof typeof EVIDENCE_KIND;
 
@@ -157,6 +162,60 @@ export const DiffEvidenceType = new ContainerType(
   { typeName: 'DiffEvidence', jsonCase: 'eth2' },
 );
 
+/** What binds a verifier to the work it was drawn for. `accused` of the head is the verifier. */
+const assignment = { head: EvidenceHeadType, receipt: SignedReceiptType, drawSignature: Signature };
+
+/**
+ * A positive vote over a unit that the verifier was drawn for and that `proof`, a whole file of evidence of kind `unit` or
+ * `loss`, proves false.
+ */
+export const AttestationEvidenceType = new ContainerType(
+  { ...assignment, attestation: AttestationType, proof: byteList(MAX_EVIDENCE_BYTES - (1 << 24)) },
+  { typeName: 'AttestationEvidence', jsonCase: 'eth2' },
+);
+
+/**
+ * A part of a verifier's opened receipt is not what the work gives; or their number is not that of the draw.
+ *
+ * For a part of a unit `step` is the unit's, `header` and `theta` are its pre-state's, and `m` and `v` are empty. For the
+ * drawn state `step` starts from it; for the last state `step` is the claim's last, and it ends there. For a wrong number
+ * of parts `step` is the claim's first, `part` 0, and `theta`, `m`, `v` and `tokenChunks` are empty.
+ */
+export const ReceiptEvidenceType = new ContainerType(
+  {
+    ...assignment,
+    parts: ReceiptPartsType,
+    part: Uint32,
+    step: ProvenCommitmentType,
+    header: StateHeaderType,
+    theta: byteList(MAX_VECTOR_BYTES),
+    m: byteList(MAX_VECTOR_BYTES),
+    v: byteList(MAX_VECTOR_BYTES),
+    tokenChunks: ChunkOpeningsType,
+  },
+  { typeName: 'ReceiptEvidence', jsonCase: 'eth2' },
+);
+
+/**
+ * A held-out loss in a positive vote is not the model's. `accused` of the head is the verifier.
+ *
+ * `after` 1: the claim's own model; 0: its parent's, whose header is `parent`. A chain's first claim has none: then `model`
+ * is empty, and `fromHeader` and `vector` are those of its from state (EMA, or θ without one).
+ */
+export const HeldOutEvidenceType = new ContainerType(
+  {
+    head: EvidenceHeadType,
+    attestation: AttestationType,
+    after: Uint8,
+    parent: new ListCompositeType(ClaimHeaderType, 1),
+    model: byteList(MAX_VECTOR_BYTES),
+    fromHeader: new ListCompositeType(StateHeaderType, 1),
+    vector: byteList(MAX_VECTOR_BYTES),
+    tokenChunks: ChunkOpeningsType,
+  },
+  { typeName: 'HeldOutEvidence', jsonCase: 'eth2' },
+);
+
 /** Kind → container. */
 export const EVIDENCE_TYPES = {
   leaf: LeafEvidenceType,
@@ -169,6 +228,9 @@ export const EVIDENCE_TYPES = {
   commitments: CommitmentsEvidenceType,
   diff: DiffEvidenceType,
   element: ElementProofType,
+  attestation: AttestationEvidenceType,
+  receipt: ReceiptEvidenceType,
+  'held-out': HeldOutEvidenceType,
 } as const;
 
 /** The container's value for each kind. */

@@ -36,11 +36,24 @@ export function unitTokenRanges(recipe: Recipe, draw1: Uint8Array, step: number,
 }
 
 /** The tokens of a unit, opened under the recipe's tokens root. u32 [sequencesPerUnit, context + 1]. */
-function openTokens(head: OpenedHead, step: number, unit: number, openings: readonly ChunkOpening[]): Uint32Array {
-  const { recipe, header } = head;
+export function openTokens(
+  head: OpenedHead,
+  step: number,
+  unit: number,
+  openings: readonly ChunkOpening[],
+): Uint32Array {
+  return openSequences(head.recipe, unitTokenRanges(head.recipe, head.header.draw1, step, unit), openings);
+}
+
+/** Sequences of context + 1 tokens at byte ranges of the recipe's token file. */
+export function openSequences(
+  recipe: Recipe,
+  ranges: readonly (readonly [number, number])[],
+  openings: readonly ChunkOpening[],
+): Uint32Array {
   const bytes = bytesPerToken(recipe);
   const blob = { name: 'token file', root: recipe.data.tokensRoot, totalBytes: recipe.data.tokens * bytes };
-  const sequences = openRanges(blob, unitTokenRanges(recipe, header.draw1, step, unit), openings);
+  const sequences = openRanges(blob, ranges, openings);
   const tokens = new Uint32Array(sequences.length * (recipe.context + 1));
   sequences.forEach((sequence, i) => {
     const values = bytes === 2 ? new Uint16Array(sequence.buffer) : new Uint32Array(sequence.buffer);

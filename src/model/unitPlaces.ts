@@ -1,0 +1,120 @@
+/**
+ * Places inside a unit's computation: rows of activations, of errors and of fp32 gradients that exist only while the
+ * unit is computed and that no published file holds.
+ *
+ * A place names an operation of the tape and a row of one of its arrays, counted over the whole unit: the same bytes
+ * for any number of micro-batches. Receipts hash what stands there (`src/protocol/receipt.ts`).
+ */
+import { PogoError } from '../errors.js';
+import { type Layout, LEAF_ELEMENTS } from './layout.js';
+import type { Recipe } from './recipe.js';
+import type { BoundTape, HostArray, Tape, TapeOperation } from './tape.js';
+
+/** Row `row` of `width` elements in array `argument` after every operation of this kind and name. */
+export interface UnitPlace {
+  readonly kind: TapeOperation;
+  readonly name: string;
+  readonly argument: string;
+  readonly row: number;
+  readonly width: number;
+}
+
+/** Where values of one sort may be looked at: `rows` rows of `width` elements. */
+export type PlaceRange = Omit<UnitPlace, 'row'> & { readonly rows: number };
+
+/** Activations of the forward pass: what attention and the MLP of each layer add up to, bf16 [tokens, width]. */
+export function forwardPlaces(recipe: Recipe): PlaceRange[] {
+  const rows = recipe.sequencesPerUnit * recipe.context;
+  return layers(recipe).flatMap((layer) =>
+    ['o', 'proj'].map((part) => ({
+      kind: 'linearResidual' as const,
+      name: `h${layer}.${part}.forward`,
+      argument: 'y',
+      rows,
+      width: recipe.width,
+    })),
+  );
+}
+
+/** Errors of the backward pass as they leave each layer's norms, bf16 [tokens, width]. */
+export function backwardPlaces(recipe: Recipe): PlaceRange[] {
+  const rows = recipe.sequencesPerUnit * recipe.context;
+  return layers(recipe).flatMap((layer) =>
+    ['norm2', 'norm1'].map((part) => ({
+      kind: 'normBackward' as const,
+      name: `h${layer}.${part}.backward`,
+      argument: 'dx',
+      rows,
+      width: recipe.width,
+    })),
+  );
+}
+
+/** Gradients in fp32 before they are rounded to 4 bits, by leaves of 256 elements; a tensor's last row may be shorter. */
+export function gradientPlaces(layout: Layout): PlaceRange[] {
+  return layout.tensors.map(({ name, size }) => ({
+    kind: 'quantize4' as const,
+    name: `${name}.gradient`,
+    argument: 'x',
+    rows: Math.ceil(size / LEAF_ELEMENTS),
+    width: LEAF_ELEMENTS,
+  }));
+}
+
+function layers(recipe: Recipe): number[] {
+  return Array.from({ length: recipe.layers }, (_, i) => i);
+}
+
+function bytesOf(array: HostArray, from: number, to: number): Uint8Array {
+  const size = array.BYTES_PER_ELEMENT;
+  return new Uint8Array(array.buffer, array.byteOffset + from * size, (to - from) * size).slice();
+}
+
+/** Reads places while a bound tape runs. */
+export class PlaceWatch {
+  readonly #bound: BoundTape;
+  readonly #found: (Uint8Array | undefined)[];
+  /** Operation → what to read after it: place, argument, first and last element. */
+  readonly #reads = new Map<number, { place: number; argument: string; from: number; to: number }[]>();
+
+  /** @throws PogoError RANGE for a place that the tape does not have */
+  constructor(tape: Tape, bound: BoundTape, places: readonly UnitPlace[]) {
+    this.#bound = bound;
+    this.#found = places.map(() => undefined);
+    places.forEach(({ kind, name, argument, row, width }, place) => {
+      let first = 0;
+      for (const [index, entry] of tape.entries.entries()) {
+        if (entry.kind !== kind || entry.name !== name) continue;
+        const { length } = bound.argument(index, argument);
+        const rows = Math.ceil(length / width);
+        if (row >= first && row < first + rows) {
+          const from = (row - first) * width;
+          const read = { place, argument, from, to: Math.min(length, from + width) };
+          this.#reads.set(index, [...(this.#reads.get(index) ?? []), read]);
+        }
+        first += rows;
+      }
+      if (row < 0 || row >= first) {
+        throw new PogoError('RANGE', `${name}: expected a row below ${first} of ${argument}, found ${row}`);
+      }
+    });
+  }
+
+  readonly after = (entry: number): void => {
+    for (const { place, argument, from, to } of this.#reads.get(entry) ?? []) {
+      this.#found[place] = bytesOf(this.#bound.argument(entry, argument), from, to);
+    }
+  };
+
+  /** The values of all places in their order. */
+  get bytes(): Uint8Array {
+    const parts = this.#found.map((part) => part ?? new Uint8Array(0));
+    const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+    let at = 0;
+    for (const part of parts) {
+      out.set(part, at);
+      at += part.length;
+    }
+    return out;
+  }
+}

@@ -1,0 +1,86 @@
+/** Looking at one part of a foreign receipt again: the log up to there, then one unit or one state. */
+import { merkleKernels } from '../backend/merkleAddon.js';
+import { PogoError } from '../errors.js';
+import { equalBytes } from '../hex.js';
+import { unitFileBytes } from '../model/layout.js';
+import type { Recipe } from '../model/recipe.js';
+import { gatherSequences } from '../model/unit.js';
+import type { Trainer } from '../pipeline/trainer.js';
+import { drawBatch, unitOffsets } from '../protocol/draws.js';
+import { blobSource } from '../protocol/evidence/build.js';
+import { buildReceiptEvidence } from '../protocol/evidence/buildVerifier.js';
+import { receiptDuty, stateReceiptPart, unitReceiptPart, unitReceiptPlaces } from '../protocol/receipt.js';
+import type { StepCommitment } from '../protocol/types.js';
+import { type ClaimSource, capture } from './checkClaim.js';
+import { chainingValuesOf } from './receiptRecorder.js';
+import type { BookedReceipt } from './roles/receiptBook.js';
+
+export interface RecheckOptions {
+  /** At the claim's from state; left where the part was looked at. */
+  readonly trainer: Trainer;
+  readonly source: ClaimSource;
+  readonly tokens: Uint16Array | Uint32Array;
+  readonly booked: BookedReceipt;
+  readonly recipe: Recipe;
+  /** Chooses the part, modulo their number. */
+  readonly ticket: number;
+}
+
+export interface RecheckResult {
+  readonly part: number;
+  /** The file that proves the receipt false; undefined where it holds. */
+  readonly evidence: Uint8Array | undefined;
+}
+
+/** @throws PogoError MISSING for units that are gone, UNDECIDED where the units do not lead to the claim's states */
+export async function recheckReceipt(options: RecheckOptions): Promise<RecheckResult> {
+  const { trainer, source, tokens, booked, recipe } = options;
+  const { drawSignature, parts } = booked.opening;
+  const duty = receiptDuty(drawSignature, recipe, source.list.length, booked.receipt.message.committee);
+  const part = options.ticket % duty.parts;
+  const prove = async (): Promise<Uint8Array> =>
+    buildReceiptEvidence({ ...booked, recipe, commitments: source.list }, part, {
+      ...(await capture(trainer)),
+      tokenFile: blobSource(new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength), merkleKernels()),
+    });
+  if (parts.length !== duty.parts) return { part: 0, evidence: await prove() };
+  const drawn = duty.units[part];
+  const stepsDone = drawn?.stepIndex ?? (part === duty.units.length ? duty.stateStep : source.list.length);
+  await replay(trainer, source, stepsDone);
+  let expected: Uint8Array;
+  if (drawn === undefined) {
+    await trainer.header();
+    expected = stateReceiptPart(drawSignature, stepsDone, chainingValuesOf(trainer));
+  } else {
+    const { draw1 } = source.header;
+    const commitment = source.list[drawn.stepIndex] as StepCommitment;
+    const offsets = unitOffsets(drawBatch(draw1, commitment.step, recipe), drawn.unit, recipe);
+    const { observed } = await trainer.computeUnit({
+      draw1,
+      unit: drawn.unit,
+      tokens: gatherSequences(tokens, offsets, recipe.context),
+      places: unitReceiptPlaces(drawSignature, drawn, recipe, trainer.plan.layout),
+    });
+    expected = unitReceiptPart(drawSignature, drawn, observed);
+  }
+  const found = parts[part];
+  return { part, evidence: found !== undefined && equalBytes(found, expected) ? undefined : await prove() };
+}
+
+async function replay(trainer: Trainer, source: ClaimSource, stepsDone: number): Promise<void> {
+  const { header, list } = source;
+  const { total } = unitFileBytes(trainer.plan.layout);
+  for (const { unitRoots } of list.slice(0, stepsDone)) {
+    await trainer.commit(
+      unitRoots.map((root) => {
+        const shared = new Uint8Array(new SharedArrayBuffer(total));
+        shared.set(source.blob(root, total));
+        return shared;
+      }),
+    );
+  }
+  const root = list[stepsDone]?.preStateRoot ?? header.toRoot;
+  if (equalBytes(await trainer.stateRoot(), root)) return;
+  // A claim that is false here is its miner's matter; its verifiers are accused by other evidence.
+  throw new PogoError('UNDECIDED', 'expected units that lead to the claim’s states, found others');
+}
