@@ -333,6 +333,26 @@ attack(
           : `found ${rate}, expected ${expected}`;
       }),
     twin: () => (caught(40, 4, 10, true) === 0 ? 'never found' : 'found'),
+    also: {
+      'twenty cheaters who really train, one false unit of four each, two drawn': async () => {
+        let found = 0;
+        for (let i = 0; i < 20; i += 1) {
+          const lie: Lie = {
+            committer: changedUnits(
+              (file) => {
+                file[0] = file[0]! === 0x11 ? 0x12 : 0x11;
+              },
+              (step, unit) => 2 * step + unit === i % 4,
+            ),
+          };
+          const { outcome } = await stage().play(lie, { samples: 2, chain: { seed: new Uint8Array(32).fill(i + 1) } });
+          expect(['finalized', 'slashed by evidence unit']).toContain(outcome);
+          if (outcome !== 'finalized') found += 1;
+        }
+        // Expected 10; sigma is the root of 20 · 1/2 · 1/2.
+        expect(Math.abs(found - 20 * detectionProbability(4, 1, 2))).toBeLessThanOrEqual(3 * Math.sqrt(5));
+      },
+    },
   },
 );
 

@@ -150,6 +150,8 @@ export interface Replaced {
   /** Fields that the ledger takes from the claim instead of from its own assignment. */
   readonly believes?: readonly ('recipeRoot' | 'fromRoot' | 'draw1' | 'miner')[];
   readonly chain?: TestChainOptions;
+  /** Units that a verifier draws; all of them by default. */
+  readonly samples?: number;
 }
 
 export interface Ending {
@@ -246,7 +248,7 @@ export class Stage {
     if (refused !== 'accepted') return { outcome: `refused ${refused}`, chain, mined };
     await chain.shares();
     for (const keys of chain.demo.verifiers) {
-      const evidence = await this.#check(chain, from, lie, mined, keys, replaced.rules);
+      const evidence = await this.#check(chain, from, lie, mined, keys, replaced);
       if (evidence === 'no evidence') continue;
       if (evidence === undefined) {
         await chain.vote(keys, await this.#losses(chain, mined));
@@ -319,12 +321,11 @@ export class Stage {
     lie: Lie,
     mined: Mined,
     keys: KeyPair,
-    rules: Partial<Rules> | undefined,
+    { rules, samples = this.recipe.stepsPerClaim * this.recipe.unitsPerStep }: Replaced,
   ): Promise<Uint8Array | undefined | 'no evidence'> {
     const { recipe } = this;
     const open = openClaimOf(chain.state, mined.header.claimNumber)!;
     const signature = signDraw(nativeBls, keys, open.beacon2, open.claimRoot);
-    const samples = recipe.stepsPerClaim * recipe.unitsPerStep;
     const drawn = drawUnits(signature, recipe.stepsPerClaim, recipe.unitsPerStep, samples);
     const believed = equalBytes(mined.header.recipeRoot, this.plan.root) ? undefined : lie.recipe;
     const trainer = believed === undefined ? this.trainer : await this.environment.createTrainer(believed);
