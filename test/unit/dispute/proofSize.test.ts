@@ -1,0 +1,71 @@
+/** Proofs stay below 64 KiB at sizes that nobody trains here: arithmetic over shapes. */
+import { describe, expect, it } from 'vitest';
+import { loadRecipe, type Recipe, validateRecipe } from '../../../src/model/recipe.js';
+import { START_SCALARS } from '../../../src/model/state.js';
+import { movesLeft, startNarrowing } from '../../../src/protocol/dispute/narrowing.js';
+import { largestProofs, proofSize } from '../../../src/protocol/dispute/proofSize.js';
+import { MAX_ELEMENT_PROOF_BYTES } from '../../../src/protocol/dispute/types.js';
+import { encodeEvidence } from '../../../src/protocol/evidence.js';
+import { outputBytes } from '../../../src/protocol/trace/program.js';
+import { commitProgram, modelProgram } from '../../../src/protocol/trace/stateProgram.js';
+import { unitOperations, unitProgram } from '../../../src/protocol/trace/unitProgram.js';
+import { falseProof, honestTrace } from '../../support/disputes.js';
+import { trainClaim } from '../../support/trainedClaim.js';
+
+const ROOT = new Uint8Array(32);
+
+function large(changes: Partial<Recipe>): Recipe {
+  const base = loadRecipe('gpt2-124m');
+  return validateRecipe({
+    ...base,
+    name: 'large',
+    layers: 2,
+    width: 4096,
+    heads: 32,
+    hidden: 16_384,
+    vocab: 262_144,
+    context: 2048,
+    sequencesPerUnit: 8,
+    ...changes,
+  });
+}
+
+describe('the size of a proof', () => {
+  it.each([
+    ['width 4096, vocabulary 262,144', {}],
+    ['heads of 256', { heads: 16 }],
+    ['width 8192, rows longer than a segment', { width: 8192, heads: 64, hidden: 32_768 }],
+  ])('%s: every operation below 64 KiB, at most four moves', (_name, changes) => {
+    const recipe = large(changes);
+    const programs = {
+      unit: unitProgram(recipe, { recipeRoot: ROOT, draw1: ROOT, step: 0, unit: 0 }),
+      state: commitProgram(recipe, START_SCALARS, () => 0),
+      model: modelProgram(recipe),
+    };
+    expect(programs.unit.operations.length).toBeLessThanOrEqual(unitOperations(recipe));
+    for (const [name, program] of Object.entries(programs)) {
+      for (const [kind, { bytes }] of largestProofs(recipe, program, name !== 'model')) {
+        expect(bytes, kind).toBeLessThanOrEqual(MAX_ELEMENT_PROOF_BYTES);
+      }
+      for (const operation of program.operations) {
+        const moves = 1 + movesLeft(startNarrowing(outputBytes(operation), ROOT));
+        expect(moves, operation.name).toBeLessThanOrEqual(4);
+      }
+    }
+  });
+
+  it('is that of a real proof', () => {
+    const trained = trainClaim();
+    for (const subject of ['unit', 'state', 'model'] as const) {
+      const honest = honestTrace(trained, subject);
+      const { program } = honest;
+      for (let index = 0; index < program.operations.length; index += 7) {
+        const element = program.operations[index]!.length - 1;
+        const file = encodeEvidence('element', falseProof(honest, index, element));
+        // Where a rule follows what it reads (a token's row), another token may open another chunk.
+        const { bytes } = proofSize(trained.recipe, program, index, element, subject !== 'model');
+        expect(Math.abs(file.length - bytes), program.operations[index]!.name).toBeLessThanOrEqual(2 * 1100);
+      }
+    }
+  });
+});
