@@ -11,6 +11,7 @@ import { decodeStrict } from '../protocol/ssz.js';
 import { ZERO_ROOT } from '../protocol/types.js';
 import type { MachineBlock, StateMachine } from './machine.js';
 import { applyAttestation, applyBeaconShare, applyClaim } from './stateClaims.js';
+import { applyDispute, applyDisputeOrder } from './stateDisputes.js';
 import type { LedgerEvent } from './stateEvents.js';
 import { applyCommitEvidence, applyEvidence, type EvidenceChecker } from './stateEvidence.js';
 import { applyRegister, applyTransfer, applyUnbond, applyWithdraw, authorize } from './stateMembers.js';
@@ -76,6 +77,9 @@ export function genesisState(genesis: Genesis, bls: Bls): LedgerState {
     epoch: 0,
     epochStake: 0n,
     settled: [],
+    disputes: [],
+    disputeCount: 0,
+    traces: [],
   };
   openClaims(state, []);
   return state;
@@ -150,5 +154,15 @@ async function applyTransaction(
       authorize(state, bls, transaction.kind, order, signature);
       return applyTransfer(state, order);
     }
+    case 'open-dispute':
+    case 'name-operation':
+    case 'contest-node':
+      authorize(state, bls, transaction.kind, transaction.body.order, transaction.body.signature);
+      return applyDisputeOrder(state, transaction, events);
+    case 'publish-trace':
+    case 'open-node':
+    case 'prove-element':
+    case 'dispute-tick':
+      return applyDispute(state, bls, transaction, events);
   }
 }

@@ -19,6 +19,7 @@ import {
   ZERO_ROOT,
 } from '../protocol/types.js';
 import { minerOf } from './stateCommittee.js';
+import { hasDispute } from './stateDisputeQueue.js';
 import type { LedgerEvent } from './stateEvents.js';
 import { memberOf, rejected, requireRule } from './stateMoney.js';
 import {
@@ -127,11 +128,15 @@ export function applyAttestation(state: LedgerState, bls: Bls, attestation: Atte
     beacon2: open.beacon2,
   });
   const positive = data.verdict === VERDICT.positive;
-  // A negative verdict costs its bond: it stands only beside a commitment to evidence by the same verifier.
+  // A negative verdict costs its bond: it stands only beside a commitment to evidence, or a dispute, of the same verifier.
   const backed = state.commitments.some(
     (other) => equalBytes(other.finder, verifier) && equalBytes(other.claimRoot, open.claimRoot),
   );
-  requireRule(positive || backed, 'expected a commitment to evidence before a negative attestation, found none');
+  const challenged = hasDispute(state, open.claimRoot, verifier);
+  requireRule(
+    positive || backed || challenged,
+    'expected a commitment to evidence or a dispute before a negative attestation, found none',
+  );
   requireRule(
     !positive || receiptOf(open, verifier) !== undefined,
     'expected a commitment to a receipt before a positive attestation, found none',

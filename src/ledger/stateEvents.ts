@@ -69,6 +69,16 @@ export type LedgerEvent =
       readonly heldOutAfterBits: number;
       readonly height: number;
     })
+  | (Turn & {
+      readonly type: 'dispute';
+      readonly dispute: number;
+      readonly claimRoot: Uint8Array;
+      readonly challenger: Uint8Array;
+      readonly accused: Uint8Array;
+      /** `convicted`: by a proof or by silence; `lost`: the bond went to the accused. */
+      readonly change: 'queued' | 'opened' | 'traced' | 'named' | 'node-opened' | 'contested' | 'convicted' | 'lost';
+      readonly reason: string;
+    })
   | {
       readonly type: 'member';
       readonly publicKey: Uint8Array;

@@ -130,7 +130,8 @@ function accusedClaim(state: LedgerState, verdict: Verdict): OpenClaim {
   return open;
 }
 
-function convict(state: LedgerState, open: OpenClaim, finder: Uint8Array, events: LedgerEvent[]): void {
+/** Slashes the bond of an open claim's miner; the claim falls. */
+export function convict(state: LedgerState, open: OpenClaim, finder: Uint8Array, events: LedgerEvent[]): void {
   const member = memberOf(state, open.miner)!;
   const tally = tallyOf(open);
   const taken = slashBond(state, member, open.bond, finder);

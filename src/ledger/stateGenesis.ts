@@ -40,6 +40,9 @@ export const EMBEDDED_PARAMETERS: ProtocolParameters = {
   usefulnessSteps: 40,
   beaconFineSurplus: 0n,
   revealClock: 0,
+  disputeClock: 0,
+  disputeBondSurplus: 0n,
+  extraDisputes: 0,
 };
 
 export interface DemoGenesisOptions {

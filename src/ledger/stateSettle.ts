@@ -8,6 +8,7 @@ import { CONTEXT, deriveHash } from '../protocol/domains.js';
 import { STAGE } from '../protocol/ledgerTypes.js';
 import { type AttestationData, AttestationDataType, VERDICT, ZERO_ROOT } from '../protocol/types.js';
 import { seatStake } from './stateCommittee.js';
+import { dropDisputes, hasDispute } from './stateDisputeQueue.js';
 import type { LedgerEvent, Outcome } from './stateEvents.js';
 import { burnCommitments, forfeitCommitments, memberOf, payReward, refundCommitments, unlock } from './stateMoney.js';
 import { allOpened, openClaims, receiptOf, votersOf } from './stateOpen.js';
@@ -84,6 +85,8 @@ export function trySettle(state: LedgerState, events: LedgerEvent[], deadline: b
   for (let late = deadline; ; late = false) {
     const open = state.open[0];
     if (open === undefined || open.stage < STAGE.attesting) break;
+    // A dispute under way suspends everything about its claim.
+    if (hasDispute(state, open.claimRoot)) break;
     const { attestationClock, revealClock } = state.parameters;
     const clock = open.stage === STAGE.attesting ? attestationClock : revealClock;
     const clockOut = state.height >= open.stageHeight + clock;
@@ -132,6 +135,7 @@ function finalize(state: LedgerState, open: OpenClaim, tally: Tally, events: Led
   const { heldOutBeforeBits, heldOutAfterBits } = tally.agreed!;
   const gain = windowGain(state, claimGain(heldOutBeforeBits, heldOutAfterBits));
   forfeitCommitments(state, open.claimRoot, open.miner);
+  dropDisputes(state, open.claimRoot);
   unlock(memberOf(state, open.miner), open.bond);
   const reward =
     payReward(state, open.miner, state.parameters.claimReward) +
@@ -228,7 +232,9 @@ export function fall(
   else refundCommitments(state, open.claimRoot);
   if (open.claim.length === 1 && outcome !== 'slashed') unlock(memberOf(state, open.miner), open.bond);
   events.push({ ...outcomeEvent(state, open, outcome, tally), slashed: taken.taken, burned: taken.burned });
+  dropDisputes(state, open.claimRoot);
   for (const child of descendants) {
+    dropDisputes(state, child.claimRoot);
     refundCommitments(state, child.claimRoot);
     if (child.claim.length === 1) unlock(memberOf(state, child.miner), child.bond);
     events.push(outcomeEvent(state, child, 'void', tallyOf(child)));

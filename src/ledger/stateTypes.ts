@@ -4,6 +4,7 @@
  */
 import { ContainerType, ListCompositeType, type ValueOf } from '@chainsafe/ssz';
 import { equalBytes } from '../hex.js';
+import { DisputeType, TraceRecordType } from '../protocol/dispute/transactions.js';
 import { JobType, MAX_ACCOUNTS, ProtocolParametersType } from '../protocol/ledgerTypes.js';
 import { Float32Bits, Money, PublicKey, Root, Signature, Uint8, Uint32, Uint64 } from '../protocol/ssz.js';
 import { AttestationType, MAX_COMMITTEE, SignedClaimType } from '../protocol/types.js';
@@ -151,6 +152,11 @@ export const LedgerStateType = new ContainerType(
     epochStake: Money,
     /** The last settled claims, oldest first. */
     settled: new ListCompositeType(SettledClaimType, 1 << 16),
+    /** In the order in which they were opened. */
+    disputes: new ListCompositeType(DisputeType, MAX_ACCOUNTS),
+    disputeCount: Uint64,
+    /** Traces of open claims. */
+    traces: new ListCompositeType(TraceRecordType, MAX_ACCOUNTS),
   },
   { typeName: 'LedgerState', jsonCase: 'eth2' },
 );
@@ -173,6 +179,7 @@ export function totalMoney(state: LedgerState): bigint {
     sum(state.accounts.map((account) => account.balance)) +
     sum(state.members.map((member) => member.stake)) +
     sum(state.commitments.map((commitment) => commitment.bond)) +
+    sum(state.disputes.map((dispute) => dispute.bond)) +
     state.rewardPool +
     state.burned
   );

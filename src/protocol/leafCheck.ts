@@ -134,8 +134,17 @@ function checkHeaderRoots(commitment: StepCommitment, check: LeafCheck): void {
  * EMA. The pre-state's own fields are inputs; only the post-state can be at fault.
  */
 export function headerFault(pre: StateHeader, post: StateHeader, recipe: Recipe): string | undefined {
+  return scalarFault(pre, post, recipe, shapeOf(recipe).root);
+}
+
+/** As {@link headerFault}, for who has the recipe without its learning rates. */
+export function scalarFault(
+  pre: StateHeader,
+  post: StateHeader,
+  recipe: Parameters<typeof advanceScalars>[0] & Pick<Recipe, 'ema'>,
+  root: Uint8Array,
+): string | undefined {
   const expected = advanceScalars(recipe, pre);
-  const { root } = shapeOf(recipe);
   if (post.version !== STATE_VERSION) return `expected state version ${STATE_VERSION}, found ${post.version}`;
   if (!equalBytes(post.recipeRoot, root)) return 'expected the claim’s recipe root in the post-state';
   for (const field of ['step', 'tokens', 'beta1Power', 'beta2Power'] as const) {

@@ -7,6 +7,15 @@
 import { ContainerType, ListCompositeType, type ValueOf } from '@chainsafe/ssz';
 import { PogoError } from '../errors.js';
 import type { Bls, KeyPair } from './bls.js';
+import {
+  ContestNodeType,
+  DisputeTickType,
+  NameOperationType,
+  OpenDisputeType,
+  OpenNodeType,
+  ProveElementType,
+  PublishTraceType,
+} from './dispute/transactions.js';
 import { DOMAIN } from './domains.js';
 import { ReceiptOpeningType, SignedReceiptType } from './receipt.js';
 import {
@@ -78,6 +87,12 @@ export const ProtocolParametersType = new ContainerType(
     beaconFineSurplus: Money,
     /** Heights in which receipts are opened after the votes. */
     revealClock: Uint64,
+    /** Heights that each turn of a dispute has. */
+    disputeClock: Uint64,
+    /** A challenger's bond is at least the bond of an accusation and this. */
+    disputeBondSurplus: Money,
+    /** Disputes under way at once against one claim, beside the first; the others wait, by bond. */
+    extraDisputes: Uint32,
   },
   { typeName: 'ProtocolParameters', jsonCase: 'eth2' },
 );
@@ -175,6 +190,9 @@ export const ORDER_TYPES = {
   unbond: UnbondType,
   withdraw: WithdrawType,
   transfer: TransferType,
+  'open-dispute': OpenDisputeType,
+  'name-operation': NameOperationType,
+  'contest-node': ContestNodeType,
 } as const;
 export type OrderKind = keyof typeof ORDER_TYPES;
 export type Order<K extends OrderKind> = ValueOf<(typeof ORDER_TYPES)[K]>;
@@ -199,6 +217,13 @@ export const TRANSACTION_TYPES = {
   transfer: [10, signed(TransferType)],
   receipt: [20, SignedReceiptType],
   'receipt-reveal': [21, ReceiptRevealType],
+  'open-dispute': [30, signed(OpenDisputeType)],
+  'publish-trace': [31, PublishTraceType],
+  'name-operation': [32, signed(NameOperationType)],
+  'open-node': [33, OpenNodeType],
+  'contest-node': [34, signed(ContestNodeType)],
+  'prove-element': [35, ProveElementType],
+  'dispute-tick': [36, DisputeTickType],
 } as const;
 export type TransactionKind = keyof typeof TRANSACTION_TYPES;
 export type TransactionBody<K extends TransactionKind> = ValueOf<(typeof TRANSACTION_TYPES)[K][1]>;

@@ -62,7 +62,7 @@ describe.each(CASES)('a lie in any operation: %s', (_name, subject, changes) => 
       }
     }
     expect(largest).toBeLessThanOrEqual(MAX_ELEMENT_PROOF_BYTES);
-  });
+  }, 400_000);
 
   it('an honest accused wins, whatever the challenger names', async () => {
     const { program } = honest;
@@ -98,7 +98,7 @@ describe.each(CASES)('a lie in any operation: %s', (_name, subject, changes) => 
         );
         expect(['false-accusation', 'MALFORMED']).toContain(outcome);
       }),
-      { numRuns: 1500 },
+      { numRuns: 800 },
     );
   });
 });

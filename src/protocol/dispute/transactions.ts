@@ -1,0 +1,111 @@
+/** SSZ containers of the ledger's transactions and records of disputes (docs/disputes.md §6). */
+import { ContainerType, ListCompositeType, type ValueOf } from '@chainsafe/ssz';
+import { RecipeHeaderType } from '../../model/recipeHeader.js';
+import { ProvenCommitmentType } from '../listProof.js';
+import { byteList, Money, PublicKey, Root, Uint8, Uint32, Uint64 } from '../ssz.js';
+import { MAX_OPERATIONS } from '../trace/program.js';
+import { StateHeaderType } from '../types.js';
+import { BlobOpeningType, DisputeSubjectType, MAX_ELEMENT_PROOF_BYTES, SignedStatementType } from './types.js';
+
+/** Bytes that one move opens at most: 1,024 chaining values, or 64 chunks. */
+export const MAX_OPENED_BYTES = 1 << 16;
+
+const order = { sender: PublicKey, nonce: Uint64 };
+
+/** Challenges the miner of an open claim to publish the trace of one of its computations. The bond is locked. */
+export const OpenDisputeType = new ContainerType(
+  { ...order, claimRoot: Root, subject: DisputeSubjectType, bond: Money },
+  { typeName: 'OpenDispute', jsonCase: 'eth2' },
+);
+
+/** Names the operation whose output is contested, and shows its root in the published list. */
+export const NameOperationType = new ContainerType(
+  { ...order, dispute: Uint64, operation: Uint32, list: BlobOpeningType },
+  { typeName: 'NameOperation', jsonCase: 'eth2' },
+);
+
+/** Contests one of the values that the accused opened. */
+export const ContestNodeType = new ContainerType(
+  { ...order, dispute: Uint64, child: Uint32 },
+  { typeName: 'ContestNode', jsonCase: 'eth2' },
+);
+
+/**
+ * The accused's answer to a challenge: its signed statement and the list behind it, with what shows that both fit the
+ * claim. `step` is absent for a model, `post` is there for a state only.
+ */
+export const PublishTraceType = new ContainerType(
+  {
+    trace: SignedStatementType,
+    recipe: RecipeHeaderType,
+    step: new ListCompositeType(ProvenCommitmentType, 1),
+    header: StateHeaderType,
+    post: new ListCompositeType(StateHeaderType, 1),
+    list: byteList(32 * MAX_OPERATIONS),
+  },
+  { typeName: 'PublishTrace', jsonCase: 'eth2' },
+);
+
+/** The accused's answer to a contested node. It is right or wrong by itself, so it needs no signature. */
+export const OpenNodeType = new ContainerType(
+  { dispute: Uint64, opened: byteList(MAX_OPENED_BYTES) },
+  { typeName: 'OpenNode', jsonCase: 'eth2' },
+);
+
+/** The SSZ bytes of an element proof, for a dispute whose challenger is to move. */
+export const ProveElementType = new ContainerType(
+  { dispute: Uint64, proof: byteList(MAX_ELEMENT_PROOF_BYTES) },
+  { typeName: 'ProveElement', jsonCase: 'eth2' },
+);
+
+/** Ends a turn whose clock has run out. `sequence` counts the turns of the dispute. */
+export const DisputeTickType = new ContainerType(
+  { dispute: Uint64, sequence: Uint32 },
+  { typeName: 'DisputeTick', jsonCase: 'eth2' },
+);
+
+/** A published trace that serves every dispute over its subject. */
+export const TraceRecordType = new ContainerType({
+  trace: SignedStatementType,
+  recipe: RecipeHeaderType,
+  step: new ListCompositeType(ProvenCommitmentType, 1),
+  header: StateHeaderType,
+});
+export type TraceRecord = ValueOf<typeof TraceRecordType>;
+
+/** Whose move it is. */
+export const TURN = {
+  /** Waits for its place: others with higher bonds are under way. */
+  queued: 0,
+  /** The accused has to publish its trace. */
+  trace: 1,
+  /** The challenger has to name an operation, or to prove. */
+  name: 2,
+  /** The accused has to open a node. */
+  open: 3,
+  /** The challenger has to contest an opened value, or to prove. */
+  contest: 4,
+} as const;
+
+export const DisputeType = new ContainerType({
+  id: Uint64,
+  claimRoot: Root,
+  subject: DisputeSubjectType,
+  accused: PublicKey,
+  challenger: PublicKey,
+  bond: Money,
+  turn: Uint8,
+  /** Height at which the turn began. */
+  turnHeight: Uint64,
+  /** Turns so far. */
+  sequence: Uint32,
+  operation: Uint32,
+  /** The contested node of the operation's output, and what the accused opened of it. */
+  totalBytes: Uint64,
+  level: Uint8,
+  index: Uint64,
+  value: Root,
+  isRoot: Uint8,
+  opened: byteList(MAX_OPENED_BYTES),
+});
+export type Dispute = ValueOf<typeof DisputeType>;

@@ -1,0 +1,319 @@
+/**
+ * Whole disputes on the ledger, over real claims: a miner that trained and lied, a verifier that challenges, every move a
+ * transaction of the shipped state machine.
+ */
+import { describe, expect, it } from 'vitest';
+import { totalMoney } from '../../src/ledger/state.js';
+import { nodeOf } from '../../src/ledger/stateDisputes.js';
+import { openSet } from '../../src/merkle/opening.js';
+import { portableHash, portableKernels } from '../../src/merkle/portable.js';
+import { recipeHeader, recipeOfHeader } from '../../src/model/recipeHeader.js';
+import { learningRateBits, vectorBytes } from '../../src/model/state.js';
+import type { KeyPair } from '../../src/protocol/bls.js';
+import { signClaim } from '../../src/protocol/claim.js';
+import { createProofBase } from '../../src/protocol/dispute/buildProof.js';
+import { openNode } from '../../src/protocol/dispute/narrowing.js';
+import { Challenger } from '../../src/protocol/dispute/players.js';
+import { type SubjectContext, subjectProgram } from '../../src/protocol/dispute/subject.js';
+import { openable, signTrace, type Trace, type TraceInputs, traceOf } from '../../src/protocol/dispute/trace.js';
+import { type Dispute, TURN } from '../../src/protocol/dispute/transactions.js';
+import { ElementProofType, SUBJECT_KIND } from '../../src/protocol/dispute/types.js';
+import { encodeTransaction, type Order, type OrderKind, signOrder } from '../../src/protocol/ledgerTypes.js';
+import { proveCommitment } from '../../src/protocol/listProof.js';
+import type { Program } from '../../src/protocol/trace/program.js';
+import { runProgram } from '../../src/protocol/trace/runProgram.js';
+import { refusal } from '../support/refusal.js';
+import { changedUnits, type Lie, type Mined, type Stage } from '../support/stage.js';
+import { useStage } from '../support/stageFixture.js';
+import { nativeBls, type TestChain } from '../support/testChain.js';
+
+const stage = useStage();
+
+/** A claim on a chain, and everything that either side of a dispute over it computes. */
+class Scene {
+  readonly miner: KeyPair;
+  readonly program: Program;
+  readonly inputs: TraceInputs;
+
+  private constructor(
+    readonly stage: Stage,
+    readonly chain: TestChain,
+    readonly mined: Mined,
+    readonly context: SubjectContext,
+  ) {
+    this.miner = chain.keyOf(mined.header.miner);
+    this.program = subjectProgram(context);
+    const { stepIndex, kind } = context.subject;
+    const { saved } = stepIndex === 0 ? mined.start : mined.states[stepIndex - 1]!;
+    const vectors = (['theta', 'm', 'v', 'ema'] as const).map((name) => vectorBytes(saved.vectors[name]).slice());
+    const tokens = new Uint8Array(stage.tokens.buffer).slice();
+    const units = context.commitment!.unitRoots.map((root) => this.#blob(root));
+    const externals = kind === SUBJECT_KIND.unit ? [vectors[0]!, tokens] : [...vectors, ...units];
+    this.inputs = { externals, merkle: portableKernels };
+  }
+
+  #blob(root: Uint8Array): Uint8Array {
+    for (const bytes of this.mined.blobs.values()) {
+      if (portableHash(bytes).every((byte, i) => byte === root[i])) return bytes.slice();
+    }
+    throw new Error('no such blob');
+  }
+
+  static async open(
+    stage: Stage,
+    kind: 'unit' | 'state',
+    lie: Lie = {},
+    parameters: NonNullable<Parameters<Stage['chain']>[0]>['parameters'] = {},
+  ): Promise<Scene> {
+    const chain = stage.chain({ parameters, verifiers: 3 });
+    await chain.shares();
+    const mined = await stage.mine(chain, stage.start, lie);
+    const claim = signClaim(nativeBls, chain.keyOf(chain.open.miner), mined.header);
+    await chain.submit(encodeTransaction('claim', claim));
+    await chain.shares();
+    const context: SubjectContext = {
+      claim: mined.header,
+      recipe: recipeOfHeader(recipeHeader(stage.recipe)),
+      subject: { kind: SUBJECT_KIND[kind], stepIndex: 0, unit: 0 },
+      commitment: mined.list[0]!,
+      header: mined.start.header,
+      rate: () => learningRateBits(stage.recipe, 0),
+    };
+    return new Scene(stage, chain, mined, context);
+  }
+
+  index(name: string): number {
+    return this.program.operations.findIndex((operation) => operation.name === name);
+  }
+
+  /** A run with one output changed on the way; its trace and that output. */
+  run(change?: { readonly operation: number; readonly apply: (bytes: Uint8Array) => void }) {
+    let output = new Uint8Array(0);
+    const result = runProgram(this.program, {
+      externals: this.inputs.externals,
+      hash: portableHash,
+      onOutput: (index, bytes) => {
+        if (index !== change?.operation) return;
+        change.apply(bytes);
+        output = bytes.slice();
+      },
+    });
+    return { trace: traceOf(this.program, result), output };
+  }
+
+  order<K extends OrderKind>(keys: KeyPair, kind: K, body: Omit<Order<K>, 'sender' | 'nonce'>) {
+    const nonce = this.chain.nonceOf(keys);
+    const order = { ...body, nonce } as unknown as Omit<Order<K>, 'sender'>;
+    return signOrder(nativeBls, keys, this.chain.state.chainId, kind, order);
+  }
+
+  async send<K extends OrderKind>(keys: KeyPair, kind: K, body: Omit<Order<K>, 'sender' | 'nonce'>): Promise<void> {
+    await this.chain.submit(this.order(keys, kind, body));
+    this.chain.usedNonce(keys);
+  }
+
+  challenge(keys: KeyPair, bond = 10_000_000_000n): Promise<void> {
+    const { subject } = this.context;
+    return this.send(keys, 'open-dispute', { claimRoot: this.chain.open.claimRoot, subject, bond });
+  }
+
+  publication(trace: Trace, post = this.mined.states[0]!.header): Uint8Array {
+    const { context } = this;
+    return encodeTransaction('publish-trace', {
+      trace: signTrace(nativeBls, this.miner, context, trace, portableKernels),
+      recipe: recipeHeader(this.stage.recipe),
+      step: [proveCommitment([...this.mined.list], 0)],
+      header: context.header,
+      post: context.subject.kind === SUBJECT_KIND.state ? [post] : [],
+      list: trace.list,
+    });
+  }
+
+  dispute(id = 0): Dispute {
+    return this.chain.state.disputes.find((dispute) => dispute.id === id)!;
+  }
+
+  name(keys: KeyPair, trace: Trace, operation: number, id = 0): Promise<void> {
+    const chunk = Math.floor(operation / 32);
+    const { indices, chunks, siblings } = openSet(openable(portableKernels, trace.list), [chunk]);
+    const list = { indices: [...indices], chunks: [...chunks], siblings };
+    return this.send(keys, 'name-operation', { dispute: id, operation, list });
+  }
+
+  /** Narrows and proves: the challenger knows the honest run, the accused answers from `output`. */
+  async narrow(
+    keys: KeyPair,
+    trace: Trace,
+    operation: number,
+    output: Uint8Array,
+    wanted?: number,
+  ): Promise<Uint8Array> {
+    const { chain, program, inputs, context, mined } = this;
+    const challenger = new Challenger({ program, trace }, inputs, operation);
+    let element = wanted;
+    for (;;) {
+      const node = nodeOf(this.dispute());
+      const opened = openNode(node, output, openable(portableKernels, output));
+      await chain.submit(encodeTransaction('open-node', { dispute: 0, opened }));
+      const answer = challenger.answer(node, opened);
+      if (answer === undefined || 'element' in answer) {
+        element ??= answer === undefined ? 0 : answer.element;
+        break;
+      }
+      await this.send(keys, 'contest-node', { dispute: 0, child: answer.child });
+    }
+    const claim = chain.open.claim[0]!;
+    const statement = signTrace(nativeBls, this.miner, context, trace, portableKernels);
+    const base = createProofBase(claim, this.stage.recipe, [...mined.list], context, statement);
+    const proof = ElementProofType.serialize(challenger.prove(base, this.stage.recipe, element));
+    return encodeTransaction('prove-element', { dispute: 0, proof });
+  }
+
+  tick(id = 0): Uint8Array {
+    return encodeTransaction('dispute-tick', { dispute: id, sequence: this.dispute(id).sequence });
+  }
+
+  changes(): string[] {
+    return this.chain.events.flatMap((event) => (event.type === 'dispute' ? [event.change] : []));
+  }
+}
+
+/** One code of h0.fc.weight in unit 0 of step 0, changed by a miner that also has a trace for it. */
+function falseUnit(stage: Stage): { lie: Lie; byte: number } {
+  const tensor = stage.plan.layout.byName('h0.fc.weight');
+  const byte = 700;
+  const change = (file: Uint8Array): void => {
+    file[tensor.offset / 2 + byte]! ^= 1;
+  };
+  return { lie: { committer: changedUnits(change, (step, unit) => step === 0 && unit === 0) }, byte };
+}
+
+describe('a dispute on the ledger', () => {
+  it('convicts a miner of one false code, with a trace that fits its lie', async () => {
+    const { lie, byte } = falseUnit(stage());
+    const scene = await Scene.open(stage(), 'unit', lie);
+    const { chain } = scene;
+    const [verifier] = chain.demo.verifiers;
+    const operation = scene.index('h0.fc.weight.gradient.codes');
+    const liar = scene.run({
+      operation,
+      apply: (bytes) => {
+        bytes[byte]! ^= 1;
+      },
+    });
+    await scene.challenge(verifier!);
+    await chain.submit(scene.publication(liar.trace));
+    await scene.name(verifier!, liar.trace, operation);
+    const before = chain.state.accounts.map(({ balance }) => balance);
+    await chain.submit(await scene.narrow(verifier!, liar.trace, operation, liar.output));
+    expect(scene.changes()).toEqual(['opened', 'traced', 'named', 'node-opened', 'convicted']);
+    expect(chain.outcomes()).toEqual(['slashed']);
+    expect(chain.state.disputes).toEqual([]);
+    expect(chain.state.traces).toEqual([]);
+    expect(totalMoney(chain.state)).toBe(chain.money);
+    const half = chain.state.parameters.minerBond / 2n;
+    const gained = chain.state.accounts.map(({ balance }, i) => balance - before[i]!).filter((gain) => gain > 0n);
+    expect(gained).toEqual([half + 10_000_000_000n]);
+  });
+
+  it('is what stops that miner: nobody challenges, and its false unit is finalized', async () => {
+    const { chain } = await Scene.open(stage(), 'unit', falseUnit(stage()).lie);
+    await chain.attest();
+    if (chain.outcomes().length === 0) await chain.tick();
+    expect(chain.outcomes()).toEqual(['finalized']);
+  });
+
+  it('convicts a miner of a state root that nobody else has the bytes of', async () => {
+    const scene = await Scene.open(stage(), 'state', {
+      committer: {
+        state: async (step, trainer) => {
+          if (step !== 0) return;
+          trainer.state.theta[5000] = Math.fround(trainer.state.theta[5000]! + 0.0625);
+          await trainer.prepare();
+        },
+      },
+    });
+    const { chain } = scene;
+    const [verifier] = chain.demo.verifiers;
+    const operation = scene.index('theta');
+    const forged = vectorBytes(scene.mined.states[0]!.saved.vectors.theta).slice();
+    // What the miner claims follows from its θ': the EMA does not move in step 0.
+    const liar = scene.run({ operation, apply: (bytes) => bytes.set(forged) });
+    await scene.challenge(verifier!);
+    await chain.submit(scene.publication(liar.trace));
+    await scene.name(verifier!, liar.trace, operation);
+    await chain.submit(await scene.narrow(verifier!, liar.trace, operation, liar.output));
+    expect(scene.changes()).toEqual([
+      'opened',
+      'traced',
+      'named',
+      'node-opened',
+      'contested',
+      'node-opened',
+      'convicted',
+    ]);
+    expect(chain.outcomes()).toEqual(['slashed']);
+    expect(totalMoney(chain.state)).toBe(chain.money);
+  });
+
+  it('convicts who does not answer, after its clock and not before', async () => {
+    const scene = await Scene.open(stage(), 'unit', falseUnit(stage()).lie, { disputeClock: 3 });
+    const { chain } = scene;
+    await scene.challenge(chain.demo.verifiers[0]!);
+    // An honest trace does not end in the false unit: publishing it is no answer.
+    expect(await refusal(chain.submit(scene.publication(scene.run().trace)))).toMatch(/^MISMATCH/);
+    expect(await refusal(chain.submit(scene.tick()))).toMatch(/^REJECTED/);
+    await scene.challenge(chain.demo.verifiers[1]!);
+    await scene.challenge(chain.demo.verifiers[2]!);
+    await chain.submit(scene.tick());
+    expect(scene.changes()).toEqual(['opened', 'queued', 'queued', 'convicted']);
+    expect(chain.outcomes()).toEqual(['slashed']);
+    expect(totalMoney(chain.state)).toBe(chain.money);
+  });
+
+  it('pays an honest miner that is challenged, and finalizes its claim afterwards', async () => {
+    const scene = await Scene.open(stage(), 'unit');
+    const { chain } = scene;
+    const [challenger, second] = chain.demo.verifiers;
+    const { trace } = scene.run();
+    await scene.challenge(challenger!);
+    await chain.attest();
+    await chain.submit(scene.publication(trace));
+    // All have voted for it, and still nothing is settled.
+    expect(chain.outcomes()).toEqual([]);
+    await scene.challenge(second!, 20_000_000_000n);
+    const operation = scene.index('h0.attention');
+    const { output } = scene.run({ operation, apply: () => undefined });
+    await scene.name(challenger!, trace, operation);
+    expect(
+      await refusal(chain.submit(encodeTransaction('open-node', { dispute: 0, opened: new Uint8Array(64) }))),
+    ).toMatch(/^REJECTED/);
+    const accused = chain.state.accounts.find(({ publicKey }) => scene.miner.publicKey.join() === publicKey.join())!;
+    const before = accused.balance;
+    await chain.submit(await scene.narrow(challenger!, trace, operation, output, 11));
+    // The published list serves the second challenger, whose turn it is at once; it does not go on.
+    expect(scene.dispute(1).turn).toBe(TURN.name);
+    await chain.submit(scene.tick(1));
+    const after = chain.state.accounts.find(({ publicKey }) => scene.miner.publicKey.join() === publicKey.join())!;
+    expect(after.balance - before).toBeGreaterThanOrEqual(30_000_000_000n);
+    expect(scene.changes()).toEqual(['opened', 'traced', 'queued', 'named', 'node-opened', 'lost', 'lost']);
+    await chain.reveal();
+    expect(chain.outcomes()).toEqual(['finalized']);
+    expect(totalMoney(chain.state)).toBe(chain.money);
+  });
+
+  it('bounds disputes of a claim: a second of one challenger, low bonds and the accused itself are refused', async () => {
+    const scene = await Scene.open(stage(), 'unit', {}, { disputeBondSurplus: 5_000_000_000n });
+    const { chain, context } = scene;
+    const [verifier] = chain.demo.verifiers;
+    const { claimRoot } = chain.open;
+    const opened = (keys: KeyPair, bond: bigint, subject = context.subject) =>
+      refusal(chain.submit(scene.order(keys, 'open-dispute', { claimRoot, subject, bond })));
+    expect(await opened(verifier!, 10_000_000_000n)).toMatch(/^REJECTED/);
+    expect(await opened(scene.miner, 15_000_000_000n)).toMatch(/^REJECTED/);
+    expect(await opened(verifier!, 15_000_000_000n, { kind: 9, stepIndex: 0, unit: 0 })).toMatch(/^REJECTED/);
+    expect(await opened(verifier!, 15_000_000_000n, { kind: 1, stepIndex: 99, unit: 0 })).toMatch(/^REJECTED/);
+    await scene.challenge(verifier!, 15_000_000_000n);
+    expect(await opened(verifier!, 15_000_000_000n)).toMatch(/^REJECTED/);
+  });
+});
