@@ -19,6 +19,8 @@ export interface PeerReady {
   readonly name: string;
   readonly threads: number;
   readonly warmUpMs: readonly number[];
+  /** What it computed, where that can be compared. */
+  readonly result?: string;
 }
 
 /** Its answer to a round. */

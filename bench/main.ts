@@ -22,6 +22,7 @@ import { codes } from './lines/codes.js';
 import { commit } from './lines/commit.js';
 import { diff } from './lines/diff.js';
 import { gemm } from './lines/gemm.js';
+import { hashing } from './lines/hashFile.js';
 import { leafCheck } from './lines/leafCheck.js';
 import { merkle } from './lines/merkle.js';
 import { step } from './lines/step.js';
@@ -34,7 +35,19 @@ import { textLine } from './table.js';
 import { completeTables } from './tables.js';
 
 /** In the order of printing: from the smallest parts to whole steps. */
-const GROUPS: readonly BenchGroup[] = [ceiling, boundary, gemm, codes, diff, merkle, commit, leafCheck, unit, step];
+const GROUPS: readonly BenchGroup[] = [
+  ceiling,
+  boundary,
+  gemm,
+  codes,
+  diff,
+  merkle,
+  hashing,
+  commit,
+  leafCheck,
+  unit,
+  step,
+];
 
 /** Which names `--only` asks for: exact names, and groups by the part before a slash. */
 function selection(only: string | undefined): (name: string) => boolean {

@@ -17,7 +17,7 @@ const RECIPES = ['gpt-5m', 'gpt-19m', 'gpt2-124m', 'moby'];
 const RECIPE_LINES = 'step,pipeline/scaling,unit-replay,unit-profile/,log-replay';
 const SET_LINES = 'boundary,ceiling/,gemm/,quantize4,dequantize4,pack-model,commit,commit/ema';
 /** What no instruction set of the CPU kernels changes: measured once. */
-const COMMON_LINES = 'merkle/,diff,patch,leaf-check';
+const COMMON_LINES = 'merkle/,hash,diff,patch,leaf-check';
 /** A part that hangs must not take the rest with it. */
 const PART_MINUTES = 9;
 

@@ -1,6 +1,8 @@
 /** The programs that results are compared with: bench-only tools, each skipped with a reason where it is missing. */
 
+import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { PogoError } from '../src/errors.js';
 import type { Recipe } from '../src/model/recipe.js';
@@ -111,8 +113,52 @@ export async function startTorch(options: TorchOptions): Promise<PeerProcess | s
   return PeerProcess.start({ command: python, arguments: flags, environment, seconds, signal });
 }
 
-/** The first of these programs on PATH. */
-export function onPath(name: string): string | undefined {
-  const folders = (process.env.PATH ?? '').split(delimiter);
-  return folders.map((folder) => join(folder, name)).find((file) => existsSync(file));
+/** `b3sum`: named by POGO_B3SUM, installed in `.tools/bin` (`cargo install b3sum --locked --root .tools`), or on PATH. */
+function b3sumProgram(benchFolder: string): string | undefined {
+  const named = process.env.POGO_B3SUM;
+  if (named !== undefined) return named;
+  const folders = [join(benchFolder, '..', '.tools', 'bin'), ...(process.env.PATH ?? '').split(delimiter)];
+  return folders.map((folder) => join(folder, 'b3sum')).find((file) => existsSync(file));
+}
+
+export interface HashPeerOptions {
+  readonly benchFolder: string;
+  readonly threads: number;
+  readonly seconds: number;
+  readonly signal: AbortSignal;
+}
+
+/** `b3sum` of a file, or why there is none. */
+export async function startB3sum(file: string, options: HashPeerOptions): Promise<PeerProcess | string> {
+  const { benchFolder, threads, seconds, signal } = options;
+  const program = b3sumProgram(benchFolder);
+  if (program === undefined) return 'no b3sum at hand; cargo install b3sum --locked --root .tools';
+  const script = join(benchFolder, 'peers', 'b3sum.mjs');
+  const command = { command: process.execPath, arguments: [script, program, file, String(threads)] };
+  return PeerProcess.start({ ...command, seconds, signal });
+}
+
+let blake3Peer: string | undefined;
+
+/** Builds `native/blake3-peer` into `.tools` once. @returns the program, or why there is none */
+function buildBlake3Peer(benchFolder: string): { readonly program: string } | string {
+  const cargoHome = process.env.CARGO_HOME ?? join(homedir(), '.cargo');
+  const target = join(benchFolder, '..', '.tools', 'blake3-peer');
+  const manifest = join(benchFolder, 'native', 'blake3-peer', 'Cargo.toml');
+  const flags = ['build', '--release', '--locked', '--manifest-path', manifest, '--target-dir', target];
+  const path = `${process.env.PATH}${delimiter}${join(cargoHome, 'bin')}`;
+  // BLAKE3_CI: without a C compiler the crate would silently be built without its assembly.
+  const env = { ...process.env, PATH: path, BLAKE3_CI: '1' };
+  const { status, error } = spawnSync('cargo', flags, { env, stdio: ['ignore', 2, 2] });
+  if (status === 0) return { program: join(target, 'release', 'blake3-peer') };
+  return `no cargo that builds bench/native/blake3-peer (${error?.message ?? `it ended with ${status}`})`;
+}
+
+/** The one-shot hash of the blake3 crate over so many bytes in memory, or why there is none. */
+export async function startBlake3(bytes: number, options: HashPeerOptions): Promise<PeerProcess | string> {
+  const { benchFolder, threads, seconds, signal } = options;
+  const built = blake3Peer === undefined ? buildBlake3Peer(benchFolder) : { program: blake3Peer };
+  if (typeof built === 'string') return built;
+  blake3Peer = built.program;
+  return PeerProcess.start({ command: blake3Peer, arguments: [String(bytes), String(threads)], seconds, signal });
 }

@@ -52,6 +52,8 @@ export interface HashTask {
   readonly tree: Uint8Array;
   readonly nodes: number;
   readonly first: number;
+  /** Leaves of a level-0 node, as a power of two; 0 where it is left out. */
+  readonly groupLog?: number;
 }
 
 export interface PackTask {

@@ -71,7 +71,7 @@ function run(task: LaneTask): UnitResult | { ms: number } {
       quantizeWeights(bind(task.session).plan, kernels, task.session.weights, task.places);
       return done({});
     case 'hash':
-      merkle.hashRange(task.bytes, task.tree, task.nodes, task.first, 0, 0);
+      merkle.hashRange(task.bytes, task.tree, task.nodes, task.first, 0, task.groupLog ?? 0);
       return done({});
     case 'pack':
       packModel(bind(task.session).plan, kernels, task.vector, task.file, task.tensors);

@@ -21,6 +21,12 @@ const CONTRACT = [
   'log-replay',
   'merkle/tree',
   'merkle/root',
+  'merkle/groups',
+  'merkle/update',
+  'merkle/tree-all',
+  'merkle/groups-all',
+  'hash',
+  'hash/1',
   'leaf-check',
   'unit-replay',
   'boundary',
@@ -58,7 +64,7 @@ describe('bench --quick --json', () => {
     const { code, stdout, stderr } = await bench('--quick', '--json', '--no-peers', '--recipe', 'tiny');
     expect(code, stderr).toBe(0);
     lines = eventsOf(stdout) as unknown as Line[];
-  });
+  }, 300_000);
 
   it('prints only lines of the schema', () => {
     expect(lines.flatMap((line) => eventFaults(line))).toEqual([]);
