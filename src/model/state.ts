@@ -78,6 +78,11 @@ export function advanceScalars(
   };
 }
 
+/** Whether the step that leads to a state of these scalars moves the EMA. */
+export function movesEma(recipe: Recipe, after: StateScalars): boolean {
+  return recipe.ema && after.step % EMA_INTERVAL === 0;
+}
+
 /** fp32 bits of the learning rate of the step from state `step` to `step + 1`; after the table's end its last value. */
 export function learningRateBits(recipe: Recipe, step: number): number {
   const table = recipe.learningRateBits;
@@ -119,7 +124,7 @@ export function commitLeafRange(
   const { recipe, layout } = plan;
   const after = advanceScalars(recipe, before);
   const planes = units.map((file) => unitPlanes(layout, file));
-  const updateEma = recipe.ema && after.step % EMA_INTERVAL === 0;
+  const updateEma = movesEma(recipe, after);
   const { optimizer } = recipe;
   const from = fromLeaf * LEAF_ELEMENTS;
   const to = toLeaf * LEAF_ELEMENTS;

@@ -58,7 +58,10 @@ export async function trainSteps(options: TrainStepsOptions): Promise<StepCommit
     const { digest, units } = await computeStep(options, step);
     await pending;
     await trainer.commit(units.map((u) => u.file));
-    await committer.state?.(step, trainer);
+    if (committer.state !== undefined) {
+      await committer.state(step, trainer);
+      trainer.vectorsChanged();
+    }
     const header = trainer.stateRoot();
     pending = (async () => {
       const postStateRoot = await header;

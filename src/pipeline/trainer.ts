@@ -12,6 +12,7 @@ import {
   advanceScalars,
   evaluatedVector,
   leafCount,
+  movesEma,
   START_SCALARS,
   type StateScalars,
   type StateVectors,
@@ -42,7 +43,6 @@ export interface ComputedUnit extends UnitResult {
 }
 
 export type VectorName = keyof StateVectors;
-const VECTORS: readonly VectorName[] = ['theta', 'm', 'v', 'ema'];
 
 let sessionCounter = 0;
 
@@ -61,6 +61,8 @@ export class Trainer {
   /** The trees of the vectors of the current state, every chaining value kept; complete once `#header` resolved. */
   readonly trees: Readonly<Record<VectorName, Uint8Array>>;
   #header: Promise<StateHeader> | undefined;
+  /** Root of the EMA while its tree is that of its bytes: seven steps of eight leave it as it was. */
+  #emaRoot: Promise<Uint8Array> | undefined;
 
   constructor(
     plan: ModelPlan,
@@ -109,8 +111,14 @@ export class Trainer {
   /** Goes to another state whose vectors were just written into {@link state}. */
   async reset(scalars: StateScalars): Promise<void> {
     this.#scalars = scalars;
-    this.#header = undefined;
+    this.vectorsChanged();
     await this.prepare();
+  }
+
+  /** Forgets what is known of the vectors' bytes: after anybody but {@link commit} wrote into {@link state}. */
+  vectorsChanged(): void {
+    this.#header = undefined;
+    this.#emaRoot = undefined;
   }
 
   /**
@@ -139,6 +147,7 @@ export class Trainer {
     );
     this.#scalars = advanceScalars(this.plan.recipe, before);
     this.#header = undefined;
+    if (movesEma(this.plan.recipe, this.#scalars)) this.#emaRoot = undefined;
     await this.prepare();
   }
 
@@ -154,8 +163,10 @@ export class Trainer {
 
   async #computeHeader(): Promise<StateHeader> {
     const scalars = this.#scalars;
-    const roots = await Promise.all(VECTORS.map((name) => this.#hashVector(name)));
-    const [thetaRoot, mRoot, vRoot, emaRoot] = roots as [Uint8Array, Uint8Array, Uint8Array, Uint8Array];
+    const moved = Promise.all([this.#hashVector('theta'), this.#hashVector('m'), this.#hashVector('v')]);
+    this.#emaRoot ??= this.#hashVector('ema');
+    const [thetaRoot, mRoot, vRoot] = await moved;
+    const emaRoot = await this.#emaRoot;
     return {
       version: STATE_VERSION,
       recipeRoot: this.plan.root,
