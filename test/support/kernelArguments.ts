@@ -298,7 +298,10 @@ export const MAKE: Make = {
     };
   },
   linearInputGradient: (a) => {
-    const [T, N, K] = [a.rows(), a.contracted(), a.r.between(1, 130)];
+    // Seldom a contraction of so many panels, over so many rows, that products take another order of work.
+    const deep = a.r.between(0, 7) === 0;
+    const [T, N] = deep ? [a.r.pick([3, 70, 970]), a.r.pick([7169, 8192, 8200])] : [a.rows(), a.contracted()];
+    const K = deep ? a.r.pick(T > 900 ? [1, 2] : [1, 33, 70]) : a.r.between(1, 130);
     return { ...backward(a, T, N, K), dx: out16(T * K) };
   },
   linearHeadsInputGradient: (a) => {

@@ -14,7 +14,7 @@
 #include "../../exact/sums.h"
 #include "attention_reach.h"
 #include "nibbles_x86.h"
-#include "transpose_x86.h"
+#include "interleave_x86.h"
 
 struct PogoF8 {
   __m256 v;
@@ -245,6 +245,15 @@ POGO_HD void transpose8(__m256i* r) {
     r[i + 4] = _mm256_permute2x128_si256(u[i], u[i + 4], 0x31);
   }
 }
+
+/** W vectors of W words, transposed. */
+POGO_HD void transpose_lanes(I* r) {
+  __m256i x[8];
+  for (int i = 0; i < 8; i++) x[i] = r[i].v;
+  transpose8(x);
+  for (int i = 0; i < 8; i++) r[i].v = x[i];
+}
+#define POGO_BYTE_WORDS 1
 
 #if defined(POGO_AVXVNNI)
 

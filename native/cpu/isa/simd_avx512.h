@@ -15,7 +15,7 @@
 #include "../../exact/sums.h"
 #include "attention_reach.h"
 #include "nibbles_avx512.h"
-#include "transpose_x86.h"
+#include "interleave_x86.h"
 
 struct PogoF16 {
   __m512 v;
@@ -218,6 +218,15 @@ POGO_HD void transpose_words(__m512i* r) {
     r[e + 12] = _mm512_shuffle_i32x4(t[e + 4], t[e + 12], 0xDD);
   }
 }
+
+/** W vectors of W words, transposed. */
+POGO_HD void transpose_lanes(I* r) {
+  __m512i x[16];
+  for (int i = 0; i < 16; i++) x[i] = r[i].v;
+  transpose_words(x);
+  for (int i = 0; i < 16; i++) r[i].v = x[i];
+}
+#define POGO_BYTE_WORDS 1
 
 /** The first n of 64 codes, zeros after them. */
 POGO_HD __m512i load_codes(const int8_t* p, int64_t n) {

@@ -53,13 +53,6 @@ POGO_HD void unpack_nibbles(const uint8_t* in, int8_t* c) {
   }
 }
 
-/** out[n][t] = in[t][n] for a 64 x 64 tile of bytes. */
-static void transpose64(const int8_t* in, int64_t ldi_, int8_t* out, int64_t ldo) {
-  for (int n = 0; n < 64; n++) {
-    for (int t = 0; t < 64; t++) out[n * ldo + t] = in[t * ldi_ + n];
-  }
-}
-
 /** 16 rows of b (row stride ldb, `rows` of them real, K columns) to pairs [ceil(K/2)][16][2]. */
 static void pack_b16(const int8_t* b, int64_t ldb, int rows, int64_t K, int16_t* out) {
   for (int64_t kp = 0; kp < (K + 1) / 2; kp++) {

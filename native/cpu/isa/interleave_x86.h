@@ -1,0 +1,22 @@
+// Interleaving bytes with 128-bit registers, for every x86 instruction set.
+#ifndef POGO_CPU_INTERLEAVE_X86_H
+#define POGO_CPU_INTERLEAVE_X86_H
+
+#include <immintrin.h>
+
+#include "../../exact/arith.h"
+
+/** Four rows of 16 bytes to [16][4]. */
+POGO_HD void interleave4(const int8_t* in, int64_t stride, int8_t* out) {
+  __m128i a = _mm_loadu_si128((const __m128i*)in), b = _mm_loadu_si128((const __m128i*)(in + stride));
+  __m128i c = _mm_loadu_si128((const __m128i*)(in + 2 * stride)),
+          d = _mm_loadu_si128((const __m128i*)(in + 3 * stride));
+  __m128i ab0 = _mm_unpacklo_epi8(a, b), ab1 = _mm_unpackhi_epi8(a, b);
+  __m128i cd0 = _mm_unpacklo_epi8(c, d), cd1 = _mm_unpackhi_epi8(c, d);
+  _mm_storeu_si128((__m128i*)out, _mm_unpacklo_epi16(ab0, cd0));
+  _mm_storeu_si128((__m128i*)(out + 16), _mm_unpackhi_epi16(ab0, cd0));
+  _mm_storeu_si128((__m128i*)(out + 32), _mm_unpacklo_epi16(ab1, cd1));
+  _mm_storeu_si128((__m128i*)(out + 48), _mm_unpackhi_epi16(ab1, cd1));
+}
+
+#endif
