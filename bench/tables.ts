@@ -243,4 +243,4 @@ export function shortTables(lines: Lines): string {
   return `${machineText(lines)}.\n\n${stepTable(lines)}\n${STEP_NOTE}${others}`;
 }
 
-const SETS = new Set(['scalar', 'avx2', 'avx512', 'amx', 'neon']);
+const SETS = new Set(['scalar', 'avx2', 'avxvnni', 'avx512', 'amx', 'neon']);

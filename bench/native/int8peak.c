@@ -98,6 +98,49 @@ __attribute__((target("avx512f,avx512bw,avx512vnni"), noinline)) static double a
 #undef STEP
   return best;
 }
+
+// TDPBSSD on tiles of 16 x 64 codes: 16,384 products an instruction, 4 tiles of sums as in a GEMM, the other 4 its operands.
+#if defined(__linux__) && defined(__has_include)
+#if __has_include(<amxint8intrin.h>)
+#define AMX 1
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+// The processor has AMX-INT8, and the kernel gives this process the tile state (ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA).
+static int has_amx(void) {
+  unsigned a, b, c, d;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d >> 24 & 3) != 3) return 0;
+  return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+}
+
+__attribute__((target("amx-tile,amx-int8"), noinline)) static double amx(double seconds) {
+  // Palette 1; bytes of a row of tiles 0 to 7 from byte 16, rows from byte 48.
+  unsigned char config[64] __attribute__((aligned(64))) = {1};
+  for (int t = 0; t < 8; t++) {
+    config[16 + 2 * t] = 64;
+    config[48 + t] = 16;
+  }
+  __asm__ volatile("ldtilecfg %0" : : "m"(config));
+  const long rounds = 1 << 12;
+  double start = now(), best = 0;
+  do {
+    double from = now();
+    for (long r = 0; r < rounds; r++) {
+      __asm__ volatile("tdpbssd %tmm6, %tmm4, %tmm0\n\ttdpbssd %tmm7, %tmm4, %tmm1\n\t"
+                       "tdpbssd %tmm6, %tmm5, %tmm2\n\ttdpbssd %tmm7, %tmm5, %tmm3");
+    }
+    // A store waits for the chains.
+    unsigned char sums[16 * 64] __attribute__((aligned(64)));
+    __asm__ volatile("tilestored %%tmm3, (%0,%1,1)" : : "r"(sums), "r"(64L) : "memory");
+    double rate = 2.0 * 16384 * 4 * (double)rounds / (now() - from);
+    if (rate > best) best = rate;
+  } while (now() - start < seconds);
+  __asm__ volatile("tilerelease");
+  return best;
+}
+#endif
+#endif
 #endif
 
 int main(int count, char **arguments) {
@@ -107,6 +150,9 @@ int main(int count, char **arguments) {
   if (__builtin_cpu_supports("avx2")) printf("avx2 %.4e\n", avx2(seconds));
   if (__builtin_cpu_supports("avxvnni")) printf("avxvnni %.4e\n", avxvnni(seconds));
   if (__builtin_cpu_supports("avx512vnni")) printf("avx512 %.4e\n", avx512(seconds));
+#if defined(AMX)
+  if (has_amx()) printf("amx %.4e\n", amx(seconds));
+#endif
 #else
   (void)seconds;
   (void)now;
