@@ -132,7 +132,7 @@ export function lie(honest: HonestTrace, operation: number, element: number, con
 }
 
 /** The claim of a liar: honest but for the results of the subject, which are those of its trace. */
-function commitTo(honest: HonestTrace, trace: Trace): Omit<Liar, 'operation' | 'output'> {
+export function commitTo(honest: HonestTrace, trace: Trace): Omit<Liar, 'operation' | 'output'> {
   const { trained, context, program } = honest;
   const { kind, stepIndex, unit } = context.subject;
   const root = (name: string): Uint8Array => {
