@@ -137,6 +137,11 @@ export class RunReport {
         this.event({ type: 'evidence', claim, kind, file, bytes });
         return this.line(`  ${role} wrote evidence of a false ${kind}: ${file} (${(bytes / 1e6).toFixed(2)} MB)`);
       }
+      case 'rechecked':
+        if (report.held) return;
+        return this.line(`  ${role} found a FALSE receipt of ${report.verifier.slice(0, 12)}: part ${report.part}`);
+      case 'withheld':
+        return this.line(`  ${role} does not show ${report.root.slice(0, 12)}, which it was asked for`);
       case 'abstained':
         return this.line(`  ${role} cannot decide: ${report.message}`);
     }

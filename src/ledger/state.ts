@@ -10,6 +10,7 @@ import { chainIdOf, decodeTransaction, type Genesis, type Transaction } from '..
 import { decodeStrict } from '../protocol/ssz.js';
 import { ZERO_ROOT } from '../protocol/types.js';
 import type { MachineBlock, StateMachine } from './machine.js';
+import { applyAnswer, applyChallenge, applySilence } from './stateAvailability.js';
 import { applyAttestation, applyBeaconShare, applyClaim } from './stateClaims.js';
 import { applyDispute, applyDisputeOrder } from './stateDisputes.js';
 import type { LedgerEvent } from './stateEvents.js';
@@ -74,6 +75,7 @@ export function genesisState(genesis: Genesis, bls: Bls): LedgerState {
     finalizedCount: 0,
     historyRoot: ZERO_ROOT,
     commitments: [],
+    pieces: [],
     epoch: 0,
     epochStake: 0n,
     settled: [],
@@ -125,6 +127,15 @@ async function applyTransaction(
       return applyReceipt(state, bls, transaction.body, events);
     case 'receipt-reveal':
       return applyReceiptReveal(state, bls, transaction.body, events);
+    case 'challenge-piece': {
+      const { order, signature } = transaction.body;
+      authorize(state, bls, transaction.kind, order, signature);
+      return applyChallenge(state, order, events);
+    }
+    case 'answer-piece':
+      return applyAnswer(state, transaction.body, events);
+    case 'piece-silence':
+      return applySilence(state, transaction.body, events);
     case 'tick':
       return applyTick(state, transaction.body, events);
     case 'evidence':

@@ -23,6 +23,7 @@ import { openCommitment } from '../protocol/listProof.js';
 import { decodeStrict } from '../protocol/ssz.js';
 import { outputBytes } from '../protocol/trace/program.js';
 import { stateRoot } from '../protocol/types.js';
+import { awaitsPieces } from './stateAvailability.js';
 import {
   closeDispute,
   disputesOf,
@@ -345,6 +346,8 @@ function endTurn(state: LedgerState, tick: TransactionBody<'dispute-tick'>, even
   requireRule(dispute.sequence === tick.sequence, `dispute ${dispute.id}: expected a tick of its present turn`);
   const end = dispute.turnHeight + state.parameters.disputeClock;
   requireRule(state.height >= end, `expected a tick at height ${end} or later, found height ${state.height}`);
+  const { claimNumber } = disputedClaim(state, dispute.claimRoot);
+  requireRule(!awaitsPieces(state, claimNumber), 'expected no open availability challenge of the claim or an ancestor');
   const isAccused = dispute.turn === TURN.trace || dispute.turn === TURN.open;
   if (isAccused) winByConviction(state, dispute, 'the accused did not answer', events);
   else lose(state, dispute, 'the challenger did not go on', events);

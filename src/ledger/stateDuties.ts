@@ -3,6 +3,7 @@
  * state, so whoever resumes finds the same duties again.
  */
 import { equalBytes } from '../hex.js';
+import type { Piece } from '../protocol/availability.js';
 import type { BeaconId } from '../protocol/beacon.js';
 import type { ClaimAssignment } from '../protocol/claim.js';
 import { encodeTransaction, STAGE } from '../protocol/ledgerTypes.js';
@@ -29,6 +30,8 @@ export type Duty =
       /** Seats of the claim's committee. */
       readonly committee: number;
     }
+  /** Show a piece of a claim's files. */
+  | { readonly duty: 'show-piece'; readonly claim: SignedClaim; readonly piece: Piece }
   /** Open the receipt that was committed to. */
   | { readonly duty: 'reveal'; readonly claim: SignedClaim; readonly claimRoot: Uint8Array; readonly round: number };
 
@@ -58,6 +61,11 @@ export function dutiesOf(state: LedgerState, publicKey: Uint8Array): Duty[] {
 function dutiesIn(state: LedgerState, open: OpenClaim, publicKey: Uint8Array): Duty[] {
   const seated = (seats: readonly { publicKey: Uint8Array }[]): boolean =>
     seats.some((seat) => equalBytes(seat.publicKey, publicKey));
+  const [made] = open.claim;
+  if (made !== undefined && equalBytes(open.miner, publicKey)) {
+    const asked = state.pieces.filter(({ piece }) => equalBytes(piece.claimRoot, open.claimRoot));
+    if (asked.length > 0) return asked.map(({ piece }) => ({ duty: 'show-piece', claim: made, piece }));
+  }
   const steps = state.job.stepsPerClaim;
   const firstStep = firstStepOf(state, open.claimNumber);
   const id = beaconIdOf(state, open);

@@ -1,4 +1,5 @@
 /** What happens on the ledger, as engines hand it to their subscribers. Views only: no verdict rests on them. */
+import type { Piece } from '../protocol/availability.js';
 import type { EvidenceKind } from '../protocol/evidence.js';
 import type { ReceiptOpening, SignedReceipt } from '../protocol/receipt.js';
 import type { BeaconKind, SignedClaim } from '../protocol/types.js';
@@ -40,6 +41,13 @@ export type LedgerEvent =
       readonly round: number;
       readonly verifier: Uint8Array;
       readonly opening: ReceiptOpening;
+    })
+  | (Turn & {
+      readonly type: 'availability';
+      readonly claimRoot: Uint8Array;
+      readonly piece: Piece;
+      readonly challenger: Uint8Array;
+      readonly change: 'challenged' | 'answered' | 'silent';
     })
   | { readonly type: 'evidence-committed'; readonly claimRoot: Uint8Array; readonly finder: Uint8Array }
   | (Turn & {

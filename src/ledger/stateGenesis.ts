@@ -43,6 +43,7 @@ export const EMBEDDED_PARAMETERS: ProtocolParameters = {
   disputeClock: 0,
   disputeBondSurplus: 0n,
   extraDisputes: 0,
+  availabilityClock: 0,
 };
 
 export interface DemoGenesisOptions {

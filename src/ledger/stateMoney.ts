@@ -95,6 +95,14 @@ export function refundCommitments(state: LedgerState, claimRoot: Uint8Array): vo
   settleCommitments(state, claimRoot, (finder) => finder);
 }
 
+/** Gives back what was paid for pieces of a claim that has fallen: nobody will show them any more. */
+export function refundPieces(state: LedgerState, claimRoot: Uint8Array): void {
+  const ofClaim = ({ piece }: { readonly piece: { readonly claimRoot: Uint8Array } }): boolean =>
+    equalBytes(piece.claimRoot, claimRoot);
+  for (const { challenger, bond } of state.pieces.filter(ofClaim)) accountOf(state, challenger).balance += bond;
+  state.pieces = state.pieces.filter((challenge) => !ofClaim(challenge));
+}
+
 /** An accusation that was announced and never made pays its bond to the accused. */
 export function forfeitCommitments(state: LedgerState, claimRoot: Uint8Array, accused: Uint8Array): void {
   settleCommitments(state, claimRoot, () => accused);

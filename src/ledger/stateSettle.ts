@@ -10,7 +10,15 @@ import { type AttestationData, AttestationDataType, VERDICT, ZERO_ROOT } from '.
 import { seatStake } from './stateCommittee.js';
 import { dropDisputes, hasDispute } from './stateDisputeQueue.js';
 import type { LedgerEvent, Outcome } from './stateEvents.js';
-import { burnCommitments, forfeitCommitments, memberOf, payReward, refundCommitments, unlock } from './stateMoney.js';
+import {
+  burnCommitments,
+  forfeitCommitments,
+  memberOf,
+  payReward,
+  refundCommitments,
+  refundPieces,
+  unlock,
+} from './stateMoney.js';
 import { allOpened, openClaims, receiptOf, votersOf } from './stateOpen.js';
 import {
   FinalizedClaimType,
@@ -100,6 +108,8 @@ export function trySettle(state: LedgerState, events: LedgerEvent[], deadline: b
       continue;
     }
     if (!(allOpened(open) || (clockOut && late))) break;
+    // Bytes that somebody asked for are shown first, or their absence settles the claim.
+    if (state.pieces.some(({ piece }) => equalBytes(piece.claimRoot, open.claimRoot))) break;
     const tally = tallyOf(open);
     if (hasQuorum(state, tally)) {
       finalize(state, open, tally, events);
@@ -230,12 +240,14 @@ export function fall(
   state.falls += 1;
   if (outcome === 'rejected') forfeitCommitments(state, open.claimRoot, open.miner);
   else refundCommitments(state, open.claimRoot);
+  refundPieces(state, open.claimRoot);
   if (open.claim.length === 1 && outcome !== 'slashed') unlock(memberOf(state, open.miner), open.bond);
   events.push({ ...outcomeEvent(state, open, outcome, tally), slashed: taken.taken, burned: taken.burned });
   dropDisputes(state, open.claimRoot);
   for (const child of descendants) {
     dropDisputes(state, child.claimRoot);
     refundCommitments(state, child.claimRoot);
+    refundPieces(state, child.claimRoot);
     if (child.claim.length === 1) unlock(memberOf(state, child.miner), child.bond);
     events.push(outcomeEvent(state, child, 'void', tallyOf(child)));
   }

@@ -4,6 +4,7 @@
  */
 import { ContainerType, ListCompositeType, type ValueOf } from '@chainsafe/ssz';
 import { equalBytes } from '../hex.js';
+import { PieceType } from '../protocol/availability.js';
 import { DisputeType, TraceRecordType } from '../protocol/dispute/transactions.js';
 import { JobType, MAX_ACCOUNTS, ProtocolParametersType } from '../protocol/ledgerTypes.js';
 import { Float32Bits, Money, PublicKey, Root, Signature, Uint8, Uint32, Uint64 } from '../protocol/ssz.js';
@@ -123,6 +124,15 @@ export const CommitmentType = new ContainerType({
 });
 export type Commitment = ValueOf<typeof CommitmentType>;
 
+/** A piece of a claim's files that somebody asked for and paid for. */
+export const PieceChallengeType = new ContainerType({
+  challenger: PublicKey,
+  piece: PieceType,
+  bond: Money,
+  height: Uint64,
+});
+export type PieceChallenge = ValueOf<typeof PieceChallengeType>;
+
 /** Finalized claims that the state remembers in full. */
 export const RECENT_CLAIMS = 64;
 
@@ -147,6 +157,8 @@ export const LedgerStateType = new ContainerType(
     /** Chain of hash_tree_roots of all finalized claims. */
     historyRoot: Root,
     commitments: new ListCompositeType(CommitmentType, MAX_ACCOUNTS),
+    /** Challenges without an answer. */
+    pieces: new ListCompositeType(PieceChallengeType, MAX_ACCOUNTS),
     /** Stake of the first committee of the present epoch of claims, and the epoch's number. */
     epoch: Uint64,
     epochStake: Money,
@@ -180,6 +192,7 @@ export function totalMoney(state: LedgerState): bigint {
     sum(state.members.map((member) => member.stake)) +
     sum(state.commitments.map((commitment) => commitment.bond)) +
     sum(state.disputes.map((dispute) => dispute.bond)) +
+    sum(state.pieces.map((challenge) => challenge.bond)) +
     state.rewardPool +
     state.burned
   );

@@ -19,6 +19,8 @@ export interface Cheat {
   committer(trainer: Trainer, fromStep: number, steps: number): Committer;
   /** Whether the miner also signs a second claim of the same turn. */
   readonly equivocates?: boolean;
+  /** Whether the miner takes a unit of its claim out of the published files. */
+  readonly keepsBack?: boolean;
 }
 
 /** Bytes that a demonstration's cheat invents. */
@@ -141,6 +143,12 @@ const CHEATS: readonly Cheat[] = [
     name: 'equivocate',
     description: 'signs two different claims for one turn: keeps the better one',
     equivocates: true,
+    committer: () => ({}),
+  },
+  {
+    name: 'keep-back',
+    description: 'publishes all but one unit: nobody can check what nobody has',
+    keepsBack: true,
     committer: () => ({}),
   },
 ];

@@ -2,12 +2,14 @@
  * The miner: trains when the ledger has drawn it, publishes, and submits its signed claim.
  */
 import * as path from 'node:path';
+import { PogoError } from '../errors.js';
 import { toHex } from '../hex.js';
 import type { LedgerBlock } from '../ledger/ledger.js';
 import { type Duty, dutiesOf } from '../ledger/stateDuties.js';
 import type { LedgerEvent } from '../ledger/stateEvents.js';
 import type { LedgerState } from '../ledger/stateTypes.js';
 import type { Recipe } from '../model/recipe.js';
+import { PieceType } from '../protocol/availability.js';
 import type { KeyPair } from '../protocol/bls.js';
 import { signClaim } from '../protocol/claim.js';
 import { encodeTransaction } from '../protocol/ledgerTypes.js';
@@ -17,6 +19,7 @@ import { ClaimMiner } from './claimMiner.js';
 import type { Environment } from './environment.js';
 import { writeFileAtomic } from './files/durable.js';
 import { realFiles } from './files/fileLayer.js';
+import { showPiece } from './pieces.js';
 import { Published } from './published.js';
 import { cpuSeconds, type MemberContext, type RoleReport } from './roles/common.js';
 import { FinalizedClaims } from './roles/finalizedClaims.js';
@@ -35,6 +38,8 @@ export class Miner {
   readonly #recipe: Recipe;
   readonly #published: Published;
   readonly #cheat: Cheat | undefined;
+  /** Pieces that this process could not show. */
+  readonly #withheld = new Set<string>();
   #core: Promise<ClaimMiner> | undefined;
 
   constructor(context: MinerContext, environment: Environment) {
@@ -53,10 +58,35 @@ export class Miner {
 
   /** Does the first duty; false when there is none. */
   async act(state: LedgerState): Promise<boolean> {
-    const duty = dutiesOf(state, this.#keys.publicKey).find((other) => other.duty === 'train');
+    const duties = dutiesOf(state, this.#keys.publicKey);
+    for (const duty of duties) if (duty.duty === 'show-piece' && (await this.#show(duty))) return true;
+    const duty = duties.find((other) => other.duty === 'train');
     if (duty === undefined) return false;
     await this.#train(duty);
     return true;
+  }
+
+  /** @returns false for a piece that is not among the published files; said once */
+  async #show({ claim, piece }: Extract<Duty, { duty: 'show-piece' }>): Promise<boolean> {
+    const name = toHex(PieceType.hashTreeRoot(piece));
+    if (this.#withheld.has(name)) return false;
+    try {
+      const answer = showPiece(this.#published, claim.header, piece);
+      return (await this.#context.ledger.submit(encodeTransaction('answer-piece', answer))).accepted;
+    } catch (error) {
+      const failure = PogoError.from(error);
+      if (failure.code !== 'MISSING') throw error;
+      this.#withheld.add(name);
+      const { claimNumber, attempt } = claim.header;
+      this.#report({
+        type: 'withheld',
+        claim: claimNumber,
+        attempt,
+        root: toHex(piece.root),
+        message: failure.message,
+      });
+      return false;
+    }
   }
 
   async #train({ assignment, steps }: Extract<Duty, { duty: 'train' }>): Promise<void> {
@@ -76,6 +106,8 @@ export class Miner {
     });
     this.#published.putList(mined.list);
     if (this.#cheat?.equivocates === true) this.#signAnother(mined.claim.header);
+    const [kept] = mined.list.at(-1)?.unitRoots ?? [];
+    if (this.#cheat?.keepsBack === true && kept !== undefined) this.#published.blobs.remove(kept);
     this.#report({
       type: 'trained',
       claim,

@@ -12,6 +12,7 @@ import { equalBytes, toHex } from '../hex.js';
 import { createEmbeddedLedger } from '../ledger/embedded.js';
 import type { Ledger, LedgerBlock } from '../ledger/ledger.js';
 import { type LedgerState, LedgerStateType } from '../ledger/state.js';
+import { silenceFrom } from '../ledger/stateAvailability.js';
 import { tickFor, waitingTicks } from '../ledger/stateDuties.js';
 import type { LedgerEvent } from '../ledger/stateEvents.js';
 import { createDemoGenesis, type DemoGenesis } from '../ledger/stateGenesis.js';
@@ -19,6 +20,7 @@ import { encodeRecipe } from '../model/recipe.js';
 import { START_SCALARS, seedState } from '../model/state.js';
 import { type ModelPlan, modelPlan } from '../model/unit.js';
 import { checkEvidence } from '../protocol/evidence.js';
+import { encodeTransaction } from '../protocol/ledgerTypes.js';
 import { decodeStrict } from '../protocol/ssz.js';
 import { headerOf } from '../protocol/stateHeader.js';
 import { type ClaimHeader, stateRoot } from '../protocol/types.js';
@@ -208,6 +210,7 @@ class RunJob {
 
   #onReport(name: string, report: RoleReport, ledger: Pick<Ledger, 'query' | 'submit'>): void {
     this.#options.onReport(name, report);
+    if (report.type === 'withheld') void this.#recordSilence(ledger);
     if (report.type !== 'abstained') return;
     const turn = `${report.claim}/${report.attempt}`;
     this.#abstained.set(turn, (this.#abstained.get(turn) ?? new Set()).add(name));
@@ -223,6 +226,23 @@ class RunJob {
       if (silent === undefined || open.attestations.length + silent.size < open.committee.length) continue;
       silent.clear();
       await ledger.submit(tickFor(open));
+    }
+  }
+
+  /** A miner cannot show what it was asked for: lets the heights of its answer pass, then has its silence recorded. */
+  async #recordSilence(ledger: Pick<Ledger, 'query' | 'submit'>): Promise<void> {
+    try {
+      for (;;) {
+        const state = await readState(ledger);
+        const [challenge] = state.pieces;
+        const open = state.open.find(({ claimRoot }) => equalBytes(claimRoot, challenge?.piece.claimRoot ?? claimRoot));
+        if (challenge === undefined || open === undefined) return;
+        const over = state.height + 1 >= silenceFrom(state, challenge);
+        const next = over ? encodeTransaction('piece-silence', challenge.piece) : tickFor(open);
+        if (!(await ledger.submit(next)).accepted) return;
+      }
+    } catch (error) {
+      this.#failure ??= PogoError.from(error);
     }
   }
 

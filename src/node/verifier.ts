@@ -31,6 +31,7 @@ import { hashBytes } from './files/digest.js';
 import { writeFileAtomic } from './files/durable.js';
 import { readWholeFile, realFiles } from './files/fileLayer.js';
 import { HeldOutLoss } from './heldOutLoss.js';
+import { pieceToAsk } from './pieces.js';
 import { Published } from './published.js';
 import { ReceiptRecorder } from './receiptRecorder.js';
 import { recheckReceipt } from './recheckReceipt.js';
@@ -82,6 +83,8 @@ export class Verifier {
   /** Rounds whose receipts were opened, and claims whose drawn receipt was looked at, by this process. */
   readonly #revealed = new Set<string>();
   readonly #rechecked = new Set<string>();
+  /** Claims of which this process has asked for a file. */
+  readonly #asked = new Set<string>();
   #opened: Promise<Opened> | undefined;
 
   constructor(context: MemberContext, environment: Environment) {
@@ -205,6 +208,7 @@ export class Verifier {
     } catch (error) {
       const failure = PogoError.from(error);
       if (!NO_VERDICT.has(failure.code)) throw error;
+      if (failure.code === 'MISSING') await this.#ask(duty, failure);
       // Missing bytes are no evidence against anybody: no vote, and the next round tries again.
       this.#abstained.add(this.#roundName(duty));
       const { claimNumber: claim, attempt } = header;
@@ -360,6 +364,21 @@ export class Verifier {
 
   async #state(): Promise<LedgerState> {
     return decodeStrict(LedgerStateType, await this.#context.ledger.query('/state'));
+  }
+
+  /** Asks the claim's miner for the file that the check missed: once for a claim, since the answer costs. */
+  async #ask({ claim, claimRoot }: AttestDuty, failure: PogoError): Promise<void> {
+    const missing = failure.details['root'];
+    const name = toHex(claimRoot);
+    if (typeof missing !== 'string' || this.#asked.has(name)) return;
+    const asked = pieceToAsk(this.#published, claim.header, missing);
+    if (asked === undefined) return;
+    this.#asked.add(name);
+    const state = await this.#state();
+    const nonce = findByKey(state.accounts, this.#keys.publicKey)?.nonce ?? 0;
+    const { chainId } = claim.header;
+    const { bls } = this.#environment;
+    await this.#context.ledger.submit(signOrder(bls, this.#keys, chainId, 'challenge-piece', { nonce, ...asked }));
   }
 
   #roundName({ claimRoot, round }: AttestDuty): string {

@@ -6,6 +6,7 @@
  */
 import { ContainerType, ListCompositeType, type ValueOf } from '@chainsafe/ssz';
 import { PogoError } from '../errors.js';
+import { PieceAnswerType, PieceProofType, PieceType } from './availability.js';
 import type { Bls, KeyPair } from './bls.js';
 import {
   ContestNodeType,
@@ -93,6 +94,8 @@ export const ProtocolParametersType = new ContainerType(
     disputeBondSurplus: Money,
     /** Disputes under way at once against one claim, beside the first; the others wait, by bond. */
     extraDisputes: Uint32,
+    /** Heights beside the least number that a challenged miner has to show a piece of its files. */
+    availabilityClock: Uint64,
   },
   { typeName: 'ProtocolParameters', jsonCase: 'eth2' },
 );
@@ -171,6 +174,11 @@ export const CommitEvidenceType = new ContainerType(
   { ...order, claimRoot: Root, commitment: Root },
   { typeName: 'CommitEvidence', jsonCase: 'eth2' },
 );
+/** Asks a claim's miner for a piece of its files; prepaid. */
+export const ChallengePieceType = new ContainerType(
+  { ...order, piece: PieceType, proof: PieceProofType },
+  { typeName: 'ChallengePiece', jsonCase: 'eth2' },
+);
 /** Moves balance into stake. A key that is new to the chain proves its possession. */
 export const RegisterType = new ContainerType(
   { ...order, possession: Signature, roles: Uint8, stake: Money },
@@ -186,6 +194,7 @@ export const TransferType = new ContainerType(
 /** What an account may order; each is signed over (domain, chain, kind, order). */
 export const ORDER_TYPES = {
   'commit-evidence': CommitEvidenceType,
+  'challenge-piece': ChallengePieceType,
   register: RegisterType,
   unbond: UnbondType,
   withdraw: WithdrawType,
@@ -224,6 +233,9 @@ export const TRANSACTION_TYPES = {
   'contest-node': [34, signed(ContestNodeType)],
   'prove-element': [35, ProveElementType],
   'dispute-tick': [36, DisputeTickType],
+  'challenge-piece': [22, signed(ChallengePieceType)],
+  'answer-piece': [23, PieceAnswerType],
+  'piece-silence': [24, PieceType],
 } as const;
 export type TransactionKind = keyof typeof TRANSACTION_TYPES;
 export type TransactionBody<K extends TransactionKind> = ValueOf<(typeof TRANSACTION_TYPES)[K][1]>;

@@ -118,6 +118,14 @@ export type RoleReport =
       readonly bytes: number;
     }
   | {
+      readonly type: 'withheld';
+      readonly claim: number;
+      readonly attempt: number;
+      /** Root of the file that was asked for. */
+      readonly root: string;
+      readonly message: string;
+    }
+  | {
       readonly type: 'abstained';
       readonly claim: number;
       readonly attempt: number;
