@@ -4,13 +4,20 @@
 import { expect } from 'vitest';
 import { equalBytes, toHex } from '../../src/hex.js';
 import { restore } from '../../src/node/checkClaim.js';
-import { stateRoot } from '../../src/protocol/types.js';
-import { attack, notCovered } from '../support/attack.js';
+import type { KeyPair } from '../../src/protocol/bls.js';
+import { signDraw } from '../../src/protocol/draws.js';
+import { checkEvidence } from '../../src/protocol/evidence.js';
+import type { ReceiptOpening } from '../../src/protocol/receipt.js';
+import { claimRoot, stateRoot } from '../../src/protocol/types.js';
+import { attack } from '../support/attack.js';
 import { sourceFiles, wordsOf } from '../support/importGraph.js';
+import { BEACON_2, dutyOf, honestOpening, honestPart, receiptEvidence } from '../support/receipts.js';
+import { refusal } from '../support/refusal.js';
 import type { Lie } from '../support/stage.js';
 import { stageAttack } from '../support/stageAttack.js';
 import { useStage } from '../support/stageFixture.js';
 import { TestChain } from '../support/testChain.js';
+import { bls, referenceExecutor, SEED, type TrainedClaim, trainClaim } from '../support/trainedClaim.js';
 
 const stage = useStage();
 
@@ -48,19 +55,99 @@ attack(
   },
 );
 
-notCovered({
-  id: 'C2',
-  attack: 'votes or weights of another verifier are copied',
-  defence: 'receipts: committed before the deadline, revealed after it, drawn by the verifier’s own secret',
-  reason: 'receipts are not there yet: a vote shows what its verifier had to check, not that it did',
-});
+let work: TrainedClaim | undefined;
+/** A claim of which each of four verifiers recomputes some units and not all. */
+function trained(): TrainedClaim {
+  work ??= trainClaim({}, { unitsPerStep: 4, detection: { fractionPpm: 250_000, targetPpm: 990_000 } });
+  return work;
+}
+const [alice, bob] = [0, 1].map((index) => bls.deriveKey(SEED, 'verifier', index)) as [KeyPair, KeyPair];
 
-notCovered({
-  id: 'C3',
-  attack: 'a lazy verifier echoes the published roots',
-  defence: 'receipts over values that only somebody who redid the work can give; a foreign receipt is drawn to recheck',
-  reason: 'receipts are not there yet',
-});
+/** What a rechecker finds of each part of an opened receipt. */
+async function judged(keys: KeyPair, opening: ReceiptOpening): Promise<string[]> {
+  const verdicts: string[] = [];
+  for (let part = 0; part < opening.parts.length; part += 1) {
+    const evidence = receiptEvidence(trained(), keys, opening, part);
+    const { verdict, kind } = await checkEvidence(evidence, { bls, executor: referenceExecutor });
+    verdicts.push(`${verdict} by evidence ${kind}`);
+  }
+  return verdicts;
+}
+
+const ownDraw = (keys: KeyPair): Uint8Array => signDraw(bls, keys, BEACON_2, claimRoot(trained().claim.header));
+
+attack(
+  {
+    id: 'C2',
+    attack: 'another verifier’s verdict and receipt are copied',
+    gain: 'a verifier’s pay without its work',
+    defence: 'receipts committed before any is open, each part keyed by its verifier’s own draw signature',
+    file: 'src/protocol/evidence/receipt.ts',
+    stoppedBy: 'guilty by evidence receipt',
+    harm: 'the copied part is as good as one’s own',
+    open: 'a verifier may still have somebody else do the work for it',
+  },
+  {
+    real: async () => {
+      const { parts } = await honestOpening(trained(), alice);
+      return judged(bob, { drawSignature: ownDraw(bob), parts });
+    },
+    // Parts under no key: what one verifier hands in is right for all.
+    twin: async () => {
+      const nobody = new Uint8Array(96);
+      const [a, b] = [await honestPart(trained(), nobody, 0), await honestPart(trained(), nobody, 0)];
+      return equalBytes(a, b) ? 'the copied part is as good as one’s own' : 'another part';
+    },
+    also: {
+      'an honest receipt holds in every part': async () => {
+        for (const verdict of await judged(alice, await honestOpening(trained(), alice))) {
+          expect(verdict).toBe('false-accusation by evidence receipt');
+        }
+      },
+    },
+  },
+);
+
+attack(
+  {
+    id: 'C3',
+    attack: 'a lazy verifier echoes the published roots and votes yes',
+    gain: 'pay for nothing; lies pass where all do it',
+    defence:
+      'a positive vote counts only beside an opened receipt; after the reveals each verifier is drawn to recheck one',
+    file: 'src/protocol/receipt.ts',
+    stoppedBy: 'guilty by evidence receipt',
+    harm: 'finalized, and the lazy verifiers are paid',
+    open: 'found only where the verifier that is drawn to recheck does so',
+  },
+  {
+    // A receipt made of what is public: every part is false, so any recheck finds it.
+    real: async () => {
+      const drawSignature = ownDraw(bob);
+      const { header } = trained().claim;
+      const count = dutyOf(trained(), drawSignature).parts;
+      const roots = [header.toRoot, header.listRoot, header.modelRoot];
+      return judged(bob, { drawSignature, parts: Array.from({ length: count }, (_, i) => roots[i % 3]!) });
+    },
+    // Nobody looks at receipts.
+    twin: async () => {
+      const chain = new TestChain();
+      await chain.toAttesting('invented');
+      const before = chain.balance(chain.demo.verifiers[0]!);
+      await chain.attest();
+      const paid = chain.balance(chain.demo.verifiers[0]!) > before;
+      return `${chain.outcomes().join()}${paid ? ', and the lazy verifiers are paid' : ''}`;
+    },
+    also: {
+      'without a receipt a vote is refused': async () => {
+        const chain = new TestChain();
+        await chain.toAttesting();
+        const vote = chain.attestation(chain.demo.verifiers[0]!);
+        expect(await refusal(chain.submit(vote))).toMatch(/commitment to a receipt/);
+      },
+    },
+  },
+);
 
 const ROLLOUT = /rollout|copycat|completions|logprob|reinforcement|grpo/i;
 const speaksOf = (words: readonly string[]): string | undefined => words.find((word) => ROLLOUT.test(word));

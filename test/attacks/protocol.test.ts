@@ -7,6 +7,7 @@ import { expect } from 'vitest';
 import { equalBytes, toHex } from '../../src/hex.js';
 import { type LedgerState, LedgerStateType, totalMoney } from '../../src/ledger/state.js';
 import { committeeOf } from '../../src/ledger/stateCommittee.js';
+import { tickFor } from '../../src/ledger/stateDuties.js';
 import { evidenceCommitment } from '../../src/ledger/stateEvidence.js';
 import { COIN } from '../../src/ledger/stateGenesis.js';
 import { slashBond } from '../../src/ledger/stateMoney.js';
@@ -20,6 +21,7 @@ import { deriveHash, u64Bytes } from '../../src/protocol/domains.js';
 import { buildBatchEvidence, buildEquivocationEvidence } from '../../src/protocol/evidence/build.js';
 import { checkEvidence } from '../../src/protocol/evidence.js';
 import { encodeTransaction, ROLE, STAGE, signOrder } from '../../src/protocol/ledgerTypes.js';
+import type { ReceiptOpening } from '../../src/protocol/receipt.js';
 import { AttestationDataType } from '../../src/protocol/types.js';
 import { attack, notCovered } from '../support/attack.js';
 import { refusal } from '../support/refusal.js';
@@ -177,12 +179,51 @@ notCovered({
     'not there yet: verifiers abstain and name the blob, the claim ends rejected, and the miner loses its reward but not its bond',
 });
 
-notCovered({
-  id: 'P5',
-  attack: 'a reveal that comes late or in part, with the network to blame',
-  defence: 'deadlines in heights; a part counts as nothing',
-  reason: 'receipts and answers to challenges, whose reveals these would be, are not there yet',
-});
+/** Two of four verifiers open their receipts in time. */
+async function halfRevealed(): Promise<TestChain> {
+  const chain = new TestChain();
+  await chain.toAttesting();
+  for (const keys of chain.demo.verifiers) await chain.vote(keys);
+  await chain.reveal(chain.demo.verifiers.slice(2));
+  return chain;
+}
+
+/** An opening as a transaction. */
+function revealOf(chain: TestChain, keys: KeyPair, opening: ReceiptOpening): Uint8Array {
+  return encodeTransaction('receipt-reveal', { claimRoot: chain.open.claimRoot, verifier: keys.publicKey, opening });
+}
+
+attack(
+  {
+    id: 'P5',
+    attack: 'a reveal that comes late or in part, with the network to blame',
+    gain: 'a claim held open for as long as it pays; a receipt that is made after the others are seen',
+    defence: 'deadlines in heights, ended by a tick; an opening is the committed one whole, or none',
+    file: 'src/ledger/stateReceipts.ts',
+    stoppedBy: 'refused',
+    harm: 'open, with every vote given',
+  },
+  {
+    real: async () => {
+      const chain = await halfRevealed();
+      const [, , late] = chain.demo.verifiers;
+      const opening = chain.opening(late!, chain.open);
+      const partly = { ...opening, parts: opening.parts.slice(1) };
+      const part = await refusal(chain.submit(revealOf(chain, late!, partly)));
+      const inTime = revealOf(chain, late!, opening);
+      await chain.submit(tickFor(chain.open));
+      expect(chain.outcomes()).toEqual(['reopened']);
+      const after = await refusal(chain.submit(inTime));
+      return [part, after].map((ending) => (ending === 'accepted' ? ending : `refused ${ending}`));
+    },
+    // Nothing ends the wait.
+    twin: async () => {
+      const chain = await halfRevealed();
+      const { attestations } = chain.open;
+      return attestations.length === 4 && chain.outcomes().length === 0 ? 'open, with every vote given' : 'settled';
+    },
+  },
+);
 
 attack(
   {
