@@ -12,7 +12,8 @@ import { parseArgs } from 'node:util';
 import { buildBench } from './build.mjs';
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
-const RECIPES = ['gpt-5m', 'gpt-19m', 'gpt2-124m', 'moby'];
+/** Of a forced set, after `gpt-5m` with its peers. */
+const RECIPES = ['gpt-19m', 'moby', 'gpt2-124m'];
 /** Lines of a recipe; `log-replay` and `commit` of the set are part of `kernels`. */
 const RECIPE_LINES = 'step,pipeline/scaling,unit-replay,unit-profile/,log-replay';
 const SET_LINES = 'boundary,ceiling/,gemm/,quantize4,dequantize4,pack-model,commit,commit/ema';
@@ -33,22 +34,29 @@ async function instructionSets() {
   return [chosen, ...usable.filter((name) => name !== chosen).reverse()];
 }
 
-/** Parts in the order of importance. `peers`: a function of the lines so far, or false. */
+/** PyTorch's modes beside a forced set: those that its target names, and the fastest without a hold. */
+const FORCED_MODES = { avx2: ['fp32-avx2', 'fp32-avx2-compiled'], avx512: ['fp32', 'fp32-compiled'] };
+
+/** Parts in the order of importance. `peers`: flags from the lines so far, or false. */
 function partsOf(sets) {
   const [chosen, ...others] = sets;
-  const parts = RECIPES.slice(0, 3).map((recipe) => ({ set: chosen, recipe, only: RECIPE_LINES, peers: () => [] }));
-  parts.push({ set: chosen, recipe: 'kernels', only: `${SET_LINES},${COMMON_LINES}`, peers: () => [] });
-  for (const set of others) {
-    const held = set === 'avx2' ? ['fp32-avx2', 'fp32-avx2-compiled'] : ['fp32', 'fp32-compiled'];
-    const modes = (lines) => [
-      '--peer-modes',
-      [...new Set([...held, bestMode(lines, 'gpt-5m')])].filter(Boolean).join(','),
-    ];
-    parts.push({ set, recipe: 'gpt-5m', only: RECIPE_LINES, peers: modes });
-    parts.push({ set, recipe: 'kernels', only: SET_LINES, peers: false });
-    for (const recipe of RECIPES.slice(1)) parts.push({ set, recipe, only: RECIPE_LINES, peers: false });
-  }
-  parts.push({ set: chosen, recipe: 'moby', only: RECIPE_LINES, peers: () => [] });
+  const all = () => [];
+  const forced = (set) => {
+    const modes = FORCED_MODES[set];
+    if (modes === undefined) return false;
+    return (lines) => ['--peer-modes', [...new Set([...modes, bestMode(lines, 'gpt-5m')])].filter(Boolean).join(',')];
+  };
+  const recipe = (set, name, peers) => ({ set, recipe: name, only: RECIPE_LINES, peers });
+  const parts = [
+    recipe(chosen, 'gpt-5m', all),
+    recipe(chosen, 'gpt-19m', all),
+    { set: chosen, recipe: 'kernels', only: `${SET_LINES},${COMMON_LINES}`, peers: all },
+    ...others.map((set) => recipe(set, 'gpt-5m', forced(set))),
+    ...others.map((set) => ({ set, recipe: 'kernels', only: SET_LINES, peers: false })),
+    recipe(chosen, 'moby', all),
+    recipe(chosen, 'gpt2-124m', all),
+    ...others.filter((set) => FORCED_MODES[set]).flatMap((set) => RECIPES.map((name) => recipe(set, name, false))),
+  ];
   return parts.map((part) => ({ ...part, name: `${part.set}/${part.recipe}` }));
 }
 

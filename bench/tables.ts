@@ -19,6 +19,13 @@ function named(lines: Lines, ...names: readonly string[]): BenchLine[] {
   return lines.filter(({ name }) => names.some((one) => name === one || (one.endsWith('/') && name.startsWith(one))));
 }
 
+const SETS: ReadonlySet<string> = new Set(['scalar', 'avx2', 'avxvnni', 'avx512', 'amx', 'neon']);
+
+/** The instruction set that the machine chooses: that of the first line which has one, since a measurement begins with it. */
+function chosenSet(lines: Lines): string | undefined {
+  return lines.find(({ isa }) => SETS.has(isa))?.isa;
+}
+
 /** The machine and the date, once: all lines of a file are of one machine. */
 export function machineText(lines: Lines): string {
   const [{ time, cpu, cores, features }] = lines;
@@ -166,6 +173,76 @@ function scalingTable(lines: Lines): string {
 const SCALING_NOTE =
   "Shares of all lanes' time: what the tasks took, lanes without work (`idle`), and the number of tasks × the round trip of an empty one (`pool`, part of `idle`).\n";
 
+/** Passes below this share of a unit are summed in one row, percent. */
+const SMALL_PASS = 1;
+
+/** Where a unit's time goes: one recipe, one instruction set, the slowest pass first. */
+function passesTable(lines: Lines): string {
+  const sorted = [...lines].sort((a, b) => b.value - a.value);
+  const isSmall = (line: BenchLine): boolean => (detail(line, 'unitPercent') ?? 0) < SMALL_PASS;
+  const rows = sorted
+    .filter((line) => !isSmall(line))
+    .map((line) => [
+      line.name.slice('unit-profile/'.length),
+      String(line.details['operation']),
+      String(line.details['calls']),
+      number(line.value),
+      `${number(detail(line, 'unitPercent'))} %`,
+      number(line.bytes / 1e6),
+      number(detail(line, 'GBs')),
+      percent((detail(line, 'copyPercent') ?? 0) / 100),
+      line.operations === 0 ? '–' : number(line.operations / 1e9),
+      line.operations === 0 ? '–' : number(detail(line, 'GOPs')),
+      line.operations === 0 ? '–' : percent((detail(line, 'peakPercent') ?? 0) / 100),
+    ]);
+  const small = sorted.filter(isSmall);
+  const sum = (of: (line: BenchLine) => number): number => small.reduce((total, line) => total + of(line), 0);
+  if (small.length > 0) {
+    const share = `${number(sum((line) => detail(line, 'unitPercent') ?? 0))} %`;
+    const bytes = sum((line) => line.bytes);
+    const rest = [number(bytes / 1e6), number(bytes / 1e6 / sum((line) => line.value)), '–', '–', '–', '–'];
+    rows.push([
+      `${small.length} more`,
+      '–',
+      String(sum((line) => detail(line, 'calls') ?? 0)),
+      number(sum((line) => line.value)),
+      share,
+      ...rest,
+    ]);
+  }
+  const head = [
+    'pass',
+    'operation',
+    'calls',
+    'ms',
+    'of the unit',
+    'MB',
+    'GB/s',
+    'of copy',
+    'GOP',
+    'GOP/s',
+    'of int8 peak',
+  ];
+  return markdownTable(head, rows, 2);
+}
+
+/** The passes of every recipe in the set that the machine chooses. */
+function passesTables(lines: Lines): string {
+  const chosen = chosenSet(lines);
+  const all = named(lines, 'unit-profile/').filter(({ isa }) => isa === chosen);
+  const recipes = [...new Set(all.map(recipeOf))];
+  return recipes
+    .map((recipe) => {
+      const some = all.filter((line) => recipeOf(line) === recipe);
+      const ms = number(some.reduce((sum, { value }) => sum + value, 0));
+      return `A unit of \`${recipe}\`, ${chosen}, one core, ${ms} ms in all:\n\n${passesTable(some)}`;
+    })
+    .join('\n');
+}
+
+const PASSES_NOTE =
+  'All layers together. Bytes: every operand once, what is updated in place twice. What lies in a cache streams faster than copies do.\n';
+
 function smallTable(lines: Lines): string {
   const rows = [
     ...named(lines, 'boundary', 'boundary/').map((line) => [line.name, line.isa, valueCell(line), '–']),
@@ -210,6 +287,7 @@ function sections(lines: Lines): Section[] {
       ),
     },
     { title: 'Units', text: ceilingTable(named(lines, 'unit-replay')) },
+    { title: 'Passes of a unit', text: passesTables(lines), note: PASSES_NOTE },
     { title: 'BLAKE3', text: hashTable(named(lines, 'merkle/', 'hash', 'hash/')) },
     { title: 'Calls and leaf checks', text: smallTable(lines) },
   ].filter(({ text }) => text !== '');
@@ -228,7 +306,7 @@ const SHORT = ['gemm/1024x1024x1024', 'commit', 'merkle/tree', 'hash', 'leaf-che
 /** What a reader of the README wants to know: steps, and one line of each topic in the set that the machine chooses. */
 export function shortTables(lines: Lines): string {
   if (lines.length === 0) return '';
-  const chosen = lines[0].isa;
+  const chosen = chosenSet(lines);
   const some = SHORT.flatMap((name) => {
     const found = named(lines, name).filter(({ isa }) => isa === chosen || !SETS.has(isa));
     return found.slice(0, 1);
@@ -242,5 +320,3 @@ export function shortTables(lines: Lines): string {
   const others = rows.length === 0 ? '' : `\n${markdownTable(['line', 'value', 'of its ceiling', 'peer'], rows)}`;
   return `${machineText(lines)}.\n\n${stepTable(lines)}\n${STEP_NOTE}${others}`;
 }
-
-const SETS = new Set(['scalar', 'avx2', 'avxvnni', 'avx512', 'amx', 'neon']);

@@ -3,45 +3,56 @@
  * its time goes. The ceiling counts the integer products of the tape at the int8 peak of a core.
  */
 
+import { trainingTape } from '../../src/model/gptTape.js';
 import { seedState } from '../../src/model/state.js';
-import { type ModelPlan, modelPlan, type UnitRequest } from '../../src/model/unit.js';
+import { modelPlan, type UnitRequest } from '../../src/model/unit.js';
 import { unitRequest } from '../benchRecipe.js';
-import { int8Peak } from '../ceilings.js';
+import { copyBandwidth, int8Peak } from '../ceilings.js';
 import type { BenchContext, BenchGroup } from '../group.js';
-import { type BenchLine, lineOf, measure } from '../harness.js';
+import { type BenchLine, lineOf, measure, median, round } from '../harness.js';
+import { passesOf, passName } from '../passes.js';
 import { requireReferenceStep } from '../stepRunner.js';
 import { Trainer } from '../trainer.js';
 
 /**
- * Integer operations (a multiplication or an addition each) of one unit: three GEMMs a weight and token, and seven
- * products of the causal attention (two forward, five backward: scores twice, dP, dV, dK, dQ share the first).
+ * Times of the passes in one unit. The ceiling of a pass is the slower of streaming its bytes at copy bandwidth and its
+ * integer products at the int8 peak; small models lie in a cache and may stream faster than that.
  */
-export function unitOperations(plan: ModelPlan): number {
-  const { recipe, layout } = plan;
-  const tokens = recipe.sequencesPerUnit * recipe.context;
-  const weights = layout.tensors.filter((t) => t.kind === 'matrix' || t.name === 'wte');
-  const perToken = 3 * 2 * weights.reduce((sum, t) => sum + t.size, 0);
-  // A causal row of 64-blocks reads (context + 64)/2 keys on average; each product is 2·width operations a key.
-  const attention = (7 * 2 * recipe.width * (recipe.context + 64)) / 2;
-  return tokens * (perToken + recipe.layers * attention);
-}
-
 function* profileLines(context: BenchContext, trainer: Trainer, request: UnitRequest): Generator<BenchLine> {
-  const rounds = context.quick ? 1 : 5;
-  const totals = new Map<string, number[]>();
-  for (let i = 0; i < rounds; i++) {
-    const times = trainer.runner.profile(request, () => performance.now());
-    const byKind = new Map<string, number>();
-    for (const [name, ms] of times) {
-      const kind = name.replace(/^h\d+\./, '');
-      byKind.set(kind, (byKind.get(kind) ?? 0) + ms);
+  const { backend, recipe } = context;
+  const { layout, weights } = trainer.plan;
+  const passes = passesOf(trainingTape(recipe, layout, weights).tape);
+  const samples = new Map<string, number[]>(passes.map(({ name }) => [name, []]));
+  for (let i = 0; i < (context.quick ? 1 : 5); i++) {
+    const times = new Map<string, number>();
+    for (const [name, ms] of trainer.runner.profile(request, () => performance.now())) {
+      times.set(passName(name), (times.get(passName(name)) ?? 0) + ms);
     }
-    for (const [kind, ms] of byKind) totals.set(kind, [...(totals.get(kind) ?? []), ms]);
+    for (const [name, ms] of times) samples.get(name)?.push(ms);
   }
-  for (const [kind, samples] of totals) {
-    const name = `unit-profile/${kind}`;
-    const { backend } = context;
-    yield lineOf({ name, backend: backend.name, isa: backend.isa, unit: { name: 'ms', perCall: 1 } }, samples);
+  const all = [...samples.values()].reduce((sum, ms) => sum + median(ms), 0);
+  const copy = copyBandwidth();
+  const peak = int8Peak(backend.isa);
+  for (const { name, kinds, calls, bytes, operations } of passes) {
+    const ms = samples.get(name) ?? [];
+    const products = typeof peak === 'string' || operations === 0 ? 0 : operations / peak.value;
+    const streaming = bytes / copy.value;
+    const seconds = Math.max(median(ms) / 1e3, 1e-9);
+    const details: Record<string, string | number> = {
+      recipe: recipe.name,
+      operation: kinds.join(', '),
+      calls,
+      unitPercent: round((100 * median(ms)) / all, 3),
+      GBs: round(bytes / seconds / 1e9, 4),
+      copyPercent: round((100 * streaming) / seconds, 3),
+      GOPs: round(operations / seconds / 1e9, 4),
+      peakPercent: round((100 * products) / seconds, 3),
+    };
+    const what = products > streaming ? 'integer products at the int8 peak' : `streaming at ${copy.name}`;
+    const ceiling = { name: what, value: Math.max(products, streaming) };
+    const unitOfTime = { name: 'ms', perCall: 1 } as const;
+    const job = { name: `unit-profile/${name}`, backend: backend.name, isa: backend.isa, unit: unitOfTime };
+    yield lineOf({ ...job, bytes, operations, ceiling, details }, ms);
   }
 }
 
@@ -53,7 +64,8 @@ export const unit: BenchGroup = {
     await requireReferenceStep(backend, signal);
     const request = unitRequest(recipe);
     const trainer = new Trainer(plan, backend.kernels, seedState(plan).theta);
-    const operations = unitOperations(plan);
+    const { tape } = trainingTape(recipe, plan.layout, plan.weights);
+    const operations = passesOf(tape).reduce((sum, pass) => sum + pass.operations, 0);
     const peak = int8Peak(backend.isa);
     const ceiling =
       typeof peak === 'string'

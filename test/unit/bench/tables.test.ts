@@ -97,6 +97,36 @@ describe('tables', () => {
     ]);
   });
 
+  test('the passes of a unit come slowest first, the small ones in one row', () => {
+    const pass = (name: string, ms: number, unitPercent: number, operations = 0): BenchLine => {
+      const details = {
+        recipe: 'moby',
+        operation: 'recode',
+        calls: 4,
+        unitPercent,
+        GBs: 8,
+        copyPercent: 40,
+        GOPs: 9,
+        peakPercent: 7,
+      };
+      const job = {
+        name: `unit-profile/${name}`,
+        backend: 'cpu',
+        isa: 'avx512',
+        unit: { name: 'ms', perCall: 1 } as const,
+      };
+      return lineOf({ ...job, bytes: 2e6, operations, details }, [ms]);
+    };
+    const profile = [pass('fc', 2, 10), pass('qkv', 17, 89.2, 3e9), pass('loss', 0.1, 0.5), pass('norm', 0.06, 0.3)];
+    const text = completeTables([...LINES, ...profile]);
+    expect(rowsAfter(text, 'Passes of a unit')).toEqual([
+      ['qkv', 'recode', '4', '17.0', '89.2 %', '2.00', '8.00', '40 %', '3.00', '9.00', '7.0 %'],
+      ['fc', 'recode', '4', '2.00', '10.0 %', '2.00', '8.00', '40 %', '–', '–', '–'],
+      ['2 more', '–', '8', '0.160', '0.800 %', '4.00', '25.0', '–', '–', '–', '–'],
+    ]);
+    expect(text).toContain('A unit of `moby`, avx512, one core, 19.2 ms in all');
+  });
+
   test('nothing measured gives no heading, and no lines give no text', () => {
     const text = completeTables(LINES);
     expect(text).not.toContain('BLAKE3');
