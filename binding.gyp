@@ -5,6 +5,7 @@
     "pogo_x86": "<!(node -p \"process.arch === 'x64' || process.arch === 'ia32' ? 1 : 0\")",
     "pogo_amx": "<!(node native/cpu/has_flags.cjs \"tdpbssd %tmm2, %tmm1, %tmm0\" -mamx-tile -mamx-int8)",
     "pogo_avxvnni": "<!(node native/cpu/has_flags.cjs \"{vex} vpdpbusd %ymm2, %ymm1, %ymm0\" -mavx2 -mavxvnni)",
+    "pogo_arm64": "<!(node -p \"process.arch === 'arm64' ? 1 : 0\")",
     "pogo_cflags": ["-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra"],
     # The last two: GCC's own intrinsics of this set read their undefined operand (GCC bug 105593).
     "pogo_avx512_cflags": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni",
@@ -15,7 +16,8 @@
     "cflags_cc!": ["-fno-exceptions", "-fno-rtti", "-std=gnu++17", "-std=gnu++20"],
     "cflags_cc": ["<@(pogo_cflags)"],
     "conditions": [
-      ["pogo_x86==1", { "defines": ["POGO_X86=1"] }]
+      ["pogo_x86==1", { "defines": ["POGO_X86=1"] }],
+      ["pogo_arm64==1", { "defines": ["POGO_NEON=1"] }]
     ],
     "msvs_settings": {
       "VCCLCompilerTool": { "ExceptionHandling": 1, "AdditionalOptions": ["/std:c++17", "/fp:precise"] }
@@ -79,6 +81,25 @@
       ]
     },
     {
+      "target_name": "pogo_cpu_neon",
+      "type": "static_library",
+      "conditions": [
+        ["pogo_arm64==1", { "sources": ["native/cpu/isa/neon.cc"] }, { "type": "none" }]
+      ]
+    },
+    {
+      # MSVC has the intrinsics without a flag; dotprod.cc says itself what it needs.
+      "target_name": "pogo_cpu_dotprod",
+      "type": "static_library",
+      "conditions": [
+        ["pogo_arm64==1", {
+          "sources": ["native/cpu/isa/dotprod.cc"],
+          "cflags_cc": ["-march=armv8.2-a+dotprod"],
+          "xcode_settings": { "OTHER_CPLUSPLUSFLAGS": ["-march=armv8.2-a+dotprod"] }
+        }, { "type": "none" }]
+      ]
+    },
+    {
       "target_name": "pogo_cpu",
       "sources": ["native/cpu/addon.cc", "native/cpu/arena.cc", "native/cpu/dispatch.cc", "native/cpu/machine.cc"],
       "dependencies": [
@@ -87,6 +108,8 @@
         "pogo_cpu_avxvnni",
         "pogo_cpu_avx512",
         "pogo_cpu_amx",
+        "pogo_cpu_neon",
+        "pogo_cpu_dotprod",
         "<!(node -p \"require('node-addon-api').targets\"):node_addon_api_except"
       ],
       "defines": ["NAPI_VERSION=8", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],

@@ -2,6 +2,8 @@
 // State lives per environment, so that every worker has its own scratch memory and its own choice of kernels.
 #include <napi.h>
 
+#include <string.h>
+
 #include <atomic>
 #include <map>
 #include <new>
@@ -175,15 +177,15 @@ class CpuAddon : public Napi::Addon<CpuAddon> {
 
   // For tests: the host's own mode, which every operation must put back.
   Napi::Value Mode(const Napi::CallbackInfo& info) {
-#if defined(POGO_X86)
-    return Napi::Number::New(info.Env(), _mm_getcsr());
+#if defined(POGO_HAS_FP_CONTROL)
+    return Napi::Number::New(info.Env(), static_cast<double>(pogo_fp_control()));
 #else
     return info.Env().Undefined();
 #endif
   }
   Napi::Value SetMode(const Napi::CallbackInfo& info) {
-#if defined(POGO_X86)
-    _mm_setcsr(info[0].As<Napi::Number>().Uint32Value());
+#if defined(POGO_HAS_FP_CONTROL)
+    pogo_set_fp_control(info[0].As<Napi::Number>().Uint32Value());
 #endif
     return info.Env().Undefined();
   }

@@ -16,6 +16,11 @@ struct Row {
 #else
 #define POGO_X86_KERNELS(set) nullptr
 #endif
+#if defined(POGO_NEON)
+#define POGO_NEON_KERNELS(set) &pogo_kernels_##set
+#else
+#define POGO_NEON_KERNELS(set) nullptr
+#endif
 
 // Sets that a compiler may not know.
 #if defined(POGO_HAVE_AMX)
@@ -39,7 +44,8 @@ const Row kRows[] = {
     {"avx512", POGO_X86_KERNELS(avx512), kAvx512},
     {"avxvnni", POGO_AVXVNNI_KERNELS, kAvx2 | POGO_HAS_AVXVNNI},
     {"avx2", POGO_X86_KERNELS(avx2), kAvx2},
-    {"neon", nullptr, POGO_HAS_NEON},
+    {"dotprod", POGO_NEON_KERNELS(dotprod), POGO_HAS_NEON | POGO_HAS_DOTPROD},
+    {"neon", POGO_NEON_KERNELS(neon), POGO_HAS_NEON},
     {"scalar", &pogo_kernels_scalar, 0},
 };
 

@@ -6,27 +6,42 @@
 
 #if defined(POGO_X86)
 #include <xmmintrin.h>
-#elif defined(__aarch64__)
-#else
+#elif defined(_M_ARM64) && !defined(__clang__)
+#include <intrin.h>
+#elif !defined(__aarch64__)
 #include <cfenv>
+#endif
+
+// The control word as the host sees it: MXCSR, or FPCR, of which 0 is the exact mode: round to nearest, FZ, FZ16, FIZ, AH
+// and DN off, no traps.
+#if defined(POGO_X86)
+#define POGO_HAS_FP_CONTROL 1
+static inline uint64_t pogo_fp_control() { return _mm_getcsr(); }
+static inline void pogo_set_fp_control(uint64_t word) { _mm_setcsr((unsigned)word); }
+// All exceptions masked, round to nearest, FTZ (bit 15) and DAZ (bit 6) off, no flags.
+static constexpr uint64_t POGO_EXACT_FP_CONTROL = 0x1F80;
+#elif defined(__aarch64__)
+#define POGO_HAS_FP_CONTROL 1
+static inline uint64_t pogo_fp_control() {
+  uint64_t word;
+  __asm__ volatile("mrs %0, fpcr" : "=r"(word) : : "memory");
+  return word;
+}
+static inline void pogo_set_fp_control(uint64_t word) { __asm__ volatile("msr fpcr, %0" : : "r"(word) : "memory"); }
+static constexpr uint64_t POGO_EXACT_FP_CONTROL = 0;
+#elif defined(_M_ARM64)
+#define POGO_HAS_FP_CONTROL 1
+static inline uint64_t pogo_fp_control() { return (uint64_t)_ReadStatusReg(ARM64_FPCR); }
+static inline void pogo_set_fp_control(uint64_t word) { _WriteStatusReg(ARM64_FPCR, (__int64)word); }
+static constexpr uint64_t POGO_EXACT_FP_CONTROL = 0;
 #endif
 
 /** Sets the exact mode for its lifetime and puts the host's back, also when an exception passes. */
 class PogoFpMode {
  public:
-#if defined(POGO_X86)
-  // 1F80: all exceptions masked, round to nearest, FTZ (bit 15) and DAZ (bit 6) off, no flags.
-  PogoFpMode() : saved_(_mm_getcsr()) { _mm_setcsr(0x1F80); }
-  ~PogoFpMode() { _mm_setcsr(saved_); }
-
- private:
-  unsigned saved_;
-#elif defined(__aarch64__)
-  PogoFpMode() {
-    __asm__ volatile("mrs %0, fpcr" : "=r"(saved_));
-    __asm__ volatile("msr fpcr, %0" : : "r"(uint64_t(0)));
-  }
-  ~PogoFpMode() { __asm__ volatile("msr fpcr, %0" : : "r"(saved_)); }
+#if defined(POGO_HAS_FP_CONTROL)
+  PogoFpMode() : saved_(pogo_fp_control()) { pogo_set_fp_control(POGO_EXACT_FP_CONTROL); }
+  ~PogoFpMode() { pogo_set_fp_control(saved_); }
 
  private:
   uint64_t saved_;

@@ -117,6 +117,9 @@ extern const PogoKernels pogo_kernels_scalar;
 #if defined(POGO_X86)
 extern const PogoKernels pogo_kernels_avx2;
 extern const PogoKernels pogo_kernels_avx512;
+#elif defined(POGO_NEON)
+extern const PogoKernels pogo_kernels_neon;
+extern const PogoKernels pogo_kernels_dotprod;
 #endif
 #if defined(POGO_HAVE_AVXVNNI)
 extern const PogoKernels pogo_kernels_avxvnni;

@@ -12,6 +12,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
+#elif defined(POGO_NEON)
+#if defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__APPLE__)
+#include <sys/sysctl.h>
+#elif defined(_WIN32)
+#include <windows.h>
+#endif
 #endif
 
 namespace {
@@ -64,6 +72,21 @@ uint32_t request_tiles() {
   return 38;  // ENOSYS: no other system is supported so far
 #endif
 }
+#elif defined(POGO_NEON)
+/** SDOT, by the operating system: user space may not read the registers that tell it. */
+bool has_dotprod() {
+#if defined(__linux__)
+  return getauxval(AT_HWCAP) >> 20 & 1;  // HWCAP_ASIMDDP
+#elif defined(__APPLE__)
+  int value = 0;
+  size_t size = sizeof value;
+  return sysctlbyname("hw.optional.arm.FEAT_DotProd", &value, &size, nullptr, 0) == 0 && value != 0;
+#elif defined(_WIN32)
+  return IsProcessorFeaturePresent(43) != 0;  // PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE
+#else
+  return false;
+#endif
+}
 #endif
 
 PogoFacts ask() {
@@ -87,8 +110,9 @@ PogoFacts ask() {
   if (f.lastExtendedLeaf >= 0x80000001u) f.extendedEcx = cpuid(0x80000001u, 0).ecx;
   if (f.leaf1Ecx & kOsxsave) f.enabledStates = enabled_states();
   if (pogo_features(f) & POGO_HAS_AMX_TILE) f.tileRefusal = request_tiles();
-#else
-  f.arm = pogo_compiled_features() & (POGO_HAS_NEON | POGO_HAS_DOTPROD);
+#elif defined(POGO_NEON)
+  // Advanced SIMD itself belongs to every AArch64 system that Node runs on.
+  f.arm = POGO_HAS_NEON | (has_dotprod() ? POGO_HAS_DOTPROD : 0);
 #endif
   return f;
 }

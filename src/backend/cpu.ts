@@ -9,10 +9,10 @@ import { DIFF_CHUNK_BYTES, malformedDiff, patchChunk } from '../reference/diffMo
 import { type CpuAddon, loadCpuAddon } from './cpuAddon.js';
 import { ShapeCheck } from './cpuCheck.js';
 import type { Kernels, LaneKernels, OperationName, WeightPacking } from './ops.js';
-import type { Backend, BackendMiss, IsaName } from './types.js';
+import type { Backend, BackendMiss, CpuIsa, IsaName } from './types.js';
 
 /** Instruction sets that a user can force; 'auto': the best that build and machine have. */
-export type CpuIsaChoice = 'auto' | 'scalar' | 'avx2' | 'avxvnni' | 'avx512' | 'amx' | 'neon';
+export type CpuIsaChoice = 'auto' | CpuIsa;
 
 const NO_SEED = new Uint32Array(0);
 const NO_BIAS = new Float32Array(0);

@@ -7,7 +7,7 @@ import { type CpuIsaChoice, openCpuBackend } from './cpu.js';
 import { loadCudaAddon } from './cudaAddon.js';
 import { openReferenceBackend } from './reference.js';
 import { assertSelfTest } from './selfTest.js';
-import type { Backend, BackendMiss, BackendName } from './types.js';
+import { type Backend, type BackendMiss, type BackendName, CPU_ISAS } from './types.js';
 
 export interface OpenBackendOptions {
   /** Default: POGO_BACKEND, else 'auto'. A forced backend that cannot be used is an error. */
@@ -21,7 +21,7 @@ export interface OpenBackendOptions {
 }
 
 const BACKENDS: readonly (BackendName | 'auto')[] = ['auto', 'cuda', 'cpu', 'reference'];
-const ISAS: readonly CpuIsaChoice[] = ['auto', 'scalar', 'avx2', 'avxvnni', 'avx512', 'amx', 'neon'];
+const ISAS: readonly CpuIsaChoice[] = ['auto', ...CPU_ISAS];
 
 function choice<T extends string>(name: string, given: string | undefined, allowed: readonly T[]): T {
   const value = given ?? process.env[name] ?? '';

@@ -2,7 +2,7 @@
 
 import { merkleKernels } from '../../src/backend/merkleAddon.js';
 import { openBackend } from '../../src/backend/open.js';
-import type { BackendName, IsaName } from '../../src/backend/types.js';
+import { type BackendName, CPU_ISAS, type IsaName } from '../../src/backend/types.js';
 import { loadRecipe, type Recipe } from '../../src/model/recipe.js';
 import { mix } from '../../src/model/seeds.js';
 import { seedState } from '../../src/model/state.js';
@@ -55,7 +55,7 @@ export async function trainFor(recipe: Recipe, setup: Setup, steps: number): Pro
 /** Native instruction sets that this machine can run. */
 export async function nativeIsas(): Promise<IsaName[]> {
   const found: IsaName[] = [];
-  for (const isa of ['scalar', 'avx2', 'avxvnni', 'avx512', 'amx', 'neon'] as const) {
+  for (const isa of CPU_ISAS) {
     try {
       await openBackend({ backend: 'cpu', isa });
       found.push(isa);

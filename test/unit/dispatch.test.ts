@@ -10,7 +10,7 @@ import { type CpuFacts, loadCpuAddon } from '../../src/backend/cpuAddon.js';
 const { addon } = loadCpuAddon();
 const x86 = addon !== undefined && process.arch === 'x64';
 const BUILD = fileURLToPath(new URL('../../binding.gyp', import.meta.url));
-const ORDER = ['amx', 'avx512', 'avxvnni', 'avx2', 'neon', 'scalar'];
+const ORDER = ['amx', 'avx512', 'avxvnni', 'avx2', 'dotprod', 'neon', 'scalar'];
 
 /** Where CPUID and XCR0 report a feature, from the processor's manual: field of the facts, mask. */
 const WORDS: Record<string, readonly [field: string, mask: number]> = {

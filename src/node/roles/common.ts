@@ -1,5 +1,5 @@
 /** What the role processes of a run have in common: their options, and the ledger's state as it changes. */
-import type { BackendName, IsaName } from '../../backend/types.js';
+import { type BackendName, CPU_ISAS, type IsaName } from '../../backend/types.js';
 import type { Ledger, LedgerBlock } from '../../ledger/ledger.js';
 import { type LedgerState, LedgerStateType } from '../../ledger/state.js';
 import type { LedgerEvent } from '../../ledger/stateEvents.js';
@@ -51,12 +51,10 @@ export function memberOf(
   return { keys, recipe: decodeRecipe(recipe), directory, published, ledger, signal, report };
 }
 
-const CPU_ISAS: readonly IsaName[] = ['scalar', 'avx2', 'avxvnni', 'avx512', 'amx', 'neon'];
-
 /** A role uses the backend that the supervisor chose, so that a whole run has one. */
 export function machineOf({ backend, isa, lanes, home }: RoleOptions): EnvironmentOptions {
-  const forced = CPU_ISAS.includes(isa) ? { isa: isa as Exclude<EnvironmentOptions['isa'], undefined> } : {};
-  return { backend, lanes, home, ...forced };
+  const forced = CPU_ISAS.find((name) => name === isa);
+  return { backend, lanes, home, ...(forced === undefined ? {} : { isa: forced }) };
 }
 
 /** What a role tells the supervisor, for people and `--json`; no decision of anybody rests on it. */
