@@ -4,6 +4,8 @@ import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, wr
 import { join } from 'node:path';
 import { capture, logExcerpt, progress, runProgram, ScriptError, TOOLS, which } from './project.mjs';
 
+const CUDA_INSTEAD = 'or install CUDA 13.0 and set CUDACXX to its nvcc';
+
 /** Where the wheels of these pins lie, or would lie. */
 export function wheelFolder(name, pins) {
   return join(TOOLS, `${name}-${createHash('sha256').update(pins).digest('hex').slice(0, 16)}`);
@@ -13,15 +15,16 @@ export function wheelFolder(name, pins) {
  * Installs wheels unless they are there. Older pins of the same name are removed.
  * @param pins lines of a requirements file, each with its hash; nothing else is installed
  * @param what the tool's name and size, for messages
+ * @param instead what to do where it cannot be installed, the end of a sentence
  * @returns the folder
  */
-export async function installWheels(name, pins, what) {
+export async function installWheels(name, pins, what, instead = CUDA_INSTEAD) {
   const folder = wheelFolder(name, pins);
   if (existsSync(folder)) return folder;
   if (process.platform !== 'linux' || process.arch !== 'x64') {
     throw new ScriptError(
       `error ENVIRONMENT: the pinned wheels of ${what} are for Linux on x64, found ${process.platform}-${process.arch}; ` +
-        'install CUDA 13.0 and set CUDACXX to its nvcc',
+        instead,
       5,
     );
   }
@@ -29,7 +32,7 @@ export async function installWheels(name, pins, what) {
   if (python === undefined || (await capture(python, ['-m', 'pip', '--version'])) === undefined) {
     throw new ScriptError(
       `error ENVIRONMENT: expected python3 with pip to install ${what}, found none; ` +
-        'install python3-pip, or CUDA 13.0 itself and set CUDACXX to its nvcc',
+        `install python3-pip, ${instead}`,
       5,
     );
   }
@@ -51,7 +54,7 @@ export async function installWheels(name, pins, what) {
     rmSync(partial, { recursive: true, force: true });
     throw new ScriptError(
       `error ENVIRONMENT: ${what} could not be installed (${result.log}):\n${logExcerpt(result.log)}\n` +
-        'check the network, or install CUDA 13.0 and set CUDACXX to its nvcc',
+        `check the network, ${instead}`,
       5,
     );
   }
