@@ -13,14 +13,14 @@ import { basename, join } from 'node:path';
 import { armEmulator } from './lib/emulator.mjs';
 import { cpuAddonBuild } from './lib/gyp.mjs';
 import { writeKernelCases } from './lib/kernelCases.mjs';
-import { capture, cli, logExcerpt, progress, ROOT, runProgram, ScriptError, TOOLS } from './lib/project.mjs';
+import { capture, cli, logExcerpt, progress, ROOT, runProgram, ScriptError, TOOLS, which } from './lib/project.mjs';
 import { hashSources, readStamp, writeStamp } from './lib/stamp.mjs';
 import { findCompiler, nodeDirectory } from './lib/toolchains.mjs';
 import { zigCompiler } from './lib/zig.mjs';
 
 const FOLDER = join(TOOLS, 'kernel-test');
 const TEST = 'native/cpu/test';
-const SANITIZERS = ['-fsanitize=address,undefined', '-fno-sanitize-recover=all', '-fno-omit-frame-pointer', '-g'];
+const SANITIZED = ['-fsanitize=address,undefined', '-fno-sanitize-recover=all', '-fno-omit-frame-pointer', '-g', '-O1'];
 /** CPUs that QEMU plays, with the sets that must have run there: HWCAP tells the choice, as on hardware. */
 const ARM_CPUS = { 'cortex-a53': ['neon', 'scalar'], max: ['dotprod', 'neon', 'scalar'] };
 
@@ -43,6 +43,17 @@ async function compile({ command, env }, args, log) {
   const [program, ...first] = command;
   const result = await runProgram(program, [...first, ...args], { env, log });
   if (result.code !== 0) throw new ScriptError(`kernel check: ${log}: ${result.log}:\n${logExcerpt(result.log)}`);
+}
+
+/**
+ * An instruction set exports its table and nothing else: of an inline function with a symbol of its own the linker keeps one
+ * copy for all sets, compiled for whichever.
+ */
+async function expectOneSymbol(set, object) {
+  const symbols = (await capture('nm', ['-g', '--defined-only', object])) ?? '';
+  const names = symbols.split('\n').filter((line) => line !== '' && !line.includes('DW.ref.'));
+  if (names.length === 1 && names[0].endsWith(` pogo_kernels_${set}`)) return;
+  throw new ScriptError(`kernel check: ${object}: expected pogo_kernels_${set} alone, found\n${names.join('\n')}`);
 }
 
 /**
@@ -77,12 +88,17 @@ async function build({
     const args = [...gyp.flags, ...extra, '-c', source, '-o', object];
     jobs.push(() => compile(compiler, args, `kernel-test-${variant}-${basename(source, '.cc')}`));
   };
-  for (const set of gyp.sets)
+  for (const set of gyp.sets) {
     for (const source of set.sources) add(kernels, source, [...translate(set.flags), ...kernelFlags]);
+  }
   for (const source of [...gyp.sources, `${TEST}/kernel_test.cc`]) {
     add(rest, source, [...gyp.ownFlags, '-I', TEST, ...flags]);
   }
   await pool(jobs);
+  if (flags !== SANITIZED && which('nm') !== undefined) {
+    const own = ({ sources }) => sources.map((source) => join(folder, `${basename(source, '.cc')}.o`));
+    for (const set of gyp.sets) for (const object of own(set)) await expectOneSymbol(set.name, object);
+  }
   await compile(rest, [...objects, ...flags, ...link, '-o', program], `kernel-test-${variant}-link`);
   writeStamp(`kernel-test-${variant}`, stamp);
   return program;
@@ -119,16 +135,19 @@ const VARIANTS = {
 
   async sanitizers(cases) {
     const compiler = await hostCompiler();
-    const flags = [...SANITIZERS, '-O1'];
     const program = await build({
       variant: 'sanitizers',
       arch: process.arch,
       kernels: compiler,
       rest: compiler,
-      flags,
+      flags: SANITIZED,
     });
     // Exit code 1 means different bits: a finding must not look like one.
-    const env = { ...process.env, ASAN_OPTIONS: 'exitcode=99:detect_leaks=1', UBSAN_OPTIONS: 'print_stacktrace=1' };
+    const env = {
+      ...process.env,
+      ASAN_OPTIONS: 'exitcode=99:detect_leaks=1',
+      UBSAN_OPTIONS: 'exitcode=99:print_stacktrace=1',
+    };
     await check('sanitizers', [program], cases, env);
   },
 

@@ -204,8 +204,13 @@ class CpuAddon : public Napi::Addon<CpuAddon> {
   /** A weight: codes and scales, and their packed form or an empty array. */
   PogoCodes weight(Arguments& a, int64_t rows, int64_t cols) {
     PogoCodes w = codes(a, rows, cols);
-    w.packed = a.u8_or_null(kernels_->packed_bytes(rows, cols));
+    w.packed = packed(a, a.u8_or_null(kernels_->packed_bytes(rows, cols)));
     return w;
+  }
+  /** Packed forms hold words of up to 32 bits, which compilers may take as aligned. */
+  static uint8_t* packed(Arguments& a, uint8_t* bytes) {
+    if (reinterpret_cast<uintptr_t>(bytes) % 4 != 0) a.fail("a packed form that begins at a multiple of 4 bytes");
+    return bytes;
   }
   /** Widths of everything but plain products are multiples of 64. */
   static int64_t width(Arguments& a) {

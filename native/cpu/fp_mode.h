@@ -12,8 +12,8 @@
 #include <cfenv>
 #endif
 
-// The control word as the host sees it: MXCSR, or FPCR, of which 0 is the exact mode: round to nearest, FZ, FZ16, FIZ, AH
-// and DN off, no traps.
+// The control word as the host sees it: MXCSR, or FPCR, of which 0 is the exact mode: round to nearest, FZ, FZ16, FIZ,
+// AH and DN off, no traps.
 #if defined(POGO_X86)
 #define POGO_HAS_FP_CONTROL 1
 static inline uint64_t pogo_fp_control() { return _mm_getcsr(); }

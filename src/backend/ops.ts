@@ -17,7 +17,7 @@
 export interface WeightPacking {
   /** Bytes of the packed form of codes [rows, cols]. */
   bytes(rows: number, cols: number): number;
-  /** @param packed u8 [bytes(rows, cols)] */
+  /** @param packed u8 [bytes(rows, cols)] that begins at a multiple of 4 bytes */
   pack(a: { codes: Int8Array; rows: number; cols: number; packed: Uint8Array }): void;
 }
 

@@ -9,25 +9,12 @@ import { loadCpuAddon } from '../../src/backend/cpuAddon.js';
 import type { OperationName } from '../../src/backend/ops.js';
 import { PogoError } from '../../src/errors.js';
 import { Arguments, MAKE, STYLES } from '../support/kernelArguments.js';
+import { PACKED_WEIGHTS } from '../support/packedWeights.js';
 
 const { addon } = loadCpuAddon();
 const isas = Object.entries(addon?.describe().isas ?? {})
   .filter(([, isa]) => isa.built && isa.machine)
   .map(([name]) => name as 'scalar');
-
-type Shape = Record<string, number>;
-
-/** Operations with a packed weight: its field, rows and columns. */
-const WEIGHTS: Partial<Record<OperationName, readonly ['w' | 'wt', (a: Shape) => readonly [number, number]]>> = {
-  linearQkv: ['w', ({ C = 0 }) => [3 * C, C]],
-  linearResidual: ['w', ({ N = 0, K = 0 }) => [N, K]],
-  linearGelu: ['w', ({ N = 0, K = 0 }) => [N, K]],
-  linearInputGradient: ['wt', ({ N = 0, K = 0 }) => [K, N]],
-  linearHeadsInputGradient: ['wt', ({ N = 0, K = 0 }) => [K, N]],
-  linearGeluInputGradient: ['wt', ({ N = 0, K = 0 }) => [K, N]],
-  headForward: ['w', ({ V = 0, C = 0 }) => [V, C]],
-  headInputGradient: ['wt', ({ V = 0, C = 0 }) => [C, V]],
-};
 
 function bytes(value: unknown): string {
   if (!ArrayBuffer.isView(value)) return String(value);
@@ -45,7 +32,7 @@ function outcome(run: (a: unknown) => void, argument: Record<string, unknown>): 
 }
 
 describe.skipIf(addon === undefined)('a weight packed beforehand gives the same bits', () => {
-  for (const [operation, [field, shapeOf]] of Object.entries(WEIGHTS)) {
+  for (const [operation, { field, shape }] of Object.entries(PACKED_WEIGHTS)) {
     it(operation, () => {
       fc.assert(
         fc.property(fc.integer({ min: 0, max: 0xffffffff }), fc.constantFrom(...STYLES), (seed, style) => {
@@ -56,7 +43,7 @@ describe.skipIf(addon === undefined)('a weight packed beforehand gives the same 
               ...MAKE[operation as OperationName](new Arguments(seed, style)),
             });
             const given = make();
-            const [rows, cols] = shapeOf(given as Shape);
+            const [rows, cols] = shape(given as Record<string, number>);
             const { packing } = kernels;
             if (packing === undefined) throw new Error(`${isa} offers no packing`);
             const packed = new Uint8Array(packing.bytes(rows, cols)).fill(0xa5);
@@ -75,5 +62,14 @@ describe.skipIf(addon === undefined)('a weight packed beforehand gives the same 
     const { kernels } = openCpuBackend('auto');
     const a = MAKE.linearResidual(new Arguments(5, 'ordinary'));
     expect(() => kernels.linearResidual({ ...a, packed: new Uint8Array(3) })).toThrow(/at least \d+ elements, found 3/);
+  });
+
+  it('refuses a packed form off the alignment of its words', () => {
+    const { kernels } = openCpuBackend('auto');
+    const a = MAKE.linearResidual(new Arguments(5, 'ordinary'));
+    const packed = new Uint8Array(kernels.packing!.bytes(a.N, a.K) + 4).subarray(1);
+    const expected = /a packed form that begins at a multiple of 4 bytes/;
+    expect(() => kernels.linearResidual({ ...a, packed })).toThrow(expected);
+    expect(() => kernels.packing!.pack({ codes: a.w, rows: a.N, cols: a.K, packed })).toThrow(expected);
   });
 });

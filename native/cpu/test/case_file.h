@@ -13,7 +13,8 @@
 
 /** An array: its bytes before, and after where the case determines them. */
 struct TestTensor {
-  uint8_t type;  // napi_typedarray_type
+  uint8_t type;          // napi_typedarray_type
+  size_t alignment = 0;  // bytes; 0: that of its elements
   uint64_t count;
   bool compared;
   std::vector<uint8_t> before, after;
