@@ -152,26 +152,6 @@ POGO_HD void unpack_nibbles(const uint8_t* in, int8_t* c) {
   }
 }
 
-/** 16 x 16 bytes by four rounds of interleaving. */
-POGO_HD void transpose16(const int8_t* in, int64_t ldi_, int8_t* out, int64_t ldo) {
-  int8x16_t a[16], b[16];
-  for (int i = 0; i < 16; i++) a[i] = vld1q_s8(in + i * ldi_);
-  for (int round = 0; round < 4; round++) {
-    for (int i = 0; i < 8; i++) {
-      b[2 * i] = vzip1q_s8(a[i], a[i + 8]);
-      b[2 * i + 1] = vzip2q_s8(a[i], a[i + 8]);
-    }
-    for (int i = 0; i < 16; i++) a[i] = b[i];
-  }
-  for (int i = 0; i < 16; i++) vst1q_s8(out + i * ldo, a[i]);
-}
-/** out[n][t] = in[t][n] for a 64 x 64 tile of bytes. */
-static void transpose64(const int8_t* in, int64_t ldi_, int8_t* out, int64_t ldo) {
-  for (int n = 0; n < 64; n += 16) {
-    for (int t = 0; t < 64; t += 16) transpose16(in + t * ldi_ + n, ldi_, out + n * ldo + t, ldo);
-  }
-}
-
 /** Four rows of four 32-bit words, transposed. */
 POGO_HD void transpose_words(int32x4_t* r) {
   int32x4_t a = vzip1q_s32(r[0], r[2]), b = vzip2q_s32(r[0], r[2]);
@@ -180,6 +160,19 @@ POGO_HD void transpose_words(int32x4_t* r) {
   r[1] = vzip2q_s32(a, c);
   r[2] = vzip1q_s32(b, d);
   r[3] = vzip2q_s32(b, d);
+}
+
+#define POGO_BYTE_WORDS 1
+/** Words of the low bytes of four vectors: SLI keeps what is below its shift. */
+POGO_HD I word_of_bytes(I c0, I c1, I c2, I c3) {
+  return {vsliq_n_u32(vsliq_n_u32(vsliq_n_u32(c0.v, c1.v, 8), c2.v, 16), c3.v, 24)};
+}
+/** W vectors of W words, transposed. */
+POGO_HD void transpose_lanes(I* r) {
+  int32x4_t x[4];
+  for (int i = 0; i < 4; i++) x[i] = vreinterpretq_s32_u32(r[i].v);
+  transpose_words(x);
+  for (int i = 0; i < 4; i++) r[i].v = vreinterpretq_u32_s32(x[i]);
 }
 
 /** 16 rows of b (row stride ldb, `rows` of them real, K columns) to pairs [ceil(K/2)][16][2]. */
