@@ -137,29 +137,47 @@ function frame(recipe: Recipe, withStep: boolean): Pick<ElementProof, 'head' | '
 /** Roots of a step's branch in a claim's list. */
 const BRANCH = 17;
 
+/** Bytes that the opened chunks of the list of roots take for these operations. */
+function listBytes(operations: number, indices: Iterable<number>): number {
+  const totalBytes = 32 * operations;
+  const chunks = [...new Set([...indices].map((index) => Math.floor(index / 32)))].sort((a, b) => a - b);
+  const bytes = chunks
+    .map((chunk) => nodeSpan(totalBytes, chunk))
+    .reduce((sum, { start, end }) => sum + end - start, 0);
+  // SSZ: eight bytes for each number, four for each chunk's offset.
+  return bytes + 12 * chunks.length + siblingBytes(totalBytes, chunks);
+}
+
 /**
- * The largest proof of each rule of a program, over the first, middle and last element of its operations. Of operations
- * with the same rule and the same sizes (the layers) the first and the last are measured: between them only the place in
- * the list of roots differs.
+ * The largest proof of each rule of a program, over the first, middle and last element of each operation. Operations with
+ * the same rule and the same sizes (the layers) read the same chunks of their blobs: those are found once, and only the
+ * chunks of the list of roots, which lie elsewhere for each, are found for all.
  */
 export function largestProofs(recipe: Recipe, program: Program, withStep: boolean): ReadonlyMap<string, ProofSize> {
-  const first = new Map<string, number>();
-  const last = new Map<string, number>();
+  const shapes = new Map<string, number[]>();
   program.operations.forEach(({ rule, length }, index) => {
     const inputs = rule.inputs.map(({ kind, index: from, offset }) => {
       const bytes = kind === 'external' ? 0 : outputBytes(program.operations[from]!);
       return `${bytes} ${kind === 'external' ? 'x' : offset}`;
     });
     const shape = [rule.kind, length, ...inputs].join();
-    if (!first.has(shape)) first.set(shape, index);
-    last.set(shape, index);
+    shapes.set(shape, [...(shapes.get(shape) ?? []), index]);
   });
+  const count = program.operations.length;
+  const made = (index: number): number[] => [
+    index,
+    ...program.operations[index]!.rule.inputs.flatMap(({ kind, index: from }) => (kind === 'operation' ? [from] : [])),
+  ];
   const largest = new Map<string, ProofSize>();
-  for (const index of new Set([...first.values(), ...last.values()])) {
+  for (const indices of shapes.values()) {
+    const [index] = indices as [number];
     const { rule, length } = program.operations[index]!;
+    // An upper bound where an element does not read all inputs: a masked block reads fewer.
+    const spread = Math.max(...indices.map((other) => listBytes(count, made(other)))) - listBytes(count, made(index));
     for (const element of new Set([0, Math.floor(length / 2), length - 1])) {
       const size = proofSize(recipe, program, index, element, withStep);
-      if (size.bytes > (largest.get(rule.kind)?.bytes ?? 0)) largest.set(rule.kind, size);
+      const bytes = size.bytes + spread;
+      if (bytes > (largest.get(rule.kind)?.bytes ?? 0)) largest.set(rule.kind, { ...size, bytes });
     }
   }
   return largest;
