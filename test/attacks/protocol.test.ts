@@ -6,7 +6,9 @@ import { blake3 } from '@noble/hashes/blake3.js';
 import { expect } from 'vitest';
 import { equalBytes, toHex } from '../../src/hex.js';
 import { type LedgerState, LedgerStateType, totalMoney } from '../../src/ledger/state.js';
+import { AVAILABILITY_HEIGHTS } from '../../src/ledger/stateAvailability.js';
 import { committeeOf } from '../../src/ledger/stateCommittee.js';
+import { MAX_DISPUTES_PER_CLAIM } from '../../src/ledger/stateDisputeQueue.js';
 import { tickFor } from '../../src/ledger/stateDuties.js';
 import { evidenceCommitment } from '../../src/ledger/stateEvidence.js';
 import { COIN } from '../../src/ledger/stateGenesis.js';
@@ -14,16 +16,19 @@ import { slashBond } from '../../src/ledger/stateMoney.js';
 import { hasQuorum, tallyOf } from '../../src/ledger/stateSettle.js';
 import type { Seat } from '../../src/ledger/stateTypes.js';
 import { attestationData, signAttestation } from '../../src/protocol/attestation.js';
+import { PIECE } from '../../src/protocol/availability.js';
 import type { KeyPair } from '../../src/protocol/bls.js';
 import { createNobleBls } from '../../src/protocol/blsNoble.js';
 import { signClaim } from '../../src/protocol/claim.js';
+import { TURN } from '../../src/protocol/dispute/transactions.js';
+import { SUBJECT_KIND } from '../../src/protocol/dispute/types.js';
 import { deriveHash, u64Bytes } from '../../src/protocol/domains.js';
 import { buildBatchEvidence, buildEquivocationEvidence } from '../../src/protocol/evidence/build.js';
 import { checkEvidence } from '../../src/protocol/evidence.js';
 import { encodeTransaction, ROLE, STAGE, signOrder } from '../../src/protocol/ledgerTypes.js';
 import type { ReceiptOpening } from '../../src/protocol/receipt.js';
 import { AttestationDataType } from '../../src/protocol/types.js';
-import { attack, notCovered } from '../support/attack.js';
+import { attack } from '../support/attack.js';
 import { refusal } from '../support/refusal.js';
 import { nativeBls, TestChain } from '../support/testChain.js';
 import { smallRecipe } from '../support/trainedClaim.js';
@@ -171,13 +176,47 @@ attack(
   },
 );
 
-notCovered({
-  id: 'P4',
-  attack: 'data is withheld in the window of challenges',
-  defence: 'a bonded availability challenge; silence loses the claim',
-  reason:
-    'not there yet: verifiers abstain and name the blob, the claim ends rejected, and the miner loses its reward but not its bond',
-});
+/** A claim whose model nobody can get; `asks`: one verifier asks the miner for it. */
+async function withheld(asks: boolean): Promise<TestChain> {
+  const chain = new TestChain();
+  await chain.toAttesting();
+  const [asker] = chain.demo.verifiers;
+  const { modelRoot } = chain.open.claim[0]!.header;
+  const piece = { claimRoot: chain.open.claimRoot, kind: PIECE.model, root: modelRoot, index: 0 };
+  if (asks) {
+    const order = { nonce: chain.nonceOf(asker!), piece, proof: { step: [], unit: 0 } };
+    await chain.submit(signOrder(nativeBls, asker!, chain.state.chainId, 'challenge-piece', order));
+  }
+  // A committee that does not look for the bytes.
+  await chain.attest();
+  if (!asks) return chain;
+  for (let i = 0; i < AVAILABILITY_HEIGHTS; i += 1) await chain.submit(tickFor(chain.open));
+  await chain.submit(encodeTransaction('piece-silence', piece));
+  return chain;
+}
+
+attack(
+  {
+    id: 'P4',
+    attack: 'data is withheld in the window of challenges',
+    gain: 'a claim that nobody can check, and a model that nobody can go on from',
+    defence: 'a prepaid challenge names a piece; silence that the ledger recorded loses the bond',
+    file: 'src/ledger/stateAvailability.ts',
+    stoppedBy: 'slashed',
+    harm: 'finalized',
+  },
+  {
+    real: async () => (await withheld(true)).outcomes(),
+    twin: async () => (await withheld(false)).outcomes(),
+    also: {
+      'what the ledger takes is the whole bond, and nothing before the clock is out': async () => {
+        const chain = await withheld(true);
+        expect(chain.state.burned).toBe(chain.state.parameters.minerBond / 2n);
+        expect(totalMoney(chain.state)).toBe(chain.money);
+      },
+    },
+  },
+);
 
 /** Two of four verifiers open their receipts in time. */
 async function halfRevealed(): Promise<TestChain> {
@@ -439,13 +478,60 @@ attack(
   },
 );
 
-notCovered({
-  id: 'P10',
-  attack: 'disputes are flooded or stalled',
-  defence: 'a bond for each challenge, a clock for each move, a limit of open disputes',
-  reason:
-    'disputes that narrow to one element are not there yet; accusations by evidence are bonded and one for each finder and claim',
-});
+const CHALLENGERS = MAX_DISPUTES_PER_CLAIM + 6;
+
+/** Everybody opens a dispute over one claim with the least bond. @returns the chain, and the refusals */
+async function flood(extraDisputes: number): Promise<{ chain: TestChain; refusals: string[] }> {
+  const parameters = { committeeSize: 4, extraDisputes, disputeClock: 0 };
+  const chain = new TestChain({ verifiers: CHALLENGERS, parameters });
+  await chain.toAttesting();
+  const { claimRoot } = chain.open;
+  const refusals: string[] = [];
+  for (const [i, keys] of chain.demo.verifiers.entries()) {
+    const subject = { kind: SUBJECT_KIND.unit, stepIndex: i % 2, unit: 0 };
+    const order = { nonce: 0, claimRoot, subject, bond: chain.state.parameters.challengeBond };
+    const transaction = signOrder(nativeBls, keys, chain.state.chainId, 'open-dispute', order);
+    const ending = await refusal(chain.submit(transaction));
+    if (ending !== 'accepted') refusals.push(ending);
+  }
+  return { chain, refusals };
+}
+
+const underWay = (chain: TestChain): number => chain.state.disputes.filter(({ turn }) => turn !== TURN.queued).length;
+
+attack(
+  {
+    id: 'P10',
+    attack: 'disputes are flooded, or stalled move by move',
+    gain: 'an honest miner that must answer without end, or a claim that never settles',
+    defence: 'a bond for each dispute, one a challenger, few at once, a bounded queue, a clock for every move',
+    file: 'src/ledger/stateDisputes.ts',
+    stoppedBy: 'REJECTED',
+    harm: '64 disputes at once',
+  },
+  {
+    real: async () => {
+      const { chain, refusals } = await flood(0);
+      expect(refusals.length).toBe(CHALLENGERS - MAX_DISPUTES_PER_CLAIM);
+      expect(underWay(chain)).toBe(1);
+      expect(totalMoney(chain.state)).toBe(chain.money);
+      return refusals;
+    },
+    // As many at once as there are challengers.
+    twin: async () => `${underWay((await flood(1000)).chain)} disputes at once`,
+    also: {
+      'who does not move in time loses; here the accused, whose turn it is first': async () => {
+        const { chain } = await flood(0);
+        const [first] = chain.state.disputes.filter(({ turn }) => turn !== TURN.queued);
+        const tick = { dispute: first!.id, sequence: first!.sequence };
+        await chain.submit(encodeTransaction('dispute-tick', tick));
+        expect(chain.outcomes()).toEqual(['slashed']);
+        expect(chain.state.disputes).toEqual([]);
+        expect(totalMoney(chain.state)).toBe(chain.money);
+      },
+    },
+  },
+);
 
 attack(
   {
