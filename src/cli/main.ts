@@ -21,6 +21,7 @@ const commands = [
   () => import('./doctor.js'),
   () => import('./bench.js'),
   () => import('./recipe.js'),
+  () => import('./economics.js'),
   () => import('./data.js'),
   () => import('./key.js'),
 ];
