@@ -10,7 +10,7 @@ import { equalBytes, toHex } from '../hex.js';
 import { type ClaimHeader, decodeStrict, type StepCommitmentList, StepCommitmentListType } from '../protocol/types.js';
 import type { ClaimSource } from './checkClaim.js';
 import { BlobStore } from './files/blobStore.js';
-import { writeFileAtomic } from './files/durable.js';
+import { removeAbandoned, writeFileAtomic } from './files/durable.js';
 import { type FileLayer, readWholeFile, realFiles } from './files/fileLayer.js';
 
 /** Largest list that is read, bytes: 2^16 steps of a few units each. */
@@ -27,10 +27,16 @@ export class Published {
     this.#layer = layer;
   }
 
-  /** Opens for publishing; creates the folders. @throws PogoError IO */
+  /**
+   * Opens for publishing; creates the folders, and clears what killed writers left half-written.
+   *
+   * @throws PogoError IO
+   */
   static open(directory: string, layer: FileLayer = realFiles): Published {
     const blobs = BlobStore.open(path.join(directory, 'blobs'), { layer });
-    layer.makeDirectory(path.join(directory, 'lists'));
+    const lists = path.join(directory, 'lists');
+    layer.makeDirectory(lists);
+    for (const folder of [blobs.directory, lists]) removeAbandoned(layer, folder);
     return new Published(directory, blobs, layer);
   }
 

@@ -1,13 +1,16 @@
+import { spawn, spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { PogoError } from '../../src/errors.js';
+import { toHex } from '../../src/hex.js';
 import { AppendLog } from '../../src/node/files/appendLog.js';
 import { BlobStore } from '../../src/node/files/blobStore.js';
 import { prepareDirectory, removeUnfinished, writeFileAtomic } from '../../src/node/files/durable.js';
 import { readWholeFile, realFiles, removeTree } from '../../src/node/files/fileLayer.js';
 import { openStepLog } from '../../src/node/files/stepLog.js';
+import { Published } from '../../src/node/published.js';
 import { seededBytes } from '../support/random.js';
 
 let directory: string;
@@ -104,6 +107,30 @@ describe('the real file layer', () => {
     expect(realFiles.list(at('run'))).toEqual(['blobs', 'steps.log']);
     expect(AppendLog.read(realFiles, at('run', 'steps.log'))).toHaveLength(1);
     removeUnfinished(realFiles, at('run'));
+  });
+
+  it('opens published blobs and lists without the leftovers of dead writers, and leaves those of living ones', async () => {
+    const dead = spawnSync(process.execPath, ['-e', '']).pid;
+    const living = spawn(process.execPath, ['-e', 'setInterval(() => undefined, 1000)']);
+    try {
+      const kept = [
+        `.unfinished-b-${living.pid}-1`,
+        `.unfinished-c-${process.pid}-7`,
+        '.unfinished-from-elsewhere',
+      ].sort();
+      for (const folder of ['blobs', 'lists']) {
+        realFiles.makeDirectory(at('published', folder));
+        for (const name of [...kept, `.unfinished-a-${dead}-1`])
+          fs.writeFileSync(at('published', folder, name), 'half');
+        fs.mkdirSync(at('published', folder, `.unfinished-folder-${dead}-2`));
+        fs.writeFileSync(at('published', folder, `.unfinished-folder-${dead}-2`, 'part'), 'half');
+      }
+      const root = Published.open(at('published')).blobs.put(seededBytes(1000, 1));
+      expect(realFiles.list(at('published', 'lists'))).toEqual(kept);
+      expect(realFiles.list(at('published', 'blobs'))).toEqual([...kept, toHex(root)]);
+    } finally {
+      living.kill('SIGKILL');
+    }
   });
 
   it('opens a step log whose records are anything at all with CORRUPT or MISSING', () => {

@@ -2,6 +2,7 @@
 import * as path from 'node:path';
 import { PogoError } from '../../errors.js';
 import type { FileLayer } from './fileLayer.js';
+import { isProcess } from './lock.js';
 
 /** Names with this prefix are unfinished; {@link removeUnfinished} clears those of dead processes. */
 export const UNFINISHED_PREFIX = '.unfinished-';
@@ -54,15 +55,32 @@ function removeQuietly(layer: FileLayer, file: string): void {
 /** Removes what dead processes left half-written in `directory`. Call it only while holding the directory's lock. */
 export function removeUnfinished(layer: FileLayer, directory: string): void {
   for (const name of layer.list(directory)) {
+    if (name.startsWith(UNFINISHED_PREFIX)) removeFileOrFolder(layer, path.join(directory, name));
+  }
+}
+
+/** The end of a name of {@link unfinishedPath}: who writes. */
+const WRITER = /-(\d+)-\d+$/;
+
+/**
+ * As {@link removeUnfinished} for a directory with several writers, all on this machine: what a living process may still
+ * be writing stays, this one included, and so does what does not say who wrote it. An id that another process has by now
+ * keeps a leftover until that process is gone.
+ */
+export function removeAbandoned(layer: FileLayer, directory: string): void {
+  for (const name of layer.list(directory)) {
     if (!name.startsWith(UNFINISHED_PREFIX)) continue;
-    const target = path.join(directory, name);
-    const status = layer.status(target);
-    if (status?.kind === 'directory') {
-      for (const child of layer.list(target)) layer.remove(path.join(target, child));
-      layer.removeDirectory(target);
-    } else {
-      layer.remove(target);
-    }
+    const writer = WRITER.exec(name)?.[1];
+    if (writer !== undefined && !isProcess(Number(writer))) removeFileOrFolder(layer, path.join(directory, name));
+  }
+}
+
+function removeFileOrFolder(layer: FileLayer, target: string): void {
+  if (layer.status(target)?.kind === 'directory') {
+    for (const child of layer.list(target)) layer.remove(path.join(target, child));
+    layer.removeDirectory(target);
+  } else {
+    layer.remove(target);
   }
 }
 

@@ -50,6 +50,19 @@ function startOf(pid: number): string | undefined {
   }
 }
 
+/**
+ * Whether a process of this machine has that id now. A dead one whose parent has not looked yet counts as dead; one of
+ * another user, which /proc may hide, as living.
+ */
+export function isProcess(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+  return startOf(pid) !== undefined;
+}
+
 function readOwner(file: string): Owner | undefined {
   let text: string;
   try {
