@@ -35,6 +35,7 @@ class CpuAddon : public Napi::Addon<CpuAddon> {
                              InstanceMethod<&CpuAddon::Facts>("facts"),
                              InstanceMethod<&CpuAddon::IsasFor>("isasFor"),
                              InstanceMethod<&CpuAddon::SetIsa>("setIsa"),
+                             InstanceMethod<&CpuAddon::TilesInUse>("tilesInUse"),
                              InstanceMethod<&CpuAddon::Mode>("floatingPointMode"),
                              InstanceMethod<&CpuAddon::SetMode>("setFloatingPointMode"),
                              InstanceMethod<&CpuAddon::PackedBytes>("packedBytes"),
@@ -173,6 +174,11 @@ class CpuAddon : public Napi::Addon<CpuAddon> {
     if (!isa->reason.empty()) throw Napi::Error::New(info.Env(), isa->reason);
     choose(isa);
     return Napi::String::New(info.Env(), isa->name);
+  }
+
+  // For tests: no operation may leave tiles in use on the thread that JavaScript goes on with.
+  Napi::Value TilesInUse(const Napi::CallbackInfo& info) {
+    return Napi::Boolean::New(info.Env(), pogo_tiles_in_use());
   }
 
   // For tests: the host's own mode, which every operation must put back.

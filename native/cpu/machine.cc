@@ -124,6 +124,19 @@ const PogoFacts& pogo_machine() {
   return facts;
 }
 
+bool pogo_tiles_in_use() {
+#if defined(POGO_X86) && !defined(_MSC_VER)
+  // XGETBV with ECX = 1 (CPUID 0D, sub-leaf 1, bit 2) gives the state components that differ from their initial state.
+  const PogoFacts& facts = pogo_machine();
+  if (!(pogo_features(facts) & POGO_HAS_AMX_TILE) || !bit(cpuid(0xD, 1).eax, 2)) return false;
+  uint32_t low, high;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(1));
+  return (low & kTileStates) != 0;
+#else
+  return false;
+#endif
+}
+
 uint32_t pogo_processor_features(const PogoFacts& f) {
   uint32_t has = f.arm & (POGO_HAS_NEON | POGO_HAS_DOTPROD);
   auto set = [&](bool present, uint32_t feature) {

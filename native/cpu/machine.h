@@ -35,6 +35,9 @@ struct PogoFacts {
  */
 const PogoFacts& pogo_machine();
 
+/** Whether this thread has AMX tiles in use (XINUSE): between operations it must not. False where nobody can tell. */
+bool pogo_tiles_in_use();
+
 /** What the processor alone reports: the instructions exist, whether or not the operating system saves their state. */
 uint32_t pogo_processor_features(const PogoFacts& facts);
 

@@ -1,3 +1,4 @@
+import { Session } from 'node:inspector';
 import { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, it } from 'vitest';
 import { openCpuBackend } from '../../src/backend/cpu.js';
@@ -22,6 +23,8 @@ function codeOf(run: () => void): string {
   return 'none';
 }
 
+const bytesOf = (a: Uint16Array | Int8Array) => Buffer.from(a.buffer, a.byteOffset, a.byteLength);
+
 describe.skipIf(addon === undefined)('CPU backend', () => {
   const environment = { ...process.env };
   afterEach(() => {
@@ -41,6 +44,7 @@ describe.skipIf(addon === undefined)('CPU backend', () => {
         (backend.kernels[operation] as (a: unknown) => void)(MAKE[operation](new Arguments(1, 'ordinary')));
         expect(backend.kernelCalls() - before, `${isa} ${operation}`).toBe(1);
         expect(others()).toEqual(rest);
+        expect(addon!.tilesInUse(), `${isa} ${operation} leaves tiles in use`).toBe(false);
       }
     }
   });
@@ -78,6 +82,39 @@ describe.skipIf(addon === undefined)('CPU backend', () => {
     // Status flags (the low six bits) may have been raised by the host's own arithmetic.
     expect(after & ~0x3f).toBe(foreign & ~0x3f);
     expect(new Uint32Array(found.y.buffer)).toEqual(new Uint32Array(expected.y.buffer));
+  });
+
+  it('gives the same bits while signals interrupt it', () => {
+    // V8's sampling profiler stops this thread by SIGPROF: the kernel saves and restores all registers, tiles included.
+    const a = MAKE.attentionForward(new Arguments(3, 'ordinary'));
+    const m = MAKE.linearQkv(new Arguments(5, 'extreme'));
+    referenceKernels.attentionForward(a);
+    referenceKernels.linearQkv(m);
+    const session = new Session();
+    session.connect();
+    session.post('Profiler.enable');
+    session.post('Profiler.setSamplingInterval', { interval: 100 });
+    session.post('Profiler.start');
+    for (const [isa, { built, machine }] of isas) {
+      if (!built || !machine) continue;
+      const { kernels } = openCpuBackend(isa as 'scalar');
+      for (let round = 0; round < 20; round += 1) {
+        const [attention, linear] = [
+          { ...a, o: new Uint16Array(a.o.length) },
+          { ...m, codes: new Int8Array(m.codes.length) },
+        ];
+        kernels.attentionForward(attention);
+        kernels.linearQkv(linear);
+        expect(Buffer.compare(bytesOf(attention.o), bytesOf(a.o)), isa).toBe(0);
+        expect(Buffer.compare(bytesOf(linear.codes), bytesOf(m.codes)), isa).toBe(0);
+      }
+    }
+    let samples = 0;
+    session.post('Profiler.stop', (_, { profile }) => {
+      samples = profile.samples?.length ?? 0;
+    });
+    session.disconnect();
+    expect(samples).toBeGreaterThan(10);
   });
 
   it('restores the mode when a kernel refuses its input', () => {

@@ -2,7 +2,8 @@
  * The choice of an instruction set, over every subset of the features and the saved register state that it rests on:
  * the best set that can run, and never one whose instructions are missing.
  */
-import { readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { type CpuFacts, loadCpuAddon } from '../../src/backend/cpuAddon.js';
@@ -170,3 +171,40 @@ describe.skipIf(!x86)('dispatch on x86', () => {
     expect(reason('amx', ['permission', 'amx-int8'])).toBe('the processor lacks amx_int8');
   });
 });
+
+/** Objects of a local build, one for each set: where prebuilt addons are used there are none. */
+const objects = x86 ? Object.keys(addon.describe().isas).map((set) => [set, objectOf(set)] as const) : [];
+const inspected = objects.filter(([, file]) => existsSync(file));
+const tools = ['nm', 'objdump'].every((tool) => spawnSync(tool, ['--version']).status === 0);
+
+function objectOf(set: string): string {
+  const path = `../../build/Release/obj.target/pogo_cpu_${set}/native/cpu/isa/${set}.o`;
+  return fileURLToPath(new URL(path, import.meta.url));
+}
+
+function output(tool: string, ...args: string[]): string {
+  return spawnSync(tool, args, { encoding: 'utf8', maxBuffer: 1 << 28 }).stdout;
+}
+
+// Flags from the environment may widen every set; the need of each table grows with them.
+describe.skipIf(inspected.length === 0 || !tools || (process.env['CXXFLAGS'] ?? '') !== '')(
+  'objects of the sets',
+  () => {
+    it.each(inspected)('%s gives the linker its table and nothing that another set could use', (set, file) => {
+      const symbols = output('nm', '--defined-only', '--extern-only', '--format=just-symbols', file);
+      // The second is a pointer that exceptions pass through, equal in all.
+      const own = symbols.split('\n').filter((name) => name !== '' && name !== 'DW.ref.__gxx_personality_v0');
+      expect(own).toEqual([`pogo_kernels_${set}`]);
+    });
+
+    it.each(inspected)('%s uses no registers of a later set', (set, file) => {
+      const rank = ['scalar', 'avx2', 'avxvnni', 'avx512', 'amx'].indexOf(set);
+      const later = [rank < 1 && 'ymm', rank < 3 && 'zmm', rank < 4 && 'tmm'].filter((name) => name !== false);
+      const code = output('objdump', '--disassemble', '--no-show-raw-insn', file);
+      expect(code.length).toBeGreaterThan(10_000);
+      expect(later.filter((name) => code.includes(`%${name}`))).toEqual([]);
+      const own = { scalar: '%xmm', avx2: '%ymm', avxvnni: '%ymm', avx512: '%zmm', amx: 'tdpbusd' }[set];
+      expect(code).toContain(own);
+    });
+  },
+);
