@@ -51,6 +51,12 @@ export { aggregateAttestations, verifyAggregatedAttestation, verifyAttestation }
 export type { Bls, KeyPair } from './protocol/bls.js';
 export { createNativeBls } from './protocol/blsNative.js';
 export { committeeDetection, detectionProbability, samplesForDetection } from './protocol/detection.js';
+export { createProofBase } from './protocol/dispute/buildProof.js';
+export { checkElementProof } from './protocol/dispute/elementProof.js';
+export { contest, movesLeft, nextOpening, opensNode } from './protocol/dispute/narrowing.js';
+export { Accused, Challenger, disputedOutput, planChallenge } from './protocol/dispute/players.js';
+export { type SubjectContext, subjectProgram } from './protocol/dispute/subject.js';
+export { makeTrace, signTrace, type Trace, type TraceInputs } from './protocol/dispute/trace.js';
 export { checkEvidence, type EvidenceExecutors, type EvidenceKind, type Verdict } from './protocol/evidence.js';
 export type { UnitExecutor } from './protocol/executor.js';
 export { decodeLeafCheck, type LeafCheck, type LeafResult, verifyLeaf } from './protocol/leafCheck.js';

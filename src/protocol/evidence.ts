@@ -5,6 +5,7 @@
  * the accused signed is malformed and convicts nobody; what parses and turns out right is a false accusation.
  */
 import { PogoError } from '../errors.js';
+import { equalBytes } from '../hex.js';
 import { checkAttestationEvidence } from './evidence/attestation.js';
 import { checkBatchEvidence } from './evidence/batch.js';
 import { checkCommitmentsEvidence } from './evidence/commitments.js';
@@ -127,7 +128,8 @@ async function checkKind<K extends EvidenceKind>(
     job: header.job,
     claimNumber: header.claimNumber,
     attempt: header.attempt,
-    against: VERIFIER_KINDS.has(kind) ? 'verifier' : 'miner',
+    // An element proof names whoever signed the trace.
+    against: VERIFIER_KINDS.has(kind) || !equalBytes(head.accused, header.miner) ? 'verifier' : 'miner',
     reason: finding ?? 'what was signed holds in the point that is disputed',
   };
 }

@@ -316,4 +316,37 @@ describe('a dispute on the ledger', () => {
     await scene.challenge(verifier!, 15_000_000_000n);
     expect(await opened(verifier!, 15_000_000_000n)).toMatch(/^REJECTED/);
   });
+
+  it('refuses changed moves with a code, whatever was changed, and stays where it was', async () => {
+    const { lie, byte } = falseUnit(stage());
+    const scene = await Scene.open(stage(), 'unit', lie);
+    const { chain } = scene;
+    const [verifier] = chain.demo.verifiers;
+    const operation = scene.index('h0.fc.weight.gradient.codes');
+    const apply = (bytes: Uint8Array): void => {
+      bytes[byte]! ^= 1;
+    };
+    const liar = scene.run({ operation, apply });
+    /** No changed move is accepted; bytes that no signature or root covers there are none. */
+    const changed = async (move: Uint8Array): Promise<void> => {
+      for (let i = 1; i < 160; i += 1) {
+        const bytes = move.slice();
+        // Dense in the containers' heads, sparse in the bytes behind them.
+        const at = i < 80 ? i * 3 : Math.floor((i * bytes.length) / 160);
+        bytes[at % bytes.length]! ^= 1 << (i % 8);
+        const { state } = chain;
+        const outcome = await refusal(chain.submit(bytes));
+        expect(outcome, `byte ${at}`).toMatch(/^(REJECTED|MALFORMED|MISMATCH|RANGE|RECIPE)/);
+        expect(chain.state).toBe(state);
+      }
+    };
+    await scene.challenge(verifier!);
+    await changed(scene.publication(liar.trace));
+    await chain.submit(scene.publication(liar.trace));
+    await scene.name(verifier!, liar.trace, operation);
+    const proof = await scene.narrow(verifier!, liar.trace, operation, liar.output);
+    await changed(proof);
+    await chain.submit(proof);
+    expect(chain.outcomes()).toEqual(['slashed']);
+  });
 });

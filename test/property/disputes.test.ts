@@ -102,3 +102,15 @@ describe.each(CASES)('a lie in any operation: %s', (_name, subject, changes) => 
     );
   });
 });
+
+it('accuses whoever signed the trace: a verifier as well as a miner, and nobody by another’s signature', async () => {
+  const honest = honestTrace(trainClaim(), 'unit');
+  const verifier = bls.deriveKey(new Uint8Array(32).fill(9), 'verifier', 0);
+  const liar = { ...lie(honest, 40, 3, false), keys: verifier };
+  const { proof } = play(honest, liar);
+  const verdict = await third(encodeEvidence('element', proof));
+  expect(verdict).toMatchObject({ verdict: 'guilty', against: 'verifier' });
+  expect(equalBytes(verdict.accused, verifier.publicKey)).toBe(true);
+  const blamed = { ...proof, head: { ...proof.head, accused: honest.trained.miner.publicKey } };
+  await expect(third(encodeEvidence('element', blamed))).rejects.toMatchObject({ code: 'MALFORMED' });
+});

@@ -61,6 +61,10 @@ export function checkElementProof(bls: Bls, proof: ElementProof): string | undef
   if (operation === undefined || proof.operation > roots || !(proof.element < operation.length)) {
     throw malformed('expected an element of an operation of the trace, found another');
   }
+  // One rule reads the rate, always: no other proof carries one.
+  if (proof.learningRate.length > 0 && operation.rule.kind !== 'commit.theta') {
+    throw malformed('expected no learning rate for this operation, found one');
+  }
   checkEnd(context, program, proof);
   const isEnd = proof.operation === roots;
   const blobs = openBlobs(proof, program, context, roots);
@@ -123,13 +127,7 @@ function openContext(proof: ElementProof, recipe: HeaderRecipe): SubjectContext 
   requireState(proof.header, commitment?.preStateRoot ?? claim.toRoot);
   const [rateProof] = proof.learningRate;
   const rate = rateOf(proof.head.recipe, proof.header.step, rateProof);
-  const context = { claim, recipe, subject, commitment, header: proof.header, rate };
-  const operation = subjectProgram(context).operations[proof.operation];
-  // One rule reads the rate, always: no other proof carries one.
-  if (rateProof !== undefined && operation?.rule.kind !== 'commit.theta') {
-    throw malformed('expected no learning rate for this operation, found one');
-  }
-  return context;
+  return { claim, recipe, subject, commitment, header: proof.header, rate };
 }
 
 function openSubject({ trace, step, head }: ElementProof): StepCommitment | undefined {
