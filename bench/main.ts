@@ -16,6 +16,7 @@ import { useBenchFolder } from './ceilings.js';
 import { runExact } from './experiments/runExact.js';
 import type { BenchContext, BenchGroup, GroupOutput } from './group.js';
 import type { BenchLine } from './harness.js';
+import { aggregate } from './lines/aggregate.js';
 import { boundary } from './lines/boundary.js';
 import { ceiling } from './lines/ceiling.js';
 import { codes } from './lines/codes.js';
@@ -45,6 +46,7 @@ const GROUPS: readonly BenchGroup[] = [
   hashing,
   commit,
   leafCheck,
+  aggregate,
   unit,
   step,
 ];

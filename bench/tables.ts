@@ -252,6 +252,12 @@ function smallTable(lines: Lines): string {
       valueCell(line),
       `${number(detail(line, 'checkBytes'))} bytes`,
     ]),
+    ...named(lines, 'aggregate').map((line) => [
+      `aggregate (${number(detail(line, 'attestations'))} attestations)`,
+      line.isa,
+      valueCell(line),
+      `${number(detail(line, 'aggregateBytes'))} bytes`,
+    ]),
   ];
   return rows.length === 0 ? '' : markdownTable(['line', 'set', 'time', 'bytes read'], rows, 2);
 }
