@@ -17,7 +17,8 @@ POGO_HD void prefetch(uintptr_t) {}
 POGO_HD F ld(const float* p) { return *p; }
 POGO_HD void st(float* p, F a) { *p = a; }
 POGO_HD I ldi(const uint32_t* p) { return *p; }
-POGO_HD void sti(uint32_t* p, I a) { *p = a; }
+/** Any alignment, as a vector's store: p may be a place among codes. */
+POGO_HD void sti(uint32_t* p, I a) { memcpy((void*)p, &a, 4); }
 POGO_HD F ldbf(const uint16_t* p) { return pogo_of_bf16(*p); }
 POGO_HD void stbf(uint16_t* p, F a) { *p = (uint16_t)pogo_bf16(a); }
 POGO_HD F ldcode(const int8_t* p) { return pogo_to_float((uint32_t)(int32_t)*p); }
