@@ -47,8 +47,14 @@ class Scene {
     const { saved } = stepIndex === 0 ? mined.start : mined.states[stepIndex - 1]!;
     const vectors = (['theta', 'm', 'v', 'ema'] as const).map((name) => vectorBytes(saved.vectors[name]).slice());
     const tokens = new Uint8Array(stage.tokens.buffer).slice();
-    const units = context.commitment!.unitRoots.map((root) => this.#blob(root));
-    const externals = kind === SUBJECT_KIND.unit ? [vectors[0]!, tokens] : [...vectors, ...units];
+    const units = (context.commitment?.unitRoots ?? []).map((root) => this.#blob(root));
+    const last = vectorBytes(mined.states.at(-1)!.saved.vectors.ema).slice();
+    const externals =
+      kind === SUBJECT_KIND.unit
+        ? [vectors[0]!, tokens]
+        : kind === SUBJECT_KIND.model
+          ? [last]
+          : [...vectors, ...units];
     this.inputs = { externals, merkle: portableKernels };
   }
 
@@ -61,7 +67,7 @@ class Scene {
 
   static async open(
     stage: Stage,
-    kind: 'unit' | 'state',
+    kind: 'unit' | 'state' | 'model',
     lie: Lie = {},
     parameters: NonNullable<Parameters<Stage['chain']>[0]>['parameters'] = {},
   ): Promise<Scene> {
@@ -75,8 +81,8 @@ class Scene {
       claim: mined.header,
       recipe: recipeOfHeader(recipeHeader(stage.recipe)),
       subject: { kind: SUBJECT_KIND[kind], stepIndex: 0, unit: 0 },
-      commitment: mined.list[0]!,
-      header: mined.start.header,
+      commitment: kind === 'model' ? undefined : mined.list[0]!,
+      header: kind === 'model' ? mined.states.at(-1)!.header : mined.start.header,
       rate: () => learningRateBits(stage.recipe, 0),
     };
     return new Scene(stage, chain, mined, context);
@@ -122,7 +128,7 @@ class Scene {
     return encodeTransaction('publish-trace', {
       trace: signTrace(nativeBls, this.miner, context, trace, portableKernels),
       recipe: recipeHeader(this.stage.recipe),
-      step: [proveCommitment([...this.mined.list], 0)],
+      step: context.commitment === undefined ? [] : [proveCommitment([...this.mined.list], 0)],
       header: context.header,
       post: context.subject.kind === SUBJECT_KIND.state ? [post] : [],
       list: trace.list,
@@ -254,6 +260,22 @@ describe('a dispute on the ledger', () => {
     ]);
     expect(chain.outcomes()).toEqual(['slashed']);
     expect(totalMoney(chain.state)).toBe(chain.money);
+  });
+
+  it('convicts a miner of one false code of the 4-bit model', async () => {
+    const flip = (model: Uint8Array): void => {
+      model[33_333]! ^= 1;
+    };
+    const scene = await Scene.open(stage(), 'model', { committer: { model: flip } });
+    const { chain } = scene;
+    const [verifier] = chain.demo.verifiers;
+    const liar = scene.run({ operation: 0, apply: flip });
+    await scene.challenge(verifier!);
+    await chain.submit(scene.publication(liar.trace));
+    await scene.name(verifier!, liar.trace, 0);
+    await chain.submit(await scene.narrow(verifier!, liar.trace, 0, liar.output));
+    expect(scene.changes().at(-1)).toBe('convicted');
+    expect(chain.outcomes()).toEqual(['slashed']);
   });
 
   it('convicts who does not answer, after its clock and not before', async () => {

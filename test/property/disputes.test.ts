@@ -8,8 +8,10 @@ import { PogoError } from '../../src/errors.js';
 import { equalBytes } from '../../src/hex.js';
 import { checkEvidence as checkInBrowser } from '../../src/light.js';
 import { createNobleBls } from '../../src/protocol/blsNoble.js';
+import { checkElementProof } from '../../src/protocol/dispute/elementProof.js';
 import { MAX_ELEMENT_PROOF_BYTES } from '../../src/protocol/dispute/types.js';
 import { checkEvidence, encodeEvidence } from '../../src/protocol/evidence.js';
+import type { Program, Rule } from '../../src/protocol/trace/program.js';
 import {
   falseProof,
   type HonestTrace,
@@ -33,6 +35,22 @@ const CASES: readonly (readonly [string, SubjectName, Parameters<typeof trainCla
 ];
 
 const kinds = new Set<string>();
+
+/** The program with one rule that takes one element from the accused's own output. */
+function believing(program: Program, index: number, element: number): Program {
+  const { rule, ...operation } = program.operations[index]!;
+  const self = { kind: 'operation' as const, index, offset: 0 };
+  const credulous: Rule = {
+    ...rule,
+    inputs: [...rule.inputs, self],
+    compute(read, start, out) {
+      rule.compute(read, start, out);
+      out[element - start] = read[operation.type](rule.inputs.length, element, 1)[0]!;
+    },
+  };
+  const operations = program.operations.with(index, { ...operation, rule: credulous });
+  return { ...program, operations };
+}
 
 describe.each(CASES)('a lie in any operation: %s', (_name, subject, changes) => {
   let honest: HonestTrace;
@@ -63,6 +81,23 @@ describe.each(CASES)('a lie in any operation: %s', (_name, subject, changes) => 
     }
     expect(largest).toBeLessThanOrEqual(MAX_ELEMENT_PROOF_BYTES);
   }, 400_000);
+
+  it('every rule matters: where one believes the accused, its lie passes', () => {
+    const { program } = honest;
+    const seen = new Set<string>();
+    for (const [index, operation] of program.operations.entries()) {
+      if (seen.has(operation.rule.kind)) continue;
+      seen.add(operation.rule.kind);
+      const element = Math.floor(operation.length / 2);
+      const { proof } = play(honest, lie(honest, index, element, false));
+      expect(checkElementProof(bls, proof), operation.rule.kind).toBeDefined();
+      const believed = believing(program, index, element);
+      expect(
+        checkElementProof(bls, proof, () => believed),
+        `${operation.rule.kind} replaced`,
+      ).toBeUndefined();
+    }
+  });
 
   it('an honest accused wins, whatever the challenger names', async () => {
     const { program } = honest;

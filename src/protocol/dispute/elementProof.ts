@@ -48,13 +48,18 @@ export function verifyStatement(bls: Bls, { statement, signature }: SignedStatem
 /**
  * Checks an element proof, trusting nothing in it.
  *
+ * @param programOf what the subject is computed by; only who shows that a rule matters hands in another
  * @returns a sentence about what is false; undefined when the element is right
  * @throws PogoError MALFORMED: the proof convicts nobody
  */
-export function checkElementProof(bls: Bls, proof: ElementProof): string | undefined {
+export function checkElementProof(
+  bls: Bls,
+  proof: ElementProof,
+  programOf: (context: SubjectContext) => Program = subjectProgram,
+): string | undefined {
   checkBindings(bls, proof);
   const context = openContext(proof, openRecipe(proof));
-  const program = subjectProgram(context);
+  const program = programOf(context);
   const { end } = proof.trace.statement;
   const operation = program.operations[proof.operation];
   const roots = listLength(program, end);
