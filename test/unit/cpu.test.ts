@@ -23,12 +23,34 @@ function codeOf(run: () => void): string {
   return 'none';
 }
 
-const bytesOf = (a: Uint16Array | Int8Array) => Buffer.from(a.buffer, a.byteOffset, a.byteLength);
+const bytesOf = (a: Uint16Array | Int8Array | Float32Array) => Buffer.from(a.buffer, a.byteOffset, a.byteLength);
 
 describe.skipIf(addon === undefined)('CPU backend', () => {
   const environment = { ...process.env };
   afterEach(() => {
     process.env = { ...environment };
+  });
+
+  it('writes results larger than the caches with the same bits, at any alignment', () => {
+    const n = 2 ** 21 + 64; // 8 MiB and a block
+    const codes = new Uint8Array(n).map((_, i) => (Math.imul(i, 0x9e3779b1) >>> 24) & 0x77);
+    const scales = new Uint16Array(n / 64).map((_, i) => 0x3a00 + (i % 64));
+    const expected = { 4: new Float32Array(n), 8: new Float32Array(n) };
+    const packed = { 4: codes.subarray(0, n / 2), 8: codes };
+    for (const bits of [4, 8] as const) {
+      referenceKernels.unpackModel({ codes: packed[bits], scales, x: expected[bits], n, bits });
+    }
+    for (const [isa, { built, machine }] of isas) {
+      if (!built || !machine) continue;
+      const { kernels } = openCpuBackend(isa as 'scalar');
+      for (const offset of [0, 1, 4]) {
+        const x = new Float32Array(new SharedArrayBuffer(4 * (n + 8))).subarray(offset, offset + n);
+        for (const bits of [4, 8] as const) {
+          kernels.unpackModel({ codes: packed[bits], scales, x, n, bits });
+          expect(Buffer.compare(bytesOf(x), bytesOf(expected[bits])), `${isa} ${bits} ${offset}`).toBe(0);
+        }
+      }
+    }
   });
 
   it('counts the calls of the forced instruction set and of no other', () => {

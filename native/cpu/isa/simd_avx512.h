@@ -77,6 +77,16 @@ POGO_HD void prefetch(uintptr_t p) { _mm_prefetch((const char*)p, _MM_HINT_T0); 
 
 POGO_HD F ld(const float* p) { return {_mm512_loadu_ps(p)}; }
 POGO_HD void st(float* p, F a) { _mm512_storeu_ps(p, a.v); }
+#define POGO_OWN_STPAST
+/** A store past the caches, to an address that is a multiple of 16, as those of shared arrays are (not of 64). */
+POGO_HD void stpast(float* p, F a) {
+  _mm_stream_ps(p, _mm512_castps512_ps128(a.v));
+  _mm_stream_ps(p + 4, _mm512_extractf32x4_ps(a.v, 1));
+  _mm_stream_ps(p + 8, _mm512_extractf32x4_ps(a.v, 2));
+  _mm_stream_ps(p + 12, _mm512_extractf32x4_ps(a.v, 3));
+}
+/** Once after the last: what other threads see then is complete. */
+POGO_HD void stpast_end() { _mm_sfence(); }
 POGO_HD I ldi(const uint32_t* p) { return {_mm512_loadu_si512(p)}; }
 POGO_HD void sti(uint32_t* p, I a) { _mm512_storeu_si512(p, a.v); }
 POGO_HD F ldbf(const uint16_t* p) {

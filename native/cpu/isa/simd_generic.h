@@ -23,6 +23,13 @@ POGO_HD void stnibbles(uint8_t* out, const I* c) {
 }
 #endif
 
+#ifndef POGO_OWN_STPAST
+/** A store past the caches where the set can, to an address that is a multiple of 16. */
+POGO_HD void stpast(float* p, F a) { st(p, a); }
+/** Once after the last: what other threads see then is complete. */
+POGO_HD void stpast_end() {}
+#endif
+
 #ifndef POGO_OWN_NIBBLES
 /**
  * Differences newer - older of n packed bytes, n a multiple of 64: bit i of `bitmap` for nibble i that differs, the
