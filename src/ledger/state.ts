@@ -20,7 +20,7 @@ import { requireRule } from './stateMoney.js';
 import { openClaims } from './stateOpen.js';
 import { applyReceipt, applyReceiptReveal } from './stateReceipts.js';
 import { applyTick } from './stateTick.js';
-import { type LedgerState, LedgerStateType, MEMBER_STATUS } from './stateTypes.js';
+import { type LedgerState, LedgerStateType, MEMBER_STATUS, totalMoney } from './stateTypes.js';
 
 export { type LedgerState, LedgerStateType, totalMoney } from './stateTypes.js';
 
@@ -83,6 +83,8 @@ export function genesisState(genesis: Genesis, bls: Bls): LedgerState {
     disputeCount: 0,
     traces: [],
   };
+  // Money is conserved, so no account, stake or counter of what was burned can outgrow its 64 bits later.
+  requireRule(totalMoney(state) < 2n ** 64n, 'genesis: expected less than 2^64 units of money in all');
   openClaims(state, []);
   return state;
 }
