@@ -303,21 +303,27 @@ POGO_HD void pack_gemm(const int8_t* b, int64_t ldb, int rows, int64_t K, int16_
 // 6 x 16 accumulators fill 12 of the 16 registers; two hold b, one the broadcast of a, one the product.
 static constexpr int TILE_ROWS = GEMM_ROWS;
 
-// One row of the tile in named accumulators: in an array the compiler leaves them in memory, and it gathers all
-// products before their sums and spills (both measured at half the speed). The empty statement keeps one product alive
-// at a time.
-#if defined(__GNUC__)
-#define POGO_KEEP_ORDER(a, b) __asm__("" : "+x"(a), "+x"(b))
-#else
-#define POGO_KEEP_ORDER(a, b)
-#endif
-#define POGO_TILE_ROW(r)                                           \
-  if constexpr (R > r) {                                           \
-    __m256i x = _mm256_set1_epi32(load_pair(pa + r * ars));        \
-    c##r##0 = _mm256_add_epi32(c##r##0, _mm256_madd_epi16(x, b0)); \
-    c##r##1 = _mm256_add_epi32(c##r##1, _mm256_madd_epi16(x, b1)); \
-    POGO_KEEP_ORDER(c##r##0, c##r##1);                             \
+// One row of the tile in named accumulators: in an array the compiler leaves them in memory, and from intrinsics it
+// gathers products before their sums and spills (both measured at half the speed). The second product takes the place
+// of the broadcast, so that nothing spills (10 % on Zen 5).
+#define POGO_TILE_ROW(r)                                    \
+  if constexpr (R > r) {                                    \
+    __m256i x = _mm256_set1_epi32(load_pair(pa + r * ars)); \
+    dot_pairs(c##r##0, c##r##1, x, b0, b1);                 \
   }
+
+/** c0 += x . b0, c1 += x . b1, sums in place: 12 sums, two of b, x and one product fill the 16 registers. */
+POGO_HD void dot_pairs(__m256i& c0, __m256i& c1, __m256i x, __m256i b0, __m256i b1) {
+#if defined(__GNUC__)
+  __m256i p;
+  __asm__("vpmaddwd %4, %3, %2\n\tvpmaddwd %5, %3, %3\n\tvpaddd %2, %0, %0\n\tvpaddd %3, %1, %1"
+          : "+x"(c0), "+x"(c1), "=&x"(p), "+x"(x)
+          : "x"(b0), "x"(b1));
+#else
+  c0 = _mm256_add_epi32(c0, _mm256_madd_epi16(x, b0));
+  c1 = _mm256_add_epi32(c1, _mm256_madd_epi16(x, b1));
+#endif
+}
 
 POGO_HD int32_t load_pair(const int16_t* p) {
   int32_t word;
@@ -352,7 +358,6 @@ POGO_HD void tile_rows(const int16_t* a, int64_t ars, int64_t aks, const int16_t
   if constexpr (R > 5) store(5, c50, c51);
 }
 #undef POGO_TILE_ROW
-#undef POGO_KEEP_ORDER
 
 template <int R>
 static void tile_i32_rows(const int16_t* a, int64_t ars, int64_t aks, const int16_t* b, int64_t bks, int64_t pairs,
