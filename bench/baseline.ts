@@ -111,10 +111,13 @@ export function writeBaseline(file: string, baseline: Baseline): void {
   writeFileSync(file, `{\n  "classes": {\n${classes.join(',\n')}\n  }\n}\n`);
 }
 
-/** Share that a line may lose: what its samples scatter, at least {@link LEAST_ALLOWANCE}. */
+/** Loss that counts however the samples scatter: a disturbed run hides no halving. */
+export const MOST_ALLOWANCE = 0.5;
+
+/** Share that a line may lose: what its samples scatter, within {@link LEAST_ALLOWANCE} and {@link MOST_ALLOWANCE}. */
 function allowanceOf(line: BenchLine): number {
   const scatter = line.value === 0 ? 0 : line.spread.mad / line.value;
-  return Math.max(LEAST_ALLOWANCE, DEVIATIONS * scatter);
+  return Math.min(MOST_ALLOWANCE, Math.max(LEAST_ALLOWANCE, DEVIATIONS * scatter));
 }
 
 /** What moved between a baseline and lines of one machine. */

@@ -135,7 +135,7 @@ function ceilingTable(lines: Lines, copy?: BenchLine): string {
     `${valueCell(line)} (${between(line.spread)})`,
     line.ceiling === null ? '–' : `${number(line.ceiling)} ${line.unit}: ${line.ceilingName}`,
     percent(line.ratio),
-    ...(large === undefined ? [] : [line.unit === 'GB/s' ? percent(line.value / large) : '–']),
+    ...(large === undefined ? [] : [line.unit === 'GB/s' && line.ceiling !== null ? percent(line.value / large) : '–']),
   ]);
   const head = ['line', 'set', 'value (min–max)', 'ceiling', 'of it'];
   return markdownTable(large === undefined ? head : [...head, 'of copies of 128 MiB'], rows, 2);
@@ -279,7 +279,8 @@ function sections(lines: Lines): Section[] {
       text: ceilingTable(
         named(
           lines,
-          'ceiling/',
+          'ceiling/copy',
+          'ceiling/copy-all',
           'quantize4',
           'dequantize4',
           'pack-model',

@@ -7,7 +7,7 @@ import { existsSync } from 'node:fs';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { Worker } from 'node:worker_threads';
+import { SHARE_ENV, Worker } from 'node:worker_threads';
 import { merkleKernels } from '../backend/merkleAddon.js';
 import { PogoError } from '../errors.js';
 import type { MerkleKernels } from '../merkle/kernels.js';
@@ -155,7 +155,7 @@ function workerFile(): string {
 
 /** Resolves when the worker found no more pieces. @throws PogoError of the worker, as a rejection */
 function startWorker(job: HashJob): Promise<void> {
-  const worker = new Worker(workerFile(), { workerData: job });
+  const worker = new Worker(workerFile(), { workerData: job, env: SHARE_ENV });
   const ended = new Promise<void>((resolve, reject) => {
     worker.on('message', (error) => reject(PogoError.fromJSON(error)));
     worker.on('error', (error) => reject(PogoError.from(error)));

@@ -90,6 +90,10 @@ describe('compare', () => {
     const disturbed = line('a', 0.5, {}, [100, 200, 50]);
     expect(compare(baseline, [calm]).slower).toHaveLength(1);
     expect(compare(baseline, [disturbed]).slower).toHaveLength(0);
+    // Samples all over the place: a line that kept its ratio is neither, one that lost more than half is slower.
+    const wild = [1, 100, 1000, 5000];
+    expect(compare(baseline, [line('a', 0.8, {}, wild)])).toMatchObject({ slower: [], faster: [] });
+    expect(compare(baseline, [line('a', 0.39, {}, wild)]).slower).toHaveLength(1);
   });
 
   test('what got faster and what is unknown is said too, and another class of machines knows nothing', () => {
