@@ -5,26 +5,9 @@
  */
 import { Command, CommanderError } from 'commander';
 import { EXIT, PogoError } from '../errors.js';
+import { registerCommands } from './commands.js';
 import { reportFailure } from './fail.js';
 import { pogoVersion } from './version.js';
-
-const commands = [
-  () => import('./run.js'),
-  () => import('./mine.js'),
-  () => import('./verify.js'),
-  () => import('./evidence.js'),
-  () => import('./eval.js'),
-  () => import('./sample.js'),
-  () => import('./exportImport.js'),
-  () => import('./hash.js'),
-  () => import('./diffPatch.js'),
-  () => import('./doctor.js'),
-  () => import('./bench.js'),
-  () => import('./recipe.js'),
-  () => import('./economics.js'),
-  () => import('./data.js'),
-  () => import('./key.js'),
-];
 
 async function main(argv: readonly string[]): Promise<number> {
   const json = argv.includes('--json');
@@ -38,7 +21,7 @@ async function main(argv: readonly string[]): Promise<number> {
       'after',
       '\nExit codes: 0 done or claim holds, 1 bug, 2 bad usage, 3 claim false, 4 undecided, 5 environment, 130 interrupted.',
     );
-  for (const load of commands) (await load()).register(program);
+  await registerCommands(program, argv);
   for (const command of program.commands) command.exitOverride().configureOutput({ writeErr: () => undefined });
   try {
     await program.parseAsync(argv as string[]);
@@ -47,7 +30,9 @@ async function main(argv: readonly string[]): Promise<number> {
     if (error instanceof CommanderError) {
       if (error.exitCode === 0) return EXIT.ok;
       if (error.code === 'commander.help') {
-        process.stderr.write(program.helpInformation());
+        // `pogo data` alone: the help of that command, which names what may follow.
+        const named = program.commands.find((command) => command.name() === argv[2]);
+        process.stderr.write((named ?? program).helpInformation());
         return EXIT.usage;
       }
       const message = error.message.replace(/^error: /, '');
