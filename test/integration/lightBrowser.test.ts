@@ -19,10 +19,12 @@ import {
   buildLeafEvidence,
   buildQuantizationEvidence,
 } from '../../src/protocol/evidence/build.js';
+import { encodeEvidence } from '../../src/protocol/evidence.js';
 import { createLeafCheck, type LeafCheck, LeafCheckType, vectorNames } from '../../src/protocol/leafCheck.js';
 import { AggregatedAttestationType, claimRoot } from '../../src/protocol/types.js';
 import { findBrowser, openBrowser } from '../support/browser.js';
 import { temporaryFolder } from '../support/bundles.js';
+import { falseProof, honestTrace, lie, play } from '../support/disputes.js';
 import { bls, type Tampering, type TrainedClaim, trainClaim } from '../support/trainedClaim.js';
 
 const executable = findBrowser();
@@ -201,6 +203,19 @@ describe.skipIf(executable === undefined)(
         for (const bytes of changed(file, 12)) expect((await ask('evidence', {}, bytes)).colour).toBe('red');
       },
     );
+
+    it('evidence element: one element of a disputed computation, recomputed in the page', async () => {
+      const trace = honestTrace(honest, 'unit');
+      const operation = Math.floor(trace.program.operations.length / 2);
+      const element = Math.floor(trace.program.operations[operation]!.length / 2);
+      const { evidence } = play(trace, lie(trace, operation, element, false));
+      expect(evidence.length).toBeLessThanOrEqual(64 * 1024);
+      const good = await ask('evidence', {}, evidence);
+      expect(good).toMatchObject({ colour: 'green', reason: expect.stringContaining('element: ') });
+      const truth = encodeEvidence('element', falseProof(trace, operation, element));
+      expect((await ask('evidence', {}, truth)).colour).toBe('red');
+      for (const bytes of changed(evidence, 12)) expect((await ask('evidence', {}, bytes)).colour).toBe('red');
+    });
   },
 );
 
