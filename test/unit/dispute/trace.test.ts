@@ -6,7 +6,6 @@
 import { blake3 } from '@noble/hashes/blake3.js';
 import { describe, expect, it } from 'vitest';
 import { openBackend } from '../../../src/backend/open.js';
-import { referenceKernels } from '../../../src/backend/reference.js';
 import { toHex } from '../../../src/hex.js';
 import { portableHash } from '../../../src/merkle/portable.js';
 import type { Recipe } from '../../../src/model/recipe.js';
@@ -150,7 +149,6 @@ describe.each(Object.entries(CASES))('trace of a unit: %s', (_name, changes) => 
     };
     expect(roots.length).toBe(trace.program.operations.length);
     same(runTrace(trace, { rulesOnly: true }).roots);
-    same(runTrace(trace, { kernels: referenceKernels }).roots);
     const best = openBackend();
     same(runTrace(trace, { kernels: best.kernels }).roots);
   });
