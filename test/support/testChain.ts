@@ -39,6 +39,7 @@ export function syntheticClaim(
   steps: number,
   firstStep: number,
   lie = '',
+  bls: Bls = nativeBls,
 ): { claim: SignedClaim; commitments: StepCommitment[] } {
   const { recipe } = smallRecipe();
   const commitments: StepCommitment[] = [];
@@ -62,10 +63,11 @@ export function syntheticClaim(
     modelRoot: text(`model ${toHex(pre)}`),
     diffRoot: new Uint8Array(32),
   });
-  return { claim: signClaim(nativeBls, keys, header), commitments };
+  return { claim: signClaim(bls, keys, header), commitments };
 }
 
 export class TestChain {
+  readonly bls: Bls;
   readonly demo: DemoGenesis;
   readonly machine: StateMachine<LedgerState, LedgerEvent>;
   state: LedgerState;
@@ -77,8 +79,9 @@ export class TestChain {
 
   constructor(options: TestChainOptions = {}) {
     const { recipe } = smallRecipe();
+    this.bls = options.bls ?? nativeBls;
     this.demo = createDemoGenesis({
-      bls: nativeBls,
+      bls: this.bls,
       seed: new Uint8Array(32).fill(5),
       miners: 2,
       verifiers: 4,
@@ -86,8 +89,8 @@ export class TestChain {
       ...options,
       recipe,
     });
-    const check: EvidenceChecker = options.checkEvidence ?? ((bytes) => checkEvidence(bytes, { bls: nativeBls }));
-    this.machine = createLedgerMachine({ genesis: this.demo.genesis, bls: nativeBls, checkEvidence: check });
+    const check: EvidenceChecker = options.checkEvidence ?? ((bytes) => checkEvidence(bytes, { bls: this.bls }));
+    this.machine = createLedgerMachine({ genesis: this.demo.genesis, bls: this.bls, checkEvidence: check });
     this.state = this.machine.genesis();
     this.money = totalMoney(this.state);
   }
@@ -126,7 +129,7 @@ export class TestChain {
       if (except.includes(keys)) continue;
       for (const duty of dutiesOf(this.state, keys.publicKey)) {
         if (duty.duty !== 'beacon-share') continue;
-        await this.submit(encodeTransaction('beacon-share', createBeaconShare(nativeBls, keys, duty.id)));
+        await this.submit(encodeTransaction('beacon-share', createBeaconShare(this.bls, keys, duty.id)));
       }
     }
   }
@@ -135,7 +138,8 @@ export class TestChain {
   makeClaim(lie = ''): { claim: SignedClaim; commitments: StepCommitment[] } {
     for (const keys of this.demo.miners) {
       for (const duty of dutiesOf(this.state, keys.publicKey)) {
-        if (duty.duty === 'train') return syntheticClaim(duty.assignment, keys, duty.steps, duty.firstStep, lie);
+        if (duty.duty === 'train')
+          return syntheticClaim(duty.assignment, keys, duty.steps, duty.firstStep, lie, this.bls);
       }
     }
     throw new Error('nobody is training');
@@ -163,12 +167,12 @@ export class TestChain {
       heldOutBeforeBits: losses[0],
       heldOutAfterBits: losses[1],
     };
-    return encodeTransaction('attestation', signAttestation(nativeBls, keys, content));
+    return encodeTransaction('attestation', signAttestation(this.bls, keys, content));
   }
 
   /** A receipt out of hashes; the ledger cannot tell it from a true one, other verifiers can. */
   opening(keys: KeyPair, open: Pick<OpenClaim, 'beacon2' | 'claimRoot'>): ReceiptOpening {
-    const drawSignature = signDraw(nativeBls, keys, open.beacon2, open.claimRoot);
+    const drawSignature = signDraw(this.bls, keys, open.beacon2, open.claimRoot);
     return { drawSignature, parts: [blake3(drawSignature)] };
   }
 
@@ -177,7 +181,7 @@ export class TestChain {
     const open = this.state.open.find((other) => other.stage === STAGE.attesting)!;
     const { chainId } = this.state;
     const subject = { chainId, ...open, committee: open.committee.length };
-    return encodeTransaction('receipt', signReceipt(nativeBls, keys, subject, this.opening(keys, open)));
+    return encodeTransaction('receipt', signReceipt(this.bls, keys, subject, this.opening(keys, open)));
   }
 
   /** Receipt and positive vote. */
@@ -225,7 +229,7 @@ export class TestChain {
 
   /** Commitment of a finder to evidence, as a transaction. */
   commitmentTo(keys: KeyPair, evidence: Uint8Array, salt: Uint8Array, claimRoot = this.open.claimRoot): Uint8Array {
-    return signOrder(nativeBls, keys, this.state.chainId, 'commit-evidence', {
+    return signOrder(this.bls, keys, this.state.chainId, 'commit-evidence', {
       nonce: this.nonceOf(keys),
       claimRoot,
       commitment: evidenceCommitment(evidence, keys.publicKey, salt),
