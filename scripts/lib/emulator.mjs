@@ -1,5 +1,5 @@
 // QEMU's user-mode emulator for AArch64: the system's, else the one of Debian's package, unpacked into `.tools/qemu`.
-import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { progress, runProgram, TOOLS, which } from './project.mjs';
 
@@ -27,7 +27,12 @@ async function download(folder) {
   }
   const archive = readdirSync(folder).find((name) => name.endsWith('.deb'));
   const { code } = await runProgram(unpack, ['-x', archive, '.'], { cwd: folder, log: 'qemu-unpack' });
-  for (const part of ['lists', 'cache', archive]) rmSync(join(folder, part), { recursive: true, force: true });
+  // Of the emulators of all machines one is kept.
+  const unpacked = join(folder, 'usr', 'bin', NAMES[1]);
+  if (existsSync(unpacked)) renameSync(unpacked, join(folder, NAMES[1]));
+  for (const name of readdirSync(folder)) {
+    if (name !== NAMES[1]) rmSync(join(folder, name), { recursive: true, force: true });
+  }
   return code === 0 ? undefined : `${PACKAGE} could not be unpacked`;
 }
 
@@ -36,7 +41,7 @@ export async function armEmulator() {
   const installed = NAMES.map((name) => which(name)).find(Boolean);
   if (installed !== undefined) return { emulator: installed };
   const folder = join(TOOLS, 'qemu');
-  const file = join(folder, 'usr', 'bin', 'qemu-aarch64-static');
+  const file = join(folder, NAMES[1]);
   if (existsSync(file)) return { emulator: file };
   const reason = await download(folder);
   return existsSync(file) ? { emulator: file } : { reason: reason ?? 'the package holds no qemu-aarch64-static' };
