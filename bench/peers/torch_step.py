@@ -13,6 +13,7 @@ does not depend on them. The peak is the high-water mark of this process (VmHWM)
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -56,7 +57,9 @@ def peak():
 
 
 def say(line):
-    print(json.dumps(line), flush=True)
+    # JSON has no NaN: a loss that left the numbers (random tokens, no warm-up of the learning rate) becomes null.
+    line = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()}
+    print(json.dumps(line, allow_nan=False), flush=True)
 
 
 def main():
