@@ -13,8 +13,13 @@ import type { LedgerState, OpenClaim, PieceChallenge } from './stateTypes.js';
 
 /** Heights that an answer has at the least; `availabilityClock` comes on top. */
 export const AVAILABILITY_HEIGHTS = 8;
-/** Open challenges of a claim: a verifier that misses more misses nothing else, and a flood costs its prepayments. */
+/** Open challenges of a claim by all who have no seat in its committee together; a flood costs them its prepayments. */
 export const MAX_OPEN_PIECES = 16;
+/**
+ * Open challenges of a claim by one member of its committee: places of its own, since an answer pays the miner, so a friend
+ * of the miner could keep shared places full at no cost to the two.
+ */
+export const SEAT_OPEN_PIECES = 4;
 
 function openClaimBy(state: LedgerState, claimRoot: Uint8Array): OpenClaim {
   const open = state.open.find((other) => other.claim.length === 1 && equalBytes(other.claimRoot, claimRoot));
@@ -35,7 +40,14 @@ export function applyChallenge(
   const open = openClaimBy(state, piece.claimRoot);
   requireRule(open.stage !== STAGE.revealing, 'expected a challenge before the votes are over: its window is over');
   const known = state.pieces.filter((other) => equalBytes(other.piece.claimRoot, piece.claimRoot));
-  requireRule(known.length < MAX_OPEN_PIECES, `expected at most ${MAX_OPEN_PIECES} open challenges of a claim`);
+  const seated = (key: Uint8Array): boolean => open.committee.some(({ publicKey }) => equalBytes(publicKey, key));
+  if (seated(sender)) {
+    const own = known.filter(({ challenger }) => equalBytes(challenger, sender));
+    requireRule(own.length < SEAT_OPEN_PIECES, `expected at most ${SEAT_OPEN_PIECES} open challenges of a member`);
+  } else {
+    const others = known.filter(({ challenger }) => !seated(challenger));
+    requireRule(others.length < MAX_OPEN_PIECES, `expected at most ${MAX_OPEN_PIECES} open challenges of a claim`);
+  }
   requireRule(
     !known.some((other) => samePiece(other.piece, piece)),
     'expected one challenge of a piece, found a second',

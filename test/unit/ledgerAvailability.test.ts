@@ -3,7 +3,7 @@ import { blake3 } from '@noble/hashes/blake3.js';
 import { describe, expect, it } from 'vitest';
 import { toHex } from '../../src/hex.js';
 import { totalMoney } from '../../src/ledger/state.js';
-import { AVAILABILITY_HEIGHTS, awaitsPieces, MAX_OPEN_PIECES } from '../../src/ledger/stateAvailability.js';
+import { AVAILABILITY_HEIGHTS, awaitsPieces, MAX_OPEN_PIECES, SEAT_OPEN_PIECES } from '../../src/ledger/stateAvailability.js';
 import { tickFor } from '../../src/ledger/stateDuties.js';
 import { COIN } from '../../src/ledger/stateGenesis.js';
 import { portableKernels } from '../../src/merkle/portable.js';
@@ -131,19 +131,26 @@ describe('availability challenges', () => {
   it('are bounded, prepaid, and given back with a claim that falls', async () => {
     const chain = new TestChain();
     await chain.toAttesting();
-    const [flooder] = chain.demo.verifiers;
+    // Friends of the miner: nobody in the committee. One of them is the miner.
+    const [flooder, other] = chain.demo.miners;
+    const [asker] = chain.demo.verifiers;
+    const before = chain.balance(flooder!);
     const { challengeBond } = chain.state.parameters;
-    for (let i = 0; i < 10; i += 1) await challenge(chain, flooder!, modelPiece(chain, i).piece);
-    expect(chain.balance(flooder!)).toBe(100n * COIN - 10n * challengeBond);
-    expect(await refusal(challenge(chain, flooder!, modelPiece(chain, 10).piece))).toMatch(/balance/);
-    const [, other] = chain.demo.verifiers;
-    for (let i = 10; i < MAX_OPEN_PIECES; i += 1) await challenge(chain, other!, modelPiece(chain, i).piece);
+    const affordable = Number(before / challengeBond);
+    expect(affordable).toBeLessThan(MAX_OPEN_PIECES);
+    for (let i = 0; i < affordable; i += 1) await challenge(chain, flooder!, modelPiece(chain, i).piece);
+    expect(chain.balance(flooder!)).toBe(before - BigInt(affordable) * challengeBond);
+    expect(await refusal(challenge(chain, flooder!, modelPiece(chain, affordable).piece))).toMatch(/balance/);
+    for (let i = affordable; i < MAX_OPEN_PIECES; i += 1) await challenge(chain, other!, modelPiece(chain, i).piece);
     expect(await refusal(challenge(chain, other!, modelPiece(chain, 99).piece))).toMatch(/at most 16/);
+    // The committee's places are its own.
+    for (let i = 0; i < SEAT_OPEN_PIECES; i += 1) await challenge(chain, asker!, modelPiece(chain, 100 + i).piece);
+    expect(await refusal(challenge(chain, asker!, modelPiece(chain, 200).piece))).toMatch(/at most 4/);
     for (let i = 0; i < AVAILABILITY_HEIGHTS; i += 1) await chain.submit(tickFor(chain.open));
     await chain.submit(encodeTransaction('piece-silence', modelPiece(chain, 3).piece));
     expect(chain.state.pieces).toEqual([]);
     expect(chain.outcomes()).toEqual(['slashed']);
-    expect(chain.balance(other!)).toBe(100n * COIN);
+    expect(chain.balance(flooder!)).toBe(before);
     expect(totalMoney(chain.state)).toBe(chain.money);
   });
 });
