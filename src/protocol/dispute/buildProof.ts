@@ -5,16 +5,8 @@ import { LEAF_BYTES } from '../../merkle/shape.js';
 import type { Recipe } from '../../model/recipe.js';
 import { proveLearningRate, recipeHeader } from '../../model/recipeHeader.js';
 import { type ProvenCommitment, proveCommitment } from '../listProof.js';
-import { CONSTRUCTORS, canonicalNaN, typedView } from '../trace/arrays.js';
-import {
-  ELEMENT_BYTES,
-  type ElementArrays,
-  type ElementType,
-  type Operation,
-  type Program,
-  type Reader,
-  type Source,
-} from '../trace/program.js';
+import { CONSTRUCTORS, canonicalNaN, readerOver } from '../trace/arrays.js';
+import { ELEMENT_BYTES, type Operation, type Program, type Reader, type Source } from '../trace/program.js';
 import { claimRoot, type SignedClaim, type StateHeader, type StepCommitmentList } from '../types.js';
 import type { SubjectContext } from './subject.js';
 import { type ElementProof, type NamedOpening, type ProofHead, type SignedStatement, SUBJECT_KIND } from './types.js';
@@ -57,21 +49,7 @@ class RecordingReader {
   }
 
   reader(inputs: readonly Source[]): Reader {
-    const read =
-      <T extends ElementType>(type: T) =>
-      (input: number, start: number, count: number): ElementArrays[T] => {
-        const source = inputs[input] as Source;
-        const size = ELEMENT_BYTES[type];
-        return typedView(type, this.bytes(source, (source.offset + start) * size, count * size));
-      };
-    return {
-      f32: read('f32'),
-      u16: read('u16'),
-      i8: read('i8'),
-      u8: read('u8'),
-      u32: read('u32'),
-      i32: read('i32'),
-    };
+    return readerOver(inputs, (source, start, count) => this.bytes(source, start, count));
   }
 }
 

@@ -14,17 +14,8 @@ import type { Bls } from '../bls.js';
 import { verifyClaimSignature } from '../claim.js';
 import { DOMAIN } from '../domains.js';
 import { openCommitment } from '../listProof.js';
-import { canonicalNaN, typedView } from '../trace/arrays.js';
-import {
-  ELEMENT_BYTES,
-  type ElementArrays,
-  type ElementType,
-  type Operation,
-  outputBytes,
-  type Program,
-  type Reader,
-  type Source,
-} from '../trace/program.js';
+import { canonicalNaN, readerOver, typedView } from '../trace/arrays.js';
+import { ELEMENT_BYTES, type Operation, outputBytes, type Program, type Reader, type Source } from '../trace/program.js';
 import { claimRoot, type StateHeader, type StepCommitment, stateRoot } from '../types.js';
 import { externalRoots, listLength, rateOf, type SubjectContext, subjectProgram } from './subject.js';
 import {
@@ -210,21 +201,7 @@ class Blobs {
   }
 
   reader(inputs: readonly Source[]): Reader {
-    const read =
-      <T extends ElementType>(type: T) =>
-      (input: number, start: number, count: number): ElementArrays[T] => {
-        const source = inputs[input] as Source;
-        const size = ELEMENT_BYTES[type];
-        return typedView(type, this.bytes(source, (source.offset + start) * size, count * size));
-      };
-    return {
-      f32: read('f32'),
-      u16: read('u16'),
-      i8: read('i8'),
-      u8: read('u8'),
-      u32: read('u32'),
-      i32: read('i32'),
-    };
+    return readerOver(inputs, (source, start, count) => this.bytes(source, start, count));
   }
 
   requireAllUsed(): void {

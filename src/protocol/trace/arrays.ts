@@ -1,5 +1,5 @@
-/** Typed views of the bytes of outputs, and the one form of a NaN in them. */
-import { ELEMENT_BYTES, type ElementArrays, type ElementType } from './program.js';
+/** Typed views of the bytes of outputs, what a rule reads them through, and the one form of a NaN in them. */
+import { ELEMENT_BYTES, type ElementArrays, type ElementType, type Reader, type Source } from './program.js';
 
 export const CONSTRUCTORS = {
   f32: Float32Array,
@@ -16,6 +16,33 @@ export function typedView<T extends ElementType>(type: T, bytes: Uint8Array): El
   const aligned = bytes.byteOffset % size === 0 ? bytes : bytes.slice();
   const { buffer, byteOffset, byteLength } = aligned;
   return new CONSTRUCTORS[type](buffer as ArrayBuffer, byteOffset, byteLength / size) as ElementArrays[T];
+}
+
+/**
+ * What a rule reads its inputs through.
+ *
+ * @param inputs the operation's inputs
+ * @param bytes bytes [start, start + count) of an input's blob
+ */
+export function readerOver(
+  inputs: readonly Source[],
+  bytes: (source: Source, start: number, count: number) => Uint8Array,
+): Reader {
+  const read =
+    <T extends ElementType>(type: T) =>
+    (input: number, start: number, count: number): ElementArrays[T] => {
+      const source = inputs[input] as Source;
+      const size = ELEMENT_BYTES[type];
+      return typedView(type, bytes(source, (source.offset + start) * size, count * size));
+    };
+  return {
+    f32: read('f32'),
+    u16: read('u16'),
+    i8: read('i8'),
+    u8: read('u8'),
+    u32: read('u32'),
+    i32: read('i32'),
+  };
 }
 
 /**

@@ -3,12 +3,10 @@
  * memory is that of the arrays that are alive together, not of the whole trace.
  */
 import { PogoError } from '../../errors.js';
-import { CONSTRUCTORS, canonicalNaN, typedView } from './arrays.js';
+import { canonicalNaN, readerOver, typedView } from './arrays.js';
 import {
   ELEMENT_BYTES,
   type ElementArray,
-  type ElementArrays,
-  type ElementType,
   type FastKernels,
   type Operation,
   outputBytes,
@@ -49,23 +47,10 @@ export interface RunResult {
 
 /** A reader over `bytesOf(input)`, whole arrays. */
 function wholeReader(inputs: readonly Source[], bytesOf: (source: Source) => Uint8Array): Reader {
-  const read =
-    <T extends ElementType>(type: T) =>
-    (input: number, start: number, count: number): ElementArrays[T] => {
-      const source = inputs[input] as Source;
-      const size = ELEMENT_BYTES[type];
-      const bytes = bytesOf(source);
-      const from = bytes.byteOffset + (source.offset + start) * size;
-      return new CONSTRUCTORS[type](bytes.buffer as ArrayBuffer, from, count) as ElementArrays[T];
-    };
-  return {
-    f32: read('f32'),
-    u16: read('u16'),
-    i8: read('i8'),
-    u8: read('u8'),
-    u32: read('u32'),
-    i32: read('i32'),
-  };
+  return readerOver(inputs, (source, start, count) => {
+    const { buffer, byteOffset } = bytesOf(source);
+    return new Uint8Array(buffer as ArrayBuffer, byteOffset + start, count);
+  });
 }
 
 /** @returns for each operation the last one that reads it (itself, for a result) */
