@@ -39,6 +39,7 @@ export { type EvaluateOptions, evaluateText, readTokenData, type TextLoss } from
 export { createMiner, createVerifier, type Member, type MemberOptions, type RoleReport } from './node/members.js';
 export { type MineBundleOptions, type MinedBundle, mineBundle } from './node/mineBundle.js';
 export { type OpenedModel, openModel } from './node/openModel.js';
+export { type ProvenOrigin, type ProveOriginOptions, proveOrigin } from './node/proveOrigin.js';
 export { type SampleOptions, sampleText } from './node/sampleText.js';
 export {
   type FoundFalse,

@@ -9,6 +9,8 @@
  */
 export { type ErrorCode, PogoError } from './errors.js';
 export { fromHex, toHex } from './hex.js';
+export { decodeOrigin, MAX_ORIGIN_BYTES, type OriginBody } from './ledger/origin.js';
+export { type Origin, type OriginPins, verifyOrigin } from './ledger/originCheck.js';
 export {
   type LedgerState,
   LedgerStateType,
@@ -18,8 +20,10 @@ export {
   checkAttestationFile,
   checkEvidenceFile,
   checkLeafFile,
+  checkOriginFile,
   type EvidencePins,
   type LightResult,
+  originGrounds,
 } from './lightChecks.js';
 export { createLayout, type Layout } from './model/layout.js';
 export {

@@ -4,10 +4,12 @@
  */
 import { PogoError } from './errors.js';
 import { equalBytes, toHex } from './hex.js';
+import { type OriginPins, verifyOrigin } from './ledger/originCheck.js';
 import { type Recipe, recipeRoot } from './model/recipe.js';
 import { verifyAggregatedAttestation } from './protocol/attestation.js';
 import { checkEvidence, type EvidenceExecutors } from './protocol/evidence.js';
 import { decodeLeafCheck, verifyLeaf } from './protocol/leafCheck.js';
+import { chainIdOf } from './protocol/ledgerTypes.js';
 import { AggregatedAttestationType, decodeStrict } from './protocol/types.js';
 
 /** An answer with its grounds. */
@@ -118,5 +120,41 @@ export function checkAttestationFile(
     const signers = verifyAggregatedAttestation(bls, aggregate, { chainId, claimRoot }, committee);
     const verdict = aggregate.data.verdict === 0 ? 'negative' : 'positive';
     return `${signers.length} of ${committee.length} keys signed a ${verdict} verdict`;
+  });
+}
+
+/** What an answer about a file of origin rests on. */
+export function originGrounds({ chainId, genesis }: OriginPins): readonly string[] {
+  const known = genesis === undefined ? chainId : chainIdOf(genesis);
+  const open = 'is taken from the file: it is not pinned';
+  return [
+    known === undefined
+      ? `the chain id ${open}`
+      : `chain id ${toHex(known)}, given by you${genesis === undefined ? '' : ' with its genesis'}`,
+    genesis === undefined
+      ? `the start state ${open}, so what it was is open`
+      : `start state ${toHex(genesis.job.startStateRoot)} of that genesis`,
+    genesis === undefined
+      ? 'the committees’ keys and stakes are taken from the file: whether those keys have stake anywhere is open'
+      : 'the keys and stakes of that genesis: who joined, left or lost stake since is not counted',
+    'that those who voted did what they signed, and that no claim with such a vote fell before it was final',
+    ARITHMETIC,
+  ];
+}
+
+/**
+ * The origin of a checkpoint: all claims from the start state to it, each with the votes of two thirds of the stake.
+ *
+ * @param file as `pogo prove-origin` writes it
+ */
+export function checkOriginFile(
+  file: Uint8Array,
+  bls: EvidenceExecutors['bls'],
+  pins: OriginPins = {},
+): Promise<LightResult> {
+  return answer(originGrounds(pins), () => {
+    const { kind, root, claims, fromRoot } = verifyOrigin(bls, file, pins);
+    const what = kind === 'state' ? 'state' : 'packed model';
+    return `${what} ${toHex(root)} comes from ${claims} claims that were voted for, from state ${toHex(fromRoot)} on`;
   });
 }

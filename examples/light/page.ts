@@ -1,17 +1,20 @@
 /**
- * A page that checks one file by itself: a leaf of a claim, aggregated attestations, or evidence. It needs nothing but
- * its own script: once loaded it decides offline.
+ * A page that checks one file by itself: a leaf of a claim, aggregated attestations, evidence, or the origin of a
+ * checkpoint. It needs nothing but its own script: once loaded it decides offline.
  *
  * The trusted inputs are what the user types, as JSON: `recipe` (a built-in name), `listRoot`, `chainId`, `claimRoot`,
- * `accused`, `committee` (keys); each kind of file uses some of them, and the answer names those that it rests on.
+ * `accused`, `committee` (keys), `genesis` (SSZ, hexadecimal); each kind of file uses some of them, and the answer names those that it rests on.
  */
 import {
   checkAttestationFile,
   checkEvidenceFile,
   checkLeafFile,
+  checkOriginFile,
   createNobleBls,
   decodeRecipe,
+  decodeStrict,
   fromHex,
+  GenesisType,
   type LightResult,
   loadRecipe,
   PogoError,
@@ -29,6 +32,7 @@ interface Trusted {
   readonly claimRoot?: string;
   readonly accused?: string;
   readonly committee?: readonly string[];
+  readonly genesis?: string;
 }
 
 const bls = createNobleBls();
@@ -52,7 +56,13 @@ async function check(kind: string, file: Uint8Array, trusted: Trusted): Promise<
     const committee = need(trusted.committee, 'committee').map((key) => fromHex(key, 48));
     return checkAttestationFile(file, bls, { chainId: root('chainId'), claimRoot: root('claimRoot'), committee });
   }
-  const { chainId, claimRoot, accused } = trusted;
+  const { chainId, claimRoot, accused, genesis } = trusted;
+  if (kind === 'origin') {
+    return checkOriginFile(file, bls, {
+      ...(chainId === undefined ? {} : { chainId: fromHex(chainId, 32) }),
+      ...(genesis === undefined ? {} : { genesis: decodeStrict(GenesisType, fromHex(genesis)) }),
+    });
+  }
   return checkEvidenceFile(
     file,
     { bls },

@@ -22,6 +22,7 @@ export const COMMANDS: readonly { readonly names: readonly string[]; readonly lo
   { names: ['economics'], load: () => import('./economics.js') },
   { names: ['data'], load: () => import('./data.js') },
   { names: ['key'], load: () => import('./key.js') },
+  { names: ['prove-origin'], load: () => import('./proveOrigin.js') },
 ];
 
 /** Registers the command that `argv` names, or all of them where it names none: for help, and for the default command. */

@@ -15,12 +15,13 @@ import { applyAttestation, applyBeaconShare, applyClaim } from './stateClaims.js
 import { applyDispute, applyDisputeOrder } from './stateDisputes.js';
 import type { LedgerEvent } from './stateEvents.js';
 import { applyCommitEvidence, applyEvidence, type EvidenceChecker } from './stateEvidence.js';
+import { membersOfGenesis } from './stateGenesis.js';
 import { applyRegister, applyTransfer, applyUnbond, applyWithdraw, authorize } from './stateMembers.js';
 import { requireRule } from './stateMoney.js';
 import { openClaims } from './stateOpen.js';
 import { applyReceipt, applyReceiptReveal } from './stateReceipts.js';
 import { applyTick } from './stateTick.js';
-import { type LedgerState, LedgerStateType, MEMBER_STATUS, totalMoney } from './stateTypes.js';
+import { type LedgerState, LedgerStateType, totalMoney } from './stateTypes.js';
 
 export { type LedgerState, LedgerStateType, totalMoney } from './stateTypes.js';
 
@@ -56,17 +57,7 @@ export function genesisState(genesis: Genesis, bls: Bls): LedgerState {
     job: genesis.job,
     height: 0,
     accounts: genesis.accounts.map((account) => ({ ...account, nonce: 0 })),
-    members: genesis.members.map(({ publicKey, roles, stake }) => ({
-      publicKey,
-      roles,
-      status: MEMBER_STATUS.active,
-      stake,
-      locked: 0n,
-      eligibleFrom: 0,
-      silence: 0,
-      unbondHeight: 0,
-      unbondClaim: 0,
-    })),
+    members: membersOfGenesis(genesis),
     rewardPool: genesis.rewardPool,
     burned: 0n,
     falls: 0,

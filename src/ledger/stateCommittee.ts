@@ -20,7 +20,7 @@ function isEligible(member: Member, role: number, claimNumber: number): boolean 
  * one seat a member and votes by stake the stake would count twice: a quarter of it had more than half of the votes.
  */
 export function committeeOf(
-  state: LedgerState,
+  state: Pick<LedgerState, 'parameters' | 'members'>,
   claimNumber: number,
   attempt: number,
   parentBeacon: Uint8Array,

@@ -7,6 +7,7 @@ import { type Recipe, recipeRoot } from '../model/recipe.js';
 import type { Bls, KeyPair } from '../protocol/bls.js';
 import { CONTEXT, deriveHash } from '../protocol/domains.js';
 import { type Genesis, type ProtocolParameters, ROLE } from '../protocol/ledgerTypes.js';
+import { MEMBER_STATUS, type Member } from './stateTypes.js';
 
 /** Base units of one coin. */
 export const COIN = 1_000_000_000n;
@@ -45,6 +46,21 @@ export const EMBEDDED_PARAMETERS: ProtocolParameters = {
   extraDisputes: 0,
   availabilityClock: 0,
 };
+
+/** The members that a chain begins with: they may be drawn at once. */
+export function membersOfGenesis({ members }: Pick<Genesis, 'members'>): Member[] {
+  return members.map(({ publicKey, roles, stake }) => ({
+    publicKey,
+    roles,
+    status: MEMBER_STATUS.active,
+    stake,
+    locked: 0n,
+    eligibleFrom: 0,
+    silence: 0,
+    unbondHeight: 0,
+    unbondClaim: 0,
+  }));
+}
 
 export interface DemoGenesisOptions {
   readonly bls: Bls;

@@ -19,6 +19,7 @@ import { createDemoGenesis, type DemoGenesis } from '../ledger/stateGenesis.js';
 import { encodeRecipe } from '../model/recipe.js';
 import { START_SCALARS, seedState } from '../model/state.js';
 import { type ModelPlan, modelPlan } from '../model/unit.js';
+import type { Bls } from '../protocol/bls.js';
 import { checkEvidence } from '../protocol/evidence.js';
 import { encodeTransaction } from '../protocol/ledgerTypes.js';
 import { decodeStrict } from '../protocol/ssz.js';
@@ -75,6 +76,18 @@ export function startStateRoot(plan: ModelPlan): Uint8Array {
   return stateRoot(headerOf(plan.root, START_SCALARS, seedState(plan), hashBytes));
 }
 
+/** The genesis of a run, with all keys: both follow from its settings. */
+export function genesisOfRun(settings: RunSettings, bls: Bls, plan: ModelPlan): DemoGenesis {
+  return createDemoGenesis({
+    bls,
+    seed: settings.seed,
+    miners: settings.cheat === undefined ? 1 : 2,
+    verifiers: settings.verifiers,
+    recipe: settings.recipe,
+    startStateRoot: startStateRoot(plan),
+  });
+}
+
 class RunJob {
   readonly #options: RunJobOptions;
   readonly #plan: ModelPlan;
@@ -90,14 +103,7 @@ class RunJob {
     const { settings, environment } = options;
     this.#options = options;
     this.#plan = modelPlan(settings.recipe);
-    this.#genesis = createDemoGenesis({
-      bls: environment.bls,
-      seed: settings.seed,
-      miners: settings.cheat === undefined ? 1 : 2,
-      verifiers: settings.verifiers,
-      recipe: settings.recipe,
-      startStateRoot: startStateRoot(this.#plan),
-    });
+    this.#genesis = genesisOfRun(settings, environment.bls, this.#plan);
   }
 
   async run(): Promise<RunResult> {

@@ -25,14 +25,19 @@ export function nextRunDirectory(home: string): string {
   return path.join(runs, String(Math.max(0, ...numbers) + 1));
 }
 
-/** The newest run below a data directory. @throws PogoError USAGE when there is none */
-export function newestRunDirectory(home: string): string {
+/**
+ * The newest run below a data directory.
+ *
+ * @param option of the command line that wants it, for the message
+ * @throws PogoError USAGE when there is none
+ */
+export function newestRunDirectory(home: string, option = '--resume'): string {
   const next = nextRunDirectory(home);
   const newest = path.join(path.dirname(next), String(Number(path.basename(next)) - 1));
   if (!existsSync(path.join(newest, FILE))) {
     throw new PogoError(
       'USAGE',
-      `--resume: expected a run below ${path.dirname(next)}, found none; start one: pogo run`,
+      `${option}: expected a run below ${path.dirname(next)}, found none; start one: pogo run`,
     );
   }
   return newest;

@@ -9,6 +9,7 @@ import { describe, expect, it } from 'vitest';
 import { PogoError } from '../../src/errors.js';
 import { equalBytes } from '../../src/hex.js';
 import { decodeBlock, encodeBlock, NO_PARENT } from '../../src/ledger/engineBlock.js';
+import { decodeOrigin, encodeOrigin, ORIGIN_VERSION, OriginClaimType } from '../../src/ledger/origin.js';
 import { createLayout, unitFileBytes } from '../../src/model/layout.js';
 import { decodeRecipe, encodeRecipe, loadRecipe, recipeFromJson, recipeToJson } from '../../src/model/recipe.js';
 import {
@@ -67,6 +68,7 @@ describe('SSZ', () => {
       'Genesis',
       'UnitEvidence',
       'Bundle',
+      'Origin',
     ]) {
       expect(names.filter((found) => found.startsWith(`${name} `))).toHaveLength(1);
     }
@@ -147,6 +149,20 @@ const TARGETS: Readonly<Record<string, Target>> = {
       } as Parameters<typeof encodeBundle>[0]),
     ],
     decode: (bytes) => encodeBundle(decodeBundle(bytes)),
+  },
+  origin: {
+    seeds: [0, 2].map((claims) =>
+      encodeOrigin({
+        version: ORIGIN_VERSION,
+        chainId: new Uint8Array(32),
+        recipe: encodeRecipe(tiny),
+        state: [],
+        step: [],
+        committees: [[{ publicKey: new Uint8Array(48).fill(1), stake: 5n }]],
+        claims: Array.from({ length: claims }, () => OriginClaimType.defaultValue()),
+      }),
+    ),
+    decode: (bytes) => encodeOrigin(decodeOrigin(bytes)),
   },
   diff: {
     seeds: [encodeDiff(OLD, NEWER), encodeDiff(OLD, OLD)],

@@ -3,6 +3,8 @@
 import { readFileSync } from 'node:fs';
 import * as path from 'node:path';
 import {
+  BitArray,
+  BitListType,
   BooleanType,
   ByteListType,
   ByteVectorType,
@@ -30,6 +32,10 @@ export function sszValue(type: unknown): fc.Arbitrary<unknown> {
   }
   if (type instanceof UintBigintType) return fc.bigInt({ min: 0n, max: 2n ** BigInt(8 * type.byteLength) - 1n });
   if (type instanceof BooleanType) return fc.boolean();
+  if (type instanceof BitListType) {
+    const bits = fc.array(fc.boolean(), { maxLength: Math.min(type.limitBits, MAX_BYTES) });
+    return bits.map((values) => BitArray.fromBoolArray(values));
+  }
   if (type instanceof ByteVectorType) return bytes(type.lengthBytes, type.lengthBytes);
   if (type instanceof ByteListType) return bytes(0, Math.min(type.limitBytes, MAX_BYTES));
   if (type instanceof ListBasicType || type instanceof ListCompositeType) {

@@ -1,0 +1,167 @@
+/** `pogo prove-origin`: which finalized claims a checkpoint comes from, as one file; and the check of such a file. */
+import * as path from 'node:path';
+import type { Command } from 'commander';
+import { PogoError } from '../errors.js';
+import { equalBytes, toHex } from '../hex.js';
+import { MAX_ORIGIN_BYTES } from '../ledger/origin.js';
+import { type Origin, type OriginPins, verifyOrigin } from '../ledger/originCheck.js';
+import { originGrounds } from '../lightChecks.js';
+import { modelPlan } from '../model/unit.js';
+import { pogoHome, withEnvironment } from '../node/environment.js';
+import { writeFileAtomic } from '../node/files/durable.js';
+import { readWholeFile, realFiles } from '../node/files/fileLayer.js';
+import { checkpointRoots, proveOrigin } from '../node/proveOrigin.js';
+import { hasRun, newestRunDirectory } from '../node/runFiles.js';
+import { createNativeBls } from '../protocol/blsNative.js';
+import { GenesisType } from '../protocol/ledgerTypes.js';
+import { decodeStrict } from '../protocol/ssz.js';
+import { printEvent } from './events.js';
+import { bytesText } from './format.js';
+import { rootOption } from './options.js';
+
+interface Options {
+  readonly run?: string;
+  readonly out?: string;
+  readonly writeGenesis?: string;
+  readonly check?: string;
+  readonly genesis?: string;
+  readonly chain?: Uint8Array;
+  readonly json?: true;
+}
+
+/** 65,536 accounts and members take 15 MB. */
+const MAX_GENESIS_BYTES = 1 << 25;
+
+const out = (line: string): void => void process.stdout.write(`${line}\n`);
+
+async function prove(checkpoint: string, options: Options): Promise<void> {
+  const directory = path.resolve(options.run ?? newestRunDirectory(path.resolve(pogoHome()), '--run'));
+  if (!hasRun(directory)) throw new PogoError('USAGE', `--run: expected the folder of a run, found ${directory}`);
+  const { file, origin, genesis } = await withEnvironment({ lanes: 1 }, (environment) =>
+    proveOrigin({ checkpoint, directory, environment }),
+  );
+  const target = options.out ?? `${path.resolve(checkpoint)}.origin`;
+  writeFileAtomic(realFiles, target, file);
+  if (options.writeGenesis !== undefined) {
+    writeFileAtomic(realFiles, options.writeGenesis, GenesisType.serialize(genesis));
+  }
+  // Written from the ledger itself, so nothing is taken on trust but that folder.
+  show('proven', origin, target, file.length, [`the ledger of ${directory}`], options.json === true);
+}
+
+async function check(file: string, checkpoint: string | undefined, options: Options): Promise<void> {
+  const bytes = readWholeFile(realFiles, file, MAX_ORIGIN_BYTES);
+  const pins: OriginPins = {
+    ...(options.chain === undefined ? {} : { chainId: options.chain }),
+    ...(options.genesis === undefined
+      ? {}
+      : {
+          genesis: decodeStrict(
+            GenesisType,
+            readWholeFile(realFiles, options.genesis, MAX_GENESIS_BYTES),
+            MAX_GENESIS_BYTES,
+          ),
+        }),
+  };
+  const origin = verifyOrigin(createNativeBls(), bytes, pins);
+  const grounds = [...originGrounds(pins)];
+  if (checkpoint === undefined) grounds.push('a checkpoint was not given: the file speaks of the root above');
+  else await requireCheckpoint(checkpoint, origin);
+  show('holds', origin, file, bytes.length, grounds, options.json === true);
+}
+
+/** @throws PogoError MISMATCH when the file speaks of another checkpoint */
+async function requireCheckpoint(checkpoint: string, origin: Origin): Promise<void> {
+  const { kind, root } = await checkpointRoots(checkpoint, modelPlan(origin.recipe));
+  if (kind === origin.kind && equalBytes(root, origin.root)) return;
+  throw new PogoError(
+    'MISMATCH',
+    `expected the checkpoint of the file, ${origin.kind} ${toHex(origin.root)}, found ${kind} ${toHex(root)} in ${checkpoint}`,
+    { path: checkpoint },
+  );
+}
+
+function show(
+  verdict: 'proven' | 'holds',
+  origin: Origin,
+  file: string,
+  bytes: number,
+  restsOn: readonly string[],
+  json: boolean,
+): void {
+  const { stakeFor, stake } = origin.leastVote;
+  const leastVote = Number((stakeFor * 10_000n) / stake) / 10_000;
+  if (json) {
+    printEvent({
+      type: 'result',
+      command: 'prove-origin',
+      verdict,
+      file,
+      bytes,
+      kind: origin.kind,
+      root: toHex(origin.root),
+      ...(origin.step === undefined ? {} : { step: origin.step }),
+      recipe: origin.recipe.name,
+      chainId: toHex(origin.chainId),
+      claims: origin.claims,
+      claimRoot: toHex(origin.claimRoot),
+      fromRoot: toHex(origin.fromRoot),
+      falls: origin.falls,
+      leastVote,
+      restsOn,
+    });
+    return;
+  }
+  out(`${file}: origin of a checkpoint of recipe ${origin.recipe.name}, ${bytesText(bytes)}`);
+  const step = origin.step === undefined ? '' : `, after step ${origin.step}`;
+  out(`  ${origin.kind === 'state' ? 'state     ' : 'model     '}${toHex(origin.root)}${step}`);
+  out(`  claims    ${origin.claims}, the last one ${toHex(origin.claimRoot)}`);
+  out(`  from      ${toHex(origin.fromRoot)}`);
+  out(`  chain     ${toHex(origin.chainId)}`);
+  out(`  votes     at least ${(100 * leastVote).toFixed(2)} % of the stake for each claim`);
+  out('  it rests on');
+  for (const ground of restsOn) out(`    ${ground}`);
+}
+
+export function register(program: Command): void {
+  program
+    .command('prove-origin')
+    .description('show which finalized claims a checkpoint comes from, in one file; or check such a file')
+    .argument('[checkpoint]', 'safetensors file of a whole state, state folder, or packed 4-bit model')
+    .option('--run <folder>', 'folder of the run (default: the newest of POGO_HOME)')
+    .option('--out <file>', 'file to write (default: <checkpoint>.origin)')
+    .option('--write-genesis <file>', 'write the run’s genesis too, for --genesis')
+    .option('--check <file>', 'check this file instead; with a checkpoint, that it speaks of that one')
+    .option('--genesis <file>', 'of --check: SSZ of the genesis to count votes by')
+    .option('--chain <hex>', 'of --check: the chain id to expect', rootOption('--chain'))
+    .option('--json', 'events instead of text')
+    .addHelpText(
+      'after',
+      `
+Exit codes: 0 written, or the file holds; 2 the file is malformed, or of another chain, genesis or checkpoint;
+4 the ledger finalized no such checkpoint, or too few votes stand behind a claim.
+
+Examples:
+  pogo prove-origin model.safetensors --run .pogo/runs/1 --write-genesis genesis.ssz
+  pogo prove-origin --check model.safetensors.origin --genesis genesis.ssz
+  pogo prove-origin model.safetensors --check model.safetensors.origin`,
+    )
+    .action(async (checkpoint: string | undefined, options: Options) => {
+      const given = (...names: readonly (keyof Options)[]): string | undefined =>
+        names.find((name) => options[name] !== undefined);
+      if (options.check !== undefined) {
+        const other = given('run', 'out', 'writeGenesis');
+        if (other !== undefined) throw new PogoError('USAGE', `--check: expected no --${dashed(other)} beside it`);
+        return check(options.check, checkpoint, options);
+      }
+      const other = given('genesis', 'chain');
+      if (other !== undefined) throw new PogoError('USAGE', `--${other}: expected --check FILE beside it, found none`);
+      if (checkpoint === undefined)
+        throw new PogoError('USAGE', 'expected a checkpoint or --check FILE, found neither');
+      return prove(checkpoint, options);
+    });
+}
+
+function dashed(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}

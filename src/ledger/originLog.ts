@@ -1,0 +1,82 @@
+/**
+ * Reads the votes that finalized each claim out of a ledger's log. The state keeps the outcome of a claim and not its
+ * votes; they are in the blocks, and the state before and after a block says which of them counted.
+ */
+import { PogoError } from '../errors.js';
+import { equalBytes, toHex } from '../hex.js';
+import { decodeTransaction } from '../protocol/ledgerTypes.js';
+import { type Attestation, type SignedClaim, VERDICT } from '../protocol/types.js';
+import type { LedgerEvent } from './stateEvents.js';
+import type { LedgerState, Seat } from './stateTypes.js';
+
+/** A finalized claim with the equal positive votes of its last round: at least one, each with an opened receipt. */
+export interface FinalizedVotes {
+  readonly claim: SignedClaim;
+  readonly claimRoot: Uint8Array;
+  readonly beacon1: Uint8Array;
+  /** All seats, the claim's own miner included where it has one. */
+  readonly committee: readonly Seat[];
+  readonly votes: readonly Attestation[];
+}
+
+/** Takes the blocks of a chain in order. */
+export class OriginLog {
+  readonly #finalized: FinalizedVotes[] = [];
+  /** Positive votes by claim root. */
+  readonly #votes = new Map<string, Attestation[]>();
+
+  /** Finalized claims so far, from claim 0 on. */
+  get finalized(): readonly FinalizedVotes[] {
+    return this.#finalized;
+  }
+
+  /**
+   * @param before the state that the block was applied to
+   * @param after the state that it led to
+   * @param events what it did
+   */
+  take(
+    before: LedgerState,
+    transactions: readonly Uint8Array[],
+    after: LedgerState,
+    events: readonly LedgerEvent[],
+  ): void {
+    for (const bytes of transactions) {
+      const { kind, body } = decodeTransaction(bytes);
+      if (kind !== 'attestation' || body.data.verdict !== VERDICT.positive) continue;
+      const key = toHex(body.data.claimRoot);
+      this.#votes.set(key, [...(this.#votes.get(key) ?? []), body]);
+    }
+    for (const event of events) {
+      if (event.type !== 'outcome' || event.outcome === 'reopened') continue;
+      if (event.outcome === 'finalized') this.#finalized.push(this.#votesOf(before, after, event));
+      this.#votes.delete(toHex(event.claimRoot));
+    }
+  }
+
+  #votesOf(
+    before: LedgerState,
+    after: LedgerState,
+    outcome: Extract<LedgerEvent, { type: 'outcome' }>,
+  ): FinalizedVotes {
+    const { claimRoot } = outcome;
+    const open = before.open.find((other) => equalBytes(other.claimRoot, claimRoot));
+    const settled = after.settled.find((other) => equalBytes(other.claimRoot, claimRoot));
+    const claim = open?.claim[0];
+    if (open === undefined || claim === undefined || settled === undefined) {
+      throw new PogoError('INTERNAL', `expected claim ${toHex(claimRoot)} to be open before it is finalized`);
+    }
+    // As the ledger counted: votes of the last round over the agreed message, whose receipts were opened.
+    const votes = (this.#votes.get(toHex(claimRoot)) ?? []).filter(
+      ({ data, verifier }) =>
+        equalBytes(data.beacon2, settled.beacon2) &&
+        data.heldOutBeforeBits === outcome.heldOutBeforeBits &&
+        data.heldOutAfterBits === outcome.heldOutAfterBits &&
+        settled.receipts.some((receipt) => receipt.opened === 1 && equalBytes(receipt.verifier, verifier)),
+    );
+    if (votes.length === 0) {
+      throw new PogoError('INTERNAL', `expected the votes that finalized claim ${toHex(claimRoot)}, found none`);
+    }
+    return { claim, claimRoot, beacon1: open.beacon1, committee: open.committee, votes };
+  }
+}
