@@ -23,8 +23,10 @@ import { encodeRecipe, recipeRoot } from '../../src/model/recipe.js';
 import { attestationData, signAttestation } from '../../src/protocol/attestation.js';
 import { createNobleBls } from '../../src/protocol/blsNoble.js';
 import { buildClaim, signClaim } from '../../src/protocol/claim.js';
+import { chainIdOf } from '../../src/protocol/ledgerTypes.js';
 import { proveCommitment } from '../../src/protocol/listProof.js';
 import {
+  type ClaimHeader,
   claimRoot,
   type SignedClaim,
   type StateHeader,
@@ -312,6 +314,84 @@ function content(claim: FinalizedVotes) {
   const { chainId } = chain.state;
   return { chainId, claimRoot: claimRoot(claim.claim.header), beacon2, heldOutBeforeBits, heldOutAfterBits };
 }
+
+/** The same claims with other headers: signed, voted for by everybody, each naming the one before as its parent. */
+function retold(
+  change: (header: ClaimHeader, number: number) => ClaimHeader,
+  chainId = chain.state.chainId,
+): Uint8Array {
+  let parentClaimRoot = new Uint8Array(32);
+  const told = claims.map((old, number) => {
+    const header = change({ ...old.claim.header, chainId, parentClaimRoot }, number);
+    const claim = signClaim(nativeBls, chain.keyOf(header.miner), header);
+    parentClaimRoot = Uint8Array.from(claimRoot(header));
+    const vote = { ...content(old), chainId, claimRoot: claimRoot(header), verdict: 'positive' as const };
+    const votes = chain.demo.verifiers.map((keys) => signAttestation(nativeBls, keys, vote));
+    return { ...old, claim, claimRoot: claimRoot(header), votes };
+  });
+  return encodeOrigin(buildOrigin(nativeBls, { ...subject([headerAfter(3 * steps)]), chainId }, told));
+}
+const only =
+  (wanted: number, fields: Partial<ClaimHeader>) =>
+  (header: ClaimHeader, number: number): ClaimHeader =>
+    number === wanted ? { ...header, ...fields } : header;
+
+describe('what two thirds of the stake cannot vote into a file', () => {
+  it('a claim that begins elsewhere, names another parent, another job, or an attempt that was over', async () => {
+    expect(
+      await check(
+        retold((header) => header),
+        pins,
+      ),
+    ).toBe('accepted');
+    expect(await check(retold(only(2, { parentClaimRoot: root(5) })), pins)).toMatch(/^MALFORMED: .*parentClaimRoot/);
+    expect(await check(retold(only(2, { fromRoot: root(5) })), pins)).toMatch(/^MALFORMED: .*fromRoot/);
+    expect(await check(retold(only(2, { job: 5 })), pins)).toMatch(/^MALFORMED: .*of one job/);
+    expect(await check(retold(only(0, { attempt: 5 })), pins)).toMatch(/^MALFORMED: .*attempt 0/);
+  });
+
+  it('another start or job than the genesis has', async () => {
+    for (const [fields, name] of [
+      [{ fromRoot: root(5) }, 'start state'],
+      [{ job: 5 }, 'job'],
+    ] as const) {
+      const file = retold((header, number) => ('job' in fields || number === 0 ? { ...header, ...fields } : header));
+      expect(await check(file)).toBe('accepted');
+      expect(await check(file, pins)).toMatch(new RegExp(`^MISMATCH: .*${name}`));
+    }
+  });
+
+  it('a genesis with a key whose possession nobody proved', async () => {
+    const { genesis } = chain.demo;
+    const [, , other] = genesis.members;
+    const members = genesis.members.map((member, i) =>
+      i === genesis.members.length - 1 ? { ...member, possession: other!.possession } : member,
+    );
+    const bad = { ...genesis, members };
+    expect(await check(retold((header) => header, chainIdOf(bad)))).toBe('accepted');
+    expect(
+      await check(
+        retold((header) => header, chainIdOf(bad)),
+        { genesis: bad },
+      ),
+    ).toMatch(/proof of possession/);
+  });
+
+  it('seats in another order, or without stake', async () => {
+    const reversed = changed((body) => ({
+      ...body,
+      committees: [[...body.committees[0]!].reverse()],
+      claims: body.claims.map((link) => {
+        const signers = link.signers.clone();
+        for (let i = 0; i < signers.bitLen; i += 1) signers.set(i, link.signers.get(signers.bitLen - 1 - i));
+        return { ...link, signers };
+      }),
+    }));
+    expect(await check(reversed)).toMatch(/^MALFORMED: .*ascending order/);
+    const free = changed((body) => ({ ...body, committees: [body.committees[0]!.map((s) => ({ ...s, stake: 0n }))] }));
+    expect(await check(free)).toMatch(/^MALFORMED: .*seats with stake/);
+  });
+});
 
 describe('the log', () => {
   it('has the votes that the ledger counted: positive, of the last round, with an opened receipt', () => {
