@@ -155,6 +155,6 @@ export function checkOriginFile(
   return answer(originGrounds(pins), () => {
     const { kind, root, claims, fromRoot } = verifyOrigin(bls, file, pins);
     const what = kind === 'state' ? 'state' : 'packed model';
-    return `${what} ${toHex(root)} comes from ${claims} claims that were voted for, from state ${toHex(fromRoot)} on`;
+    return `${what} ${toHex(root)} comes from ${claims} voted ${claims === 1 ? 'claim' : 'claims'}, from state ${toHex(fromRoot)} on`;
   });
 }

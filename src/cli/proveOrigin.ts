@@ -46,7 +46,8 @@ async function prove(checkpoint: string, options: Options): Promise<void> {
     writeFileAtomic(realFiles, options.writeGenesis, GenesisType.serialize(genesis));
   }
   // Written from the ledger itself, so nothing is taken on trust but that folder.
-  show('proven', origin, target, file.length, [`the ledger of ${directory}`], options.json === true);
+  const grounds = [`the ledger of ${directory}, of one operator: all its keys derive from the seed of the run`];
+  show('proven', origin, target, file.length, grounds, options.json === true);
 }
 
 async function check(file: string, checkpoint: string | undefined, options: Options): Promise<void> {

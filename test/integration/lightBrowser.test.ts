@@ -1,6 +1,6 @@
 /**
  * `proof-of-gradient/light` in a real browser: the example page, loaded once and then offline, decides over leaves,
- * attestations and evidence; a changed byte turns it red; every answer names what it rests on.
+ * attestations, evidence and origins; a changed byte turns it red; every answer names what it rests on.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -8,6 +8,7 @@ import { pathToFileURL } from 'node:url';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { toHex } from '../../src/hex.js';
+import { buildOrigin, encodeOrigin } from '../../src/ledger/origin.js';
 import { encodeRecipe } from '../../src/model/recipe.js';
 import { aggregateAttestations, signAttestation } from '../../src/protocol/attestation.js';
 import { signClaim } from '../../src/protocol/claim.js';
@@ -21,10 +22,12 @@ import {
 } from '../../src/protocol/evidence/build.js';
 import { encodeEvidence } from '../../src/protocol/evidence.js';
 import { createLeafCheck, type LeafCheck, LeafCheckType, vectorNames } from '../../src/protocol/leafCheck.js';
+import { GenesisType } from '../../src/protocol/ledgerTypes.js';
 import { AggregatedAttestationType, claimRoot } from '../../src/protocol/types.js';
 import { findBrowser, openBrowser } from '../support/browser.js';
 import { temporaryFolder } from '../support/bundles.js';
 import { falseProof, honestTrace, lie, play } from '../support/disputes.js';
+import { headerAfter, LoggedChain } from '../support/loggedChain.js';
 import { bls, type Tampering, type TrainedClaim, trainClaim } from '../support/trainedClaim.js';
 
 const executable = findBrowser();
@@ -185,6 +188,24 @@ describe.skipIf(executable === undefined)(
       const fewer = { ...trusted, committee: trusted.committee.slice(1) };
       expect((await ask('attestation', fewer, file)).colour).toBe('red');
       for (const bytes of changed(file, 16)) expect((await ask('attestation', trusted, bytes)).colour).toBe('red');
+    });
+
+    it('an origin: green with the genesis and without it, red for another chain and for a changed byte', async () => {
+      const chain = new LoggedChain();
+      await chain.toAttesting();
+      await chain.attest();
+      const { chainId } = chain.state;
+      const recipe = encodeRecipe(honest.recipe);
+      const state = [headerAfter(honest.recipe.stepsPerClaim)];
+      const file = encodeOrigin(buildOrigin(bls, { chainId, recipe, state, step: [] }, chain.log.finalized));
+      const open = await ask('origin', {}, file);
+      expect(open).toMatchObject({ colour: 'green', reason: expect.stringContaining('from 1 voted claim,') });
+      expect(open.restsOn.join()).toContain('taken from the file');
+      const known = await ask('origin', { genesis: toHex(GenesisType.serialize(chain.demo.genesis)) }, file);
+      expect(known.colour).toBe('green');
+      expect(known.restsOn.join()).not.toContain('taken from the file');
+      expect((await ask('origin', { chainId: '11'.repeat(32) }, file)).colour).toBe('red');
+      for (const bytes of changed(file, 16)) expect((await ask('origin', {}, bytes)).colour).toBe('red');
     });
 
     it.each(Object.keys(EVIDENCE))(

@@ -3,7 +3,12 @@ import { blake3 } from '@noble/hashes/blake3.js';
 import { describe, expect, it } from 'vitest';
 import { toHex } from '../../src/hex.js';
 import { totalMoney } from '../../src/ledger/state.js';
-import { AVAILABILITY_HEIGHTS, awaitsPieces, MAX_OPEN_PIECES, SEAT_OPEN_PIECES } from '../../src/ledger/stateAvailability.js';
+import {
+  AVAILABILITY_HEIGHTS,
+  awaitsPieces,
+  MAX_OPEN_PIECES,
+  SEAT_OPEN_PIECES,
+} from '../../src/ledger/stateAvailability.js';
 import { tickFor } from '../../src/ledger/stateDuties.js';
 import { COIN } from '../../src/ledger/stateGenesis.js';
 import { portableKernels } from '../../src/merkle/portable.js';

@@ -15,7 +15,14 @@ import { verifyClaimSignature } from '../claim.js';
 import { DOMAIN } from '../domains.js';
 import { openCommitment } from '../listProof.js';
 import { canonicalNaN, readerOver, typedView } from '../trace/arrays.js';
-import { ELEMENT_BYTES, type Operation, outputBytes, type Program, type Reader, type Source } from '../trace/program.js';
+import {
+  ELEMENT_BYTES,
+  type Operation,
+  outputBytes,
+  type Program,
+  type Reader,
+  type Source,
+} from '../trace/program.js';
 import { claimRoot, type StateHeader, type StepCommitment, stateRoot } from '../types.js';
 import { externalRoots, listLength, rateOf, type SubjectContext, subjectProgram } from './subject.js';
 import {
