@@ -17,9 +17,10 @@ import { startTorch, targetKind, torchModes } from '../peers.js';
 import { requireReferenceStep, StepRunner } from '../stepRunner.js';
 
 const MIB = 2 ** 20;
-/** Fewest and most steps of a round. */
+/** Fewest steps of a round; most beside a peer, which takes as many and is slower; most of ours alone. */
 const MIN_STEPS = 1;
 const MAX_STEPS = 8;
+const MAX_STEPS_ALONE = 64;
 
 /** What the memory target allows, bytes: 20 a parameter, the lanes' activations, 0.6 a parameter and unit in flight. */
 function memoryBudget(plan: ModelPlan, lanes: number): number {
@@ -66,17 +67,17 @@ function stepJob(context: BenchContext, plan: ModelPlan, name: string, runner: S
 }
 
 /** Steps of a round: about two seconds, so that a round is long beside what disturbs it. */
-async function stepsOfRound(context: BenchContext, runner: StepRunner): Promise<number> {
+async function stepsOfRound(context: BenchContext, runner: StepRunner, most: number): Promise<number> {
   if (context.quick) return MIN_STEPS;
   const [ms] = await runner.round(1);
-  return Math.max(MIN_STEPS, Math.min(MAX_STEPS, Math.round(2000 / ms)));
+  return Math.max(MIN_STEPS, Math.min(most, Math.round(2000 / ms)));
 }
 
 async function* stepLines(context: BenchContext, plan: ModelPlan): AsyncGenerator<GroupOutput> {
   const { backend, recipe, lanes, quick, benchFolder, signal } = context;
   const runner = await StepRunner.open(backend, plan, lanes, signal);
   try {
-    const count = await stepsOfRound(context, runner);
+    const count = await stepsOfRound(context, runner, MAX_STEPS);
     const samples: number[] = [];
     const peers: PeerResult[] = [];
     if (!context.peers) yield skipped('step/pytorch', 'not asked for (--no-peers)');
@@ -126,7 +127,7 @@ async function scaling(context: BenchContext, plan: ModelPlan): Promise<BenchLin
   const speeds: Record<string, number> = {};
   try {
     requireSameBytes(`state root of ${lanes} lanes`, all.root, one.root);
-    const count = await stepsOfRound(context, one);
+    const count = await stepsOfRound(context, one, MAX_STEPS_ALONE);
     const samples = await rounds(all === one ? [one] : [one, all], count);
     const [first] = samples;
     const last = samples[samples.length - 1];
