@@ -164,7 +164,8 @@ class Pair {
         );
       }
       case 'claim': {
-        if (stage !== 'training') return;
+        // With no miner left to be drawn, a turn waits for its tick.
+        if (stage !== 'training' || miner === 'nobody') return;
         const lie = what % 3 === 0;
         const { claim } = real.makeClaim(lie ? 'batch' : '');
         const taken = await this.#submit(encodeTransaction('claim', claim));

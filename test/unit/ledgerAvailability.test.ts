@@ -152,10 +152,12 @@ describe('availability challenges', () => {
     for (let i = 0; i < SEAT_OPEN_PIECES; i += 1) await challenge(chain, asker!, modelPiece(chain, 100 + i).piece);
     expect(await refusal(challenge(chain, asker!, modelPiece(chain, 200).piece))).toMatch(/at most 4/);
     for (let i = 0; i < AVAILABILITY_HEIGHTS; i += 1) await chain.submit(tickFor(chain.open));
-    await chain.submit(encodeTransaction('piece-silence', modelPiece(chain, 3).piece));
+    await chain.submit(encodeTransaction('piece-silence', modelPiece(chain, 100).piece));
     expect(chain.state.pieces).toEqual([]);
     expect(chain.outcomes()).toEqual(['slashed']);
+    // Prepayments come back; the reward is that of whose question was not answered.
     expect(chain.balance(flooder!)).toBe(before);
+    expect(chain.balance(asker!)).toBe(100n * COIN + chain.state.parameters.minerBond / 2n);
     expect(totalMoney(chain.state)).toBe(chain.money);
   });
 });
