@@ -6,12 +6,6 @@
 #ifndef POGO_CPU_BYTES256_H
 #define POGO_CPU_BYTES256_H
 
-POGO_HD int32_t load_word(const void* p) {
-  int32_t word;
-  memcpy(&word, p, 4);
-  return word;
-}
-
 /** c += a . b in place. */
 POGO_HD void dot_bytes(__m256i& c, __m256i a, __m256i b) {
 #if defined(__GNUC__)

@@ -1,10 +1,17 @@
-// Interleaving bytes with 128-bit registers, for every x86 instruction set.
+// What every x86 instruction set shares: bytes of four rows interleaved in 128-bit registers, a word of four bytes.
 #ifndef POGO_CPU_INTERLEAVE_X86_H
 #define POGO_CPU_INTERLEAVE_X86_H
 
 #include <immintrin.h>
 
 #include "../../exact/arith.h"
+
+/** Four bytes of a row, to be broadcast: they may lie at any address. */
+POGO_HD int32_t load_word(const void* p) {
+  int32_t word;
+  memcpy(&word, p, 4);
+  return word;
+}
 
 /** Four rows of 16 bytes to [16][4]. */
 POGO_HD void interleave4(const int8_t* in, int64_t stride, int8_t* out) {

@@ -308,7 +308,7 @@ static constexpr int TILE_ROWS = GEMM_ROWS;
 // of the broadcast, so that nothing spills (10 % on Zen 5).
 #define POGO_TILE_ROW(r)                                    \
   if constexpr (R > r) {                                    \
-    __m256i x = _mm256_set1_epi32(load_pair(pa + r * ars)); \
+    __m256i x = _mm256_set1_epi32(load_word(pa + r * ars)); \
     dot_pairs(c##r##0, c##r##1, x, b0, b1);                 \
   }
 
@@ -323,12 +323,6 @@ POGO_HD void dot_pairs(__m256i& c0, __m256i& c1, __m256i x, __m256i b0, __m256i 
   c0 = _mm256_add_epi32(c0, _mm256_madd_epi16(x, b0));
   c1 = _mm256_add_epi32(c1, _mm256_madd_epi16(x, b1));
 #endif
-}
-
-POGO_HD int32_t load_pair(const int16_t* p) {
-  int32_t word;
-  memcpy(&word, p, 4);
-  return word;
 }
 
 /** Sums of R rows x 16 columns over k pairs; `store(r, left, right)` takes each row. */

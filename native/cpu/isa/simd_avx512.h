@@ -244,12 +244,6 @@ POGO_HD __m512i load_codes(const int8_t* p, int64_t n) {
   return _mm512_maskz_loadu_epi8(mask, p);
 }
 
-POGO_HD int32_t load_word(const void* p) {
-  int32_t word;
-  memcpy(&word, p, 4);
-  return word;
-}
-
 // simd_amx.h takes the lanes of this file and has integer products of its own.
 #if !defined(POGO_TILES)
 
