@@ -1,5 +1,5 @@
 /**
- * Checks of the arguments of CPU kernels: dimensions and lengths, never elements.
+ * Checks of the arguments of native kernels: dimensions and lengths, never elements.
  */
 import { PogoError } from '../errors.js';
 
