@@ -9,7 +9,7 @@ import { PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
 import { rootOfSet } from '../merkle/opening.js';
 import { portableHash } from '../merkle/portable.js';
-import { RecipeHeaderType, recipeOfHeader } from '../model/recipeHeader.js';
+import { openRecipeHeader } from '../model/recipeHeader.js';
 import type { Bls } from '../protocol/bls.js';
 import { checkElementProof, verifyStatement } from '../protocol/dispute/elementProof.js';
 import { contest, type Narrowing, nextOpening, opensNode, startNarrowing } from '../protocol/dispute/narrowing.js';
@@ -157,9 +157,8 @@ function makeRoom(state: LedgerState, all: readonly Dispute[], bond: bigint): vo
 function contextOf(open: OpenClaim, record: TraceRecord): SubjectContext {
   const { header: claim } = open.claim[0]!;
   const { subject } = record.trace.statement;
-  const recipeRoot = RecipeHeaderType.hashTreeRoot(record.recipe);
+  const { recipe, root: recipeRoot } = openRecipeHeader(record.recipe);
   requireRule(equalBytes(recipeRoot, claim.recipeRoot), 'trace: expected the claim’s recipe, found another');
-  const recipe = recipeOfHeader(record.recipe);
   const [proven] = record.step;
   const isModel = subject.kind === SUBJECT_KIND.model;
   requireRule(isModel === (proven === undefined), 'trace: expected the step of its subject');

@@ -11,6 +11,7 @@
 
 import { PogoError } from '../errors.js';
 import { bitsToFloat, rationalToBits } from './fp32.js';
+import { integerSquareRoot } from './integers.js';
 import { type Layout, paddedSize, type TensorSpec } from './layout.js';
 import type { Recipe } from './recipe.js';
 import { initialSeed, mix } from './seeds.js';
@@ -119,15 +120,4 @@ export function initialScaleBits(tensor: Pick<TensorSpec, 'name'>, layers: numbe
   // set as a sticky bit: the root is irrational or exact far above it, so fp32 rounds as the real number would.
   const square = (1n << (4n * ROOT_BITS)) / ((2500n << 32n) * 2n * BigInt(layers));
   return rationalToBits(integerSquareRoot(square) | 1n, 1n << (2n * ROOT_BITS));
-}
-
-/** Largest integer whose square does not exceed `value` (Newton's iteration from above). */
-export function integerSquareRoot(value: bigint): bigint {
-  if (value < 2n) return value;
-  let root = 1n << BigInt((value.toString(2).length + 1) >> 1);
-  for (;;) {
-    const next = (root + value / root) >> 1n;
-    if (next >= root) return root;
-    root = next;
-  }
 }

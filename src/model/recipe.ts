@@ -1,14 +1,14 @@
 /**
  * Recipes: everything that fixes a training run . This file holds the type and is the door to the rest:
  * the rules in `recipeRules.ts`, the SSZ identity in `recipeSsz.ts`, the JSON view in `recipeJson.ts`, the built-in
- * recipes in `recipes.ts`.
+ * recipes in `recipes.ts`. What only some recipes have are the options `gemma` and `adapter`.
  *
  * Numbers are fp32 bit patterns (uint32), never decimals: two machines that parse a decimal differently would train
  * different models under one root.
  */
 
 export { recipeFromJson, recipeToJson } from './recipeJson.js';
-export { RECIPE_LIMITS, validateRecipe } from './recipeRules.js';
+export { ADAPTER_TARGETS, RECIPE_LIMITS, validateRecipe } from './recipeRules.js';
 export { decodeRecipe, encodeRecipe, RecipeSsz, recipeRoot } from './recipeSsz.js';
 export { loadRecipe, RECIPE_NAMES } from './recipes.js';
 
@@ -40,11 +40,52 @@ export type RecipeStart =
   | { readonly kind: 'seed'; readonly seed: Uint8Array }
   | { readonly kind: 'root'; readonly root: Uint8Array };
 
+/**
+ * What the `gemma3` family has beyond the fields of every recipe. The family itself fixes the rest: RMSNorm with
+ * 1 + gain before and after attention and MLP, norms of q and k by head, GeGLU, no biases, a head tied to the token table.
+ */
+export interface GemmaOptions {
+  /** Heads of keys and values; each serves heads ÷ keyValueHeads query heads. */
+  readonly keyValueHeads: number;
+  /** Independent of width ÷ heads. */
+  readonly headSize: number;
+  /** Scores are divided by its square root. */
+  readonly queryScalar: number;
+  /** Keys that a query of a local layer sees, its own included. */
+  readonly slidingWindow: number;
+  /** Layer i (from 0) is global where globalEvery divides i + 1; the others are local. 1: all are global. */
+  readonly globalEvery: number;
+  /** RoPE turns pair i of position p by p · base^(−2i ÷ headSize) radians, on global layers divided by the scale. */
+  readonly ropeLocalBase: number;
+  readonly ropeGlobalBase: number;
+  readonly ropeGlobalScale: number;
+  /** BLAKE3 of the RoPE tables that follow from the fields above (`rope.ts`). */
+  readonly ropeRoot: Uint8Array;
+  /** The token's row is multiplied by this fp32; 1: off. The published models have √width rounded to bf16. */
+  readonly embeddingScaleBits: number;
+}
+
+/** A matrix of every layer that an adapter may change. */
+export type AdapterTarget = 'qkv' | 'o' | 'fc' | 'proj';
+
+/** Low-rank adapters (LoRA): the state holds the adapters alone, the base model is frozen. */
+export interface RecipeAdapter {
+  readonly kind: 'lora';
+  /** Columns of A's transpose and of B. */
+  readonly rank: number;
+  /** The product B·A is multiplied by alpha ÷ rank. */
+  readonly alphaBits: number;
+  /** In the order of {@link ADAPTER_TARGETS}, each at most once. */
+  readonly targets: readonly AdapterTarget[];
+  /** BLAKE3 of the frozen θ, in the layout of the same recipe without adapter. */
+  readonly base: Uint8Array;
+}
+
 export interface Recipe {
   /** `[a-z0-9-]{1,32}` */
   readonly name: string;
   readonly numerics: 1;
-  readonly family: 'gpt';
+  readonly family: 'gpt' | 'gemma3';
   /** Real entries; the table has `paddedVocab` = next multiple of 64 rows. */
   readonly vocab: number;
   readonly layers: number;
@@ -75,6 +116,21 @@ export interface Recipe {
   readonly sampling: 'uniform';
   /** Detect `fractionPpm` of bad units with probability `targetPpm` (parts per million), by the committee together. */
   readonly detection: { readonly fractionPpm: number; readonly targetPpm: number };
+  /** There exactly where the family is `gemma3`. */
+  readonly gemma?: GemmaOptions;
+  /** Absent: all weights are trained. */
+  readonly adapter?: RecipeAdapter;
+}
+
+/** Sizes of attention: query heads, key-value heads, and elements of a head. */
+export function attentionSizes(recipe: Pick<Recipe, 'width' | 'heads' | 'gemma'>): {
+  readonly heads: number;
+  readonly keyValueHeads: number;
+  readonly headSize: number;
+} {
+  const { heads, width, gemma } = recipe;
+  if (gemma === undefined) return { heads, keyValueHeads: heads, headSize: width / heads };
+  return { heads, keyValueHeads: gemma.keyValueHeads, headSize: gemma.headSize };
 }
 
 /** Rows of the token table: the vocabulary padded to a multiple of 64. */

@@ -9,13 +9,14 @@
 import { PogoError } from '../errors.js';
 import { fromHex, toHex } from '../hex.js';
 import { bitsToDecimal, decimalToBits } from './fp32.js';
-import type { Recipe } from './recipe.js';
-import { validateRecipe } from './recipeRules.js';
+import type { GemmaOptions, Recipe, RecipeAdapter } from './recipe.js';
+import { requireRopeShape, validateRecipe } from './recipeRules.js';
+import { type RopeShape, ropeRootOf } from './rope.js';
 import { type Fraction, learningRateTable } from './schedule.js';
 
 /** @returns plain data for `JSON.stringify` */
 export function recipeToJson(recipe: Recipe): Record<string, unknown> {
-  const { normEpsilonBits, learningRateBits, emaDecayBits, optimizer, data, start, ...plain } = recipe;
+  const { normEpsilonBits, learningRateBits, emaDecayBits, optimizer, data, start, gemma, adapter, ...plain } = recipe;
   return {
     ...plain,
     normEpsilon: bitsToDecimal(normEpsilonBits),
@@ -35,7 +36,17 @@ export function recipeToJson(recipe: Recipe): Record<string, unknown> {
     },
     start:
       start.kind === 'seed' ? { kind: 'seed', seed: toHex(start.seed) } : { kind: 'root', root: toHex(start.root) },
+    ...(gemma === undefined ? {} : { gemma: gemmaToJson(gemma) }),
+    ...(adapter === undefined ? {} : { adapter: adapterToJson(adapter) }),
   };
+}
+
+function gemmaToJson({ embeddingScaleBits, ropeRoot, ...plain }: GemmaOptions): Record<string, unknown> {
+  return { ...plain, ropeRoot: toHex(ropeRoot), embeddingScale: bitsToDecimal(embeddingScaleBits) };
+}
+
+function adapterToJson({ alphaBits, base, ...plain }: RecipeAdapter): Record<string, unknown> {
+  return { ...plain, alpha: bitsToDecimal(alphaBits), base: toHex(base) };
 }
 
 /**
@@ -45,7 +56,10 @@ export function recipeToJson(recipe: Recipe): Record<string, unknown> {
  * @throws PogoError RECIPE naming the field
  */
 export function recipeFromJson(value: unknown): Recipe {
-  const { normEpsilon, learningRate, emaDecay, optimizer, data, start, ...plain } = object(value, 'recipe');
+  const { normEpsilon, learningRate, emaDecay, optimizer, data, start, gemma, adapter, ...plain } = object(
+    value,
+    'recipe',
+  );
   const o = object(optimizer, 'optimizer');
   const { beta1, beta2, epsilon, weightDecay, ...otherOptimizer } = o;
   const { textRoot, tokensRoot, tokenizerRoot, ...plainData } = object(data, 'data');
@@ -73,7 +87,27 @@ export function recipeFromJson(value: unknown): Recipe {
       ...(seed === undefined ? {} : { seed: hash(seed, 'start.seed') }),
       ...(root === undefined ? {} : { root: hash(root, 'start.root') }),
     },
+    ...(gemma === undefined ? {} : { gemma: gemmaFromJson(gemma, plain['context']) }),
+    ...(adapter === undefined ? {} : { adapter: adapterFromJson(adapter) }),
   });
+}
+
+/** `ropeRoot` may be left out: it follows from the other fields. */
+function gemmaFromJson(value: unknown, context: unknown): Record<string, unknown> {
+  const { embeddingScale, ropeRoot, ...plain } = object(value, 'gemma');
+  return {
+    ...plain,
+    ropeRoot:
+      ropeRoot === undefined
+        ? ropeRootOf(requireRopeShape({ ...plain, context } as RopeShape))
+        : hash(ropeRoot, 'gemma.ropeRoot'),
+    embeddingScaleBits: decimal(embeddingScale, 'gemma.embeddingScale'),
+  };
+}
+
+function adapterFromJson(value: unknown): Record<string, unknown> {
+  const { alpha, base, ...plain } = object(value, 'adapter');
+  return { ...plain, alphaBits: decimal(alpha, 'adapter.alpha'), base: hash(base, 'adapter.base') };
 }
 
 function fail(field: string, expected: string, found: unknown): never {

@@ -5,7 +5,8 @@
 
 import { type ErrorDetails, PogoError } from '../errors.js';
 import { bitsAreFinite, bitsToFloat } from './fp32.js';
-import type { Recipe } from './recipe.js';
+import type { AdapterTarget, Recipe } from './recipe.js';
+import type { RopeShape } from './rope.js';
 
 /** Upper ends of the ranges: far above any model of today, low enough that counts stay safe integers. */
 export const RECIPE_LIMITS = {
@@ -23,7 +24,14 @@ export const RECIPE_LIMITS = {
   stepsPerClaim: 4096,
   learningRates: 1 << 20,
   tokens: 2 ** 48,
+  queryScalar: 1 << 20,
+  ropeBase: 2 ** 32 - 1,
+  ropeScale: 1 << 16,
+  adapterRank: 1 << 12,
 } as const;
+
+/** Matrices that an adapter may change, in the order of a layer. */
+export const ADAPTER_TARGETS: readonly AdapterTarget[] = ['qkv', 'o', 'fc', 'proj'];
 
 const TOKENIZER_ENTRIES = { bytes: 256, gpt2: 50_257 } as const;
 
@@ -68,11 +76,11 @@ function integer(fields: Fields, key: string, min: number, max: number, path = k
 }
 
 /** An integer that must also be a multiple of 64 (docs/numerics.md §1.11: tiles and sums are made of 64s). */
-function multipleOf64(fields: Fields, key: string, max: number): number {
+function multipleOf64(fields: Fields, key: string, max: number, path = key): number {
   const value = fields[key];
   if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 64 || value > max || value % 64 !== 0) {
     const near = typeof value === 'number' && Number.isFinite(value) ? nearest64(value, max) : '64';
-    fail(key, `a multiple of 64 from 64 to ${max}`, value, `the nearest legal size is ${near}`);
+    fail(path, `a multiple of 64 from 64 to ${max}`, value, `the nearest legal size is ${near}`);
   }
   return value;
 }
@@ -150,6 +158,8 @@ const KEYS = [
   'start',
   'sampling',
   'detection',
+  'gemma',
+  'adapter',
 ] as const;
 
 /**
@@ -164,7 +174,12 @@ export function validateRecipe(value: unknown): Recipe {
   const tokenizer = oneOf(r, 'tokenizer', ['bytes', 'gpt2']);
   const vocab = integer(r, 'vocab', TOKENIZER_ENTRIES[tokenizer], limits.vocab);
   const width = multipleOf64(r, 'width', limits.width);
-  const heads = headCount(r, width);
+  const family = oneOf(r, 'family', ['gpt', 'gemma3']);
+  const gemma = family === 'gemma3' ? gemmaOptions(r['gemma'], r) : undefined;
+  if (family === 'gpt' && r['gemma'] !== undefined) {
+    fail('gemma', 'nothing in a recipe of the family gpt', r['gemma'], 'remove it, or set family to gemma3');
+  }
+  const heads = gemma === undefined ? headCount(r, width) : groupedHeadCount(r, gemma);
   const context = multipleOf64(r, 'context', limits.context);
   const sequencesPerUnit = integer(
     r,
@@ -177,15 +192,15 @@ export function validateRecipe(value: unknown): Recipe {
   return {
     name: name(r, 'name', 'name'),
     numerics: oneOf(r, 'numerics', [1]),
-    family: oneOf(r, 'family', ['gpt']),
+    family,
     vocab,
     layers: integer(r, 'layers', 1, limits.layers),
     width,
     heads,
     hidden: multipleOf64(r, 'hidden', limits.hidden),
     context,
-    norm: oneOf(r, 'norm', ['rms', 'layer']),
-    bias: boolean(r, 'bias'),
+    norm: oneOf(r, 'norm', gemma === undefined ? ['rms', 'layer'] : ['rms']),
+    bias: gemma === undefined ? boolean(r, 'bias') : withoutBias(r),
     normEpsilonBits: float(r, 'normEpsilonBits', 'normEpsilonBits', 2 ** -40, 1, 'from 2^-40 to 1'),
     tokenizer,
     sequencesPerUnit,
@@ -206,6 +221,103 @@ export function validateRecipe(value: unknown): Recipe {
     start: start(r['start']),
     sampling: oneOf(r, 'sampling', ['uniform']),
     detection: detection(r['detection']),
+    ...(gemma === undefined ? {} : { gemma }),
+    ...(r['adapter'] === undefined ? {} : { adapter: adapter(r['adapter']) }),
+  };
+}
+
+function withoutBias(r: Fields): boolean {
+  if (r['bias'] !== false) fail('bias', 'false in the family gemma3', r['bias'], 'its layers have no biases');
+  return false;
+}
+
+const GEMMA_KEYS = [
+  'keyValueHeads',
+  'headSize',
+  'queryScalar',
+  'slidingWindow',
+  'globalEvery',
+  'ropeLocalBase',
+  'ropeGlobalBase',
+  'ropeGlobalScale',
+  'ropeRoot',
+  'embeddingScaleBits',
+] as const;
+
+/** The fields that RoPE tables follow from; each at its place in a recipe. */
+function ropeFields(g: Fields): Omit<RopeShape, 'context'> {
+  const limits = RECIPE_LIMITS;
+  return {
+    headSize: oneOf(g, 'headSize', limits.headSizes, 'gemma.headSize'),
+    ropeLocalBase: integer(g, 'ropeLocalBase', 2, limits.ropeBase, 'gemma.ropeLocalBase'),
+    ropeGlobalBase: integer(g, 'ropeGlobalBase', 2, limits.ropeBase, 'gemma.ropeGlobalBase'),
+    ropeGlobalScale: integer(g, 'ropeGlobalScale', 1, limits.ropeScale, 'gemma.ropeGlobalScale'),
+  };
+}
+
+/** Checks what RoPE tables are made from, before any is made. @throws PogoError RECIPE */
+export function requireRopeShape(shape: RopeShape): RopeShape {
+  const fields = shape as unknown as Fields;
+  return { ...ropeFields(fields), context: multipleOf64(fields, 'context', RECIPE_LIMITS.context) };
+}
+
+function gemmaOptions(value: unknown, r: Fields): NonNullable<Recipe['gemma']> {
+  const g = object(value, 'gemma', GEMMA_KEYS);
+  const heads = integer(r, 'heads', 1, RECIPE_LIMITS.heads);
+  const keyValueHeads = integer(g, 'keyValueHeads', 1, heads, 'gemma.keyValueHeads');
+  if (heads % keyValueHeads !== 0) {
+    const legal = Array.from({ length: heads }, (_, i) => i + 1).filter((n) => heads % n === 0);
+    const near = legal.reduce((a, b) => (Math.abs(b - keyValueHeads) < Math.abs(a - keyValueHeads) ? b : a));
+    fail('gemma.keyValueHeads', `a divisor of heads (${heads})`, keyValueHeads, `the nearest legal number is ${near}`);
+  }
+  return {
+    keyValueHeads,
+    ...ropeFields(g),
+    queryScalar: integer(g, 'queryScalar', 1, RECIPE_LIMITS.queryScalar, 'gemma.queryScalar'),
+    slidingWindow: multipleOf64(g, 'slidingWindow', RECIPE_LIMITS.context, 'gemma.slidingWindow'),
+    globalEvery: integer(g, 'globalEvery', 1, RECIPE_LIMITS.layers, 'gemma.globalEvery'),
+    ropeRoot: bytes32(g, 'ropeRoot', 'gemma.ropeRoot'),
+    embeddingScaleBits: float(
+      g,
+      'embeddingScaleBits',
+      'gemma.embeddingScaleBits',
+      2 ** -10,
+      2 ** 10,
+      'from 2^-10 to 2^10 (1: off)',
+    ),
+  };
+}
+
+/** Query heads of the family gemma3: rows of all heads together are cut into blocks of 64. */
+function groupedHeadCount(r: Fields, { headSize, keyValueHeads }: NonNullable<Recipe['gemma']>): number {
+  const heads = integer(r, 'heads', 1, RECIPE_LIMITS.heads);
+  for (const [field, count] of [
+    ['heads', heads],
+    ['gemma.keyValueHeads', keyValueHeads],
+  ] as const) {
+    if ((count * headSize) % 64 !== 0) {
+      fail(field, `${field} · headSize to be a multiple of 64`, count, `the nearest legal number is ${count + 1}`);
+    }
+  }
+  return heads;
+}
+
+function adapter(value: unknown): NonNullable<Recipe['adapter']> {
+  const a = object(value, 'adapter', ['kind', 'rank', 'alphaBits', 'targets', 'base']);
+  const targets = a['targets'];
+  const order = ADAPTER_TARGETS.filter((word) => Array.isArray(targets) && targets.includes(word));
+  if (!Array.isArray(targets) || targets.length === 0 || order.some((word, i) => targets[i] !== word)) {
+    fail('adapter.targets', `some of ${ADAPTER_TARGETS.join(', ')}, in this order`, targets);
+  }
+  if (targets.length !== order.length) {
+    fail('adapter.targets', `each of ${ADAPTER_TARGETS.join(', ')} at most once, and nothing else`, targets.join(', '));
+  }
+  return {
+    kind: oneOf(a, 'kind', ['lora'], 'adapter.kind'),
+    rank: integer(a, 'rank', 1, RECIPE_LIMITS.adapterRank, 'adapter.rank'),
+    alphaBits: float(a, 'alphaBits', 'adapter.alphaBits', 2 ** -20, 2 ** 20, 'from 2^-20 to 2^20'),
+    targets: order,
+    base: bytes32(a, 'base', 'adapter.base'),
   };
 }
 

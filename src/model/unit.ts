@@ -25,7 +25,14 @@ export interface ModelPlan {
   readonly weights: WeightsLayout;
 }
 
+/** @throws PogoError RECIPE for a recipe with options that no tape is written for yet */
 export function modelPlan(recipe: Recipe): ModelPlan {
+  for (const option of ['gemma', 'adapter'] as const) {
+    if (recipe[option] === undefined) continue;
+    throw new PogoError('RECIPE', `recipe field ${option}: expected none, found one; this version trains none such`, {
+      field: option,
+    });
+  }
   const layout = createLayout(recipe);
   return { recipe, root: recipeRoot(recipe), layout, weights: weightsLayout(layout) };
 }

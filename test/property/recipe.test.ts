@@ -11,6 +11,7 @@ import {
   rationalToBits,
 } from '../../src/model/fp32.js';
 import { decodeRecipe, encodeRecipe, loadRecipe, type Recipe, recipeRoot } from '../../src/model/recipe.js';
+import { SMALL_GEMMA, SMALL_LORA } from '../support/optionRecipes.js';
 
 const moby = loadRecipe('moby');
 
@@ -63,9 +64,49 @@ describe('the recipe root', () => {
     expect(new Set(roots.values()).size).toBe(roots.size);
   });
 
-  it('covers every byte of the encoding: a flipped bit is refused or gives another root', () => {
-    const bytes = encodeRecipe(moby);
-    const root = toHex(recipeRoot(moby));
+  it('changes with every option', () => {
+    const gemma = SMALL_GEMMA.gemma as NonNullable<Recipe['gemma']>;
+    const adapter = SMALL_LORA.adapter as NonNullable<Recipe['adapter']>;
+    const recipes: Recipe[] = [
+      SMALL_GEMMA,
+      SMALL_LORA,
+      loadRecipe('tiny'),
+      { ...SMALL_GEMMA, adapter },
+      ...(
+        [
+          { keyValueHeads: 4 },
+          { headSize: 64 },
+          { queryScalar: 25 },
+          { slidingWindow: 128 },
+          { globalEvery: 2 },
+          { ropeLocalBase: 10_001 },
+          { ropeGlobalBase: 10_001 },
+          { ropeGlobalScale: 1 },
+          { ropeRoot: flip(gemma.ropeRoot) },
+          { embeddingScaleBits: gemma.embeddingScaleBits ^ 1 },
+        ] as const
+      ).map((change) => ({ ...SMALL_GEMMA, gemma: { ...gemma, ...change } })),
+      ...(
+        [
+          { rank: 9 },
+          { alphaBits: adapter.alphaBits ^ 1 },
+          { targets: ['qkv'] },
+          { targets: ['qkv', 'o', 'proj'] },
+          { base: flip(adapter.base) },
+        ] as const
+      ).map((change) => ({ ...SMALL_LORA, adapter: { ...adapter, ...change } })),
+    ];
+    const roots = recipes.map((recipe) => toHex(recipeRoot(recipe)));
+    expect(new Set(roots).size).toBe(recipes.length);
+  });
+
+  it.each([
+    ['moby', moby],
+    ['gemma', SMALL_GEMMA],
+    ['adapter', SMALL_LORA],
+  ])('covers every byte of the encoding of %s: a flipped bit is refused or gives another root', (_name, recipe) => {
+    const bytes = encodeRecipe(recipe);
+    const root = toHex(recipeRoot(recipe));
     fc.assert(
       fc.property(fc.nat(bytes.length * 8 - 1), (bit) => {
         const flipped = bytes.slice();

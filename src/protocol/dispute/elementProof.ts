@@ -9,7 +9,7 @@ import { PogoError } from '../../errors.js';
 import { equalBytes, toHex } from '../../hex.js';
 import { rootOfSet } from '../../merkle/opening.js';
 import { LEAF_BYTES } from '../../merkle/shape.js';
-import { type HeaderRecipe, RecipeHeaderType, recipeOfHeader } from '../../model/recipeHeader.js';
+import { type HeaderRecipe, type OpenedRecipeHeader, openRecipeHeader } from '../../model/recipeHeader.js';
 import type { Bls } from '../bls.js';
 import { verifyClaimSignature } from '../claim.js';
 import { DOMAIN } from '../domains.js';
@@ -55,8 +55,9 @@ export function checkElementProof(
   proof: ElementProof,
   programOf: (context: SubjectContext) => Program = subjectProgram,
 ): string | undefined {
-  checkBindings(bls, proof);
-  const context = openContext(proof, openRecipe(proof));
+  const recipe = openRecipe(proof);
+  checkBindings(bls, proof, recipe.root);
+  const context = openContext(proof, recipe);
   const program = programOf(context);
   const { end } = proof.trace.statement;
   const operation = program.operations[proof.operation];
@@ -93,7 +94,7 @@ export function checkElementProof(
   return `${name}, element ${proof.element}: expected ${toHex(expected)}, found ${toHex(found)}`;
 }
 
-function checkBindings(bls: Bls, { head, trace }: ElementProof): void {
+function checkBindings(bls: Bls, { head, trace }: ElementProof, recipeRoot: Uint8Array): void {
   const { header } = head.claim;
   const root = claimRoot(header);
   const { statement } = trace;
@@ -103,7 +104,7 @@ function checkBindings(bls: Bls, { head, trace }: ElementProof): void {
     ['chain id of the statement', statement.chainId, header.chainId],
     ['claim of the statement', statement.claimRoot, root],
     ['accused of the statement', statement.accused, head.accused],
-    ['recipe', RecipeHeaderType.hashTreeRoot(head.recipe), header.recipeRoot],
+    ['recipe', recipeRoot, header.recipeRoot],
   ] as const;
   for (const [name, found, expected] of bindings) {
     if (!equalBytes(found, expected)) {
@@ -114,26 +115,27 @@ function checkBindings(bls: Bls, { head, trace }: ElementProof): void {
   if (!verifyStatement(bls, trace)) throw malformed('expected a statement signed by the accused, found another');
 }
 
-function openRecipe({ head }: ElementProof): HeaderRecipe {
+function openRecipe({ head }: ElementProof): OpenedRecipeHeader {
   try {
-    return recipeOfHeader(head.recipe);
+    return openRecipeHeader(head.recipe);
   } catch (error) {
     if (error instanceof PogoError) throw malformed(error.message);
     throw error;
   }
 }
 
-function openContext(proof: ElementProof, recipe: HeaderRecipe): SubjectContext {
+function openContext(proof: ElementProof, opened: OpenedRecipeHeader): SubjectContext {
+  const { recipe } = opened;
   const { header: claim } = proof.head.claim;
   const { subject } = proof.trace.statement;
-  const commitment = openSubject(proof);
+  const commitment = openSubject(proof, recipe);
   requireState(proof.header, commitment?.preStateRoot ?? claim.toRoot);
   const [rateProof] = proof.learningRate;
-  const rate = rateOf(proof.head.recipe, proof.header.step, rateProof);
+  const rate = rateOf(opened, proof.header.step, rateProof);
   return { claim, recipe, subject, commitment, header: proof.header, rate };
 }
 
-function openSubject({ trace, step, head }: ElementProof): StepCommitment | undefined {
+function openSubject({ trace, step, head }: ElementProof, { unitsPerStep }: HeaderRecipe): StepCommitment | undefined {
   const { kind, stepIndex, unit } = trace.statement.subject;
   const isModel = kind === SUBJECT_KIND.model;
   const [proven] = step;
@@ -145,7 +147,7 @@ function openSubject({ trace, step, head }: ElementProof): StepCommitment | unde
   if (proven === undefined || proven.index !== stepIndex) throw malformed(`expected step ${stepIndex} of the claim`);
   const { commitment } = openCommitment(head.claim.header.listRoot, proven);
   const units = Math.min(commitment.unitRoots.length, commitment.unitLosses.length);
-  if (units !== head.recipe.unitsPerStep) throw malformed(`expected ${head.recipe.unitsPerStep} units, found ${units}`);
+  if (units !== unitsPerStep) throw malformed(`expected ${unitsPerStep} units, found ${units}`);
   if (kind === SUBJECT_KIND.unit ? unit >= units : unit !== 0) throw malformed(`expected a unit below ${units}`);
   return commitment;
 }

@@ -6,7 +6,7 @@ import { PogoError } from '../../errors.js';
 import { equalBytes } from '../../hex.js';
 import { portableHash } from '../../merkle/portable.js';
 import { createLayout, unitFileBytes } from '../../model/layout.js';
-import { type HeaderRecipe, openLearningRate, type RecipeHeader } from '../../model/recipeHeader.js';
+import { type HeaderRecipe, type OpenedRecipeHeader, openLearningRate } from '../../model/recipeHeader.js';
 import { NULL_LOSS_BITS } from '../../model/unit.js';
 import { type Program, requireSmallProgram } from '../trace/program.js';
 import { commitProgram, modelProgram } from '../trace/stateProgram.js';
@@ -86,7 +86,7 @@ export function listLength(program: Program, end: TraceEnd): number {
 
 /** The learning rate of a proof, as {@link SubjectContext.rate}. */
 export function rateOf(
-  header: RecipeHeader,
+  header: OpenedRecipeHeader,
   step: number,
   proof: Parameters<typeof openLearningRate>[2] | undefined,
 ): () => number {

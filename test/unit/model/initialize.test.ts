@@ -2,13 +2,8 @@ import { blake3 } from '@noble/hashes/blake3.js';
 import { describe, expect, it } from 'vitest';
 import { toHex } from '../../../src/hex.js';
 import { bitsToFloat } from '../../../src/model/fp32.js';
-import {
-  fillInitialRange,
-  initialScaleBits,
-  initialVector,
-  integerSquareRoot,
-  writeInitialState,
-} from '../../../src/model/initialize.js';
+import { fillInitialRange, initialScaleBits, initialVector, writeInitialState } from '../../../src/model/initialize.js';
+import { integerSquareRoot } from '../../../src/model/integers.js';
 import { createLayout, paddedSize } from '../../../src/model/layout.js';
 import { loadRecipe } from '../../../src/model/recipe.js';
 

@@ -14,6 +14,14 @@ import {
   tokensPerStep,
   validateRecipe,
 } from '../../../src/model/recipe.js';
+import {
+  openLearningRate,
+  openRecipeHeader,
+  proveLearningRate,
+  recipeHeader,
+} from '../../../src/model/recipeHeader.js';
+import { ExtendedRecipeSsz, extendedRecipeToSsz } from '../../../src/model/recipeSsz.js';
+import { SMALL_GEMMA, SMALL_LORA } from '../../support/optionRecipes.js';
 
 function errorOf(run: () => unknown): PogoError {
   try {
@@ -55,6 +63,102 @@ describe('built-in recipes', () => {
     // 0.95 and 1e-8 in fp32, as any other IEEE implementation rounds them.
     expect(moby.optimizer.beta2Bits).toBe(0x3f733333);
     expect(moby.optimizer.epsilonBits).toBe(0x322bcc77);
+  });
+});
+
+describe('the first container', () => {
+  // Roots that claims were made under: no later field may move them.
+  it.each([
+    ['tiny', '4eaf02f71f945fe3cbe03752e32012abb86a05b7170090b44110611909bdaab9'],
+    ['moby', '56bcecbd43382c26f67fca8b068be9b955c89ab19d90d5cd464e1a50487397b5'],
+    ['gpt-5m', '21a9d190711bcc82088d3a462c8040129afacae586ab714efad74632b0b236a7'],
+    ['gpt-19m', '77dc519d14c9e6143c337ec55de05218383799490eb57ccd4107fe9f5355a0c7'],
+    ['gpt2-124m', 'c87650602a87eced150f0b7c938d036fcde5ee083333c6216130d040a8369f70'],
+  ])('keeps the root of %s', (name, root) => {
+    const recipe = loadRecipe(name);
+    expect(toHex(recipeRoot(recipe))).toBe(root);
+    expect([...encodeRecipe(recipe).subarray(0, 4)]).toEqual([1, 0, 0, 0]);
+    expect(toHex(openRecipeHeader(recipeHeader(recipe)).root)).toBe(root);
+  });
+});
+
+describe('recipes with options', () => {
+  const both = validateRecipe({ ...SMALL_GEMMA, adapter: SMALL_LORA.adapter });
+
+  it.each([
+    ['gemma', SMALL_GEMMA],
+    ['adapter', SMALL_LORA],
+    ['both', both],
+  ])('%s: SSZ, JSON and header keep the root', (_name, recipe) => {
+    const root = toHex(recipeRoot(recipe));
+    const bytes = encodeRecipe(recipe);
+    expect(new TextDecoder().decode(bytes.subarray(0, 4))).toBe('RCX2');
+    expect(decodeRecipe(bytes)).toEqual(recipe);
+    expect(toHex(recipeRoot(loadRecipe(JSON.stringify(recipeToJson(recipe)))))).toBe(root);
+    const { learningRateBits: _rates, ...others } = recipe;
+    const header = openRecipeHeader(recipeHeader(recipe));
+    expect(toHex(header.root)).toBe(root);
+    expect(header.recipe).toEqual(others);
+    const rate = proveLearningRate(recipe, 77);
+    expect(openLearningRate(header, 77, rate)).toBe(recipe.learningRateBits[77]);
+  });
+
+  it('has one encoding: the second container without options is no recipe', () => {
+    const plain = extendedRecipeToSsz(loadRecipe('tiny'));
+    const error = errorOf(() => decodeRecipe(ExtendedRecipeSsz.serialize(plain)));
+    expect(error.code).toBe('MALFORMED');
+    const header = errorOf(() => openRecipeHeader(recipeHeader(SMALL_GEMMA).subarray(0, 200)));
+    expect(header.code).toBe('MALFORMED');
+  });
+
+  it('makes the root of the RoPE tables where the JSON leaves it out', () => {
+    const view = recipeToJson(SMALL_GEMMA) as { gemma: Record<string, unknown> };
+    const { ropeRoot: _root, ...rest } = view.gemma;
+    const again = loadRecipe(JSON.stringify({ ...view, gemma: rest }));
+    expect(toHex(recipeRoot(again))).toBe(toHex(recipeRoot(SMALL_GEMMA)));
+    const broken = { ...view, context: 1e9, gemma: rest };
+    expect(errorOf(() => loadRecipe(JSON.stringify(broken))).message).toContain('the nearest legal size is 1048576');
+  });
+
+  it.each([
+    ['gemma.keyValueHeads', 3, 'the nearest legal number is 2'],
+    ['gemma.keyValueHeads', 5, 'the nearest legal value is 4'],
+    ['gemma.headSize', 96, '32 or 64 or 128 or 256'],
+    ['gemma.slidingWindow', 100, '64 or 128'],
+    ['gemma.queryScalar', 0, '1'],
+    ['gemma.globalEvery', 0, '1'],
+    ['gemma.ropeLocalBase', 1, '2'],
+    ['gemma.ropeGlobalBase', 2 ** 33, '4294967295'],
+    ['gemma.ropeGlobalScale', 0, '1'],
+    ['gemma.ropeRoot', new Uint8Array(31), '32 bytes'],
+    ['gemma.embeddingScaleBits', 0, '2^-10'],
+    ['gemma.colour', 1, 'keyValueHeads'],
+    ['gemma', undefined, 'an object'],
+    ['heads', 5, 'a divisor of heads (5)'],
+    ['bias', true, 'no biases'],
+    ['norm', 'layer', 'rms'],
+    ['family', 'gpt', 'gemma3'],
+  ])('refuses %s = %s', (field, value, part) => {
+    const error = errorOf(() => validateRecipe(change(SMALL_GEMMA, field, value)));
+    expect(error.code).toBe('RECIPE');
+    expect(error.message).toContain(part);
+  });
+
+  it.each([
+    ['adapter.rank', 0, '1'],
+    ['adapter.rank', 2 ** 20, '4096'],
+    ['adapter.alphaBits', 0, '2^-20'],
+    ['adapter.targets', ['proj', 'qkv'], 'in this order'],
+    ['adapter.targets', ['qkv', 'qkv'], 'at most once'],
+    ['adapter.targets', ['qkv', 'wte'], 'nothing else'],
+    ['adapter.targets', [], 'qkv, o, fc, proj'],
+    ['adapter.kind', 'prefix', 'lora'],
+    ['adapter.base', 'aa', '32 bytes'],
+    ['adapter.dropout', 1, 'rank'],
+  ])('refuses %s = %s', (field, value, part) => {
+    const error = errorOf(() => validateRecipe(change(SMALL_LORA, field, value)));
+    expect(error.code).toBe('RECIPE');
+    expect(error.message).toContain(part);
   });
 });
 

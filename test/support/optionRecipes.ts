@@ -1,0 +1,38 @@
+/** Recipes with options, for tests of their encodings and rules. */
+import { loadRecipe, type Recipe, validateRecipe } from '../../src/model/recipe.js';
+import { ropeRootOf } from '../../src/model/rope.js';
+
+const tiny = loadRecipe('tiny');
+
+const rope = { headSize: 32, ropeLocalBase: 10_000, ropeGlobalBase: 1_000_000, ropeGlobalScale: 8 } as const;
+
+/** The family gemma3 at its smallest. */
+export const SMALL_GEMMA: Recipe = validateRecipe({
+  ...tiny,
+  name: 'small-gemma',
+  family: 'gemma3',
+  layers: 3,
+  heads: 4,
+  gemma: {
+    ...rope,
+    keyValueHeads: 2,
+    queryScalar: 24,
+    slidingWindow: 64,
+    globalEvery: 3,
+    ropeRoot: ropeRootOf({ ...rope, context: tiny.context }),
+    embeddingScaleBits: 0x41000000,
+  },
+});
+
+/** `tiny` with adapters over a frozen base. */
+export const SMALL_LORA: Recipe = validateRecipe({
+  ...tiny,
+  name: 'small-lora',
+  adapter: {
+    kind: 'lora',
+    rank: 8,
+    alphaBits: 0x41800000,
+    targets: ['qkv', 'proj'],
+    base: new Uint8Array(32).fill(7),
+  },
+});
