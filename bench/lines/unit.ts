@@ -4,13 +4,13 @@
  */
 
 import { trainingTape } from '../../src/model/gptTape.js';
+import { passesOf, passName } from '../../src/model/passes.js';
 import { seedState } from '../../src/model/state.js';
 import { modelPlan, type UnitRequest } from '../../src/model/unit.js';
 import { unitRequest } from '../benchRecipe.js';
 import { copyBandwidth, int8Peak } from '../ceilings.js';
 import type { BenchContext, BenchGroup } from '../group.js';
 import { type BenchLine, lineOf, measure, median, round } from '../harness.js';
-import { passesOf, passName } from '../passes.js';
 import { requireReferenceStep } from '../stepRunner.js';
 import { Trainer } from '../trainer.js';
 

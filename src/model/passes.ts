@@ -3,7 +3,7 @@
  * (each operand once), and the multiplications and additions of its int8 products.
  */
 
-import { BYTES_OF, type HostArray, type Ref, type Tape, type TapeEntry } from '../src/model/tape.js';
+import { BYTES_OF, type HostArray, type Ref, type Tape, type TapeEntry } from './tape.js';
 
 export interface PassCost {
   /** Bytes read plus bytes written. */

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { benchRecipe } from '../../../bench/benchRecipe.js';
-import { passCost, passesOf, passName } from '../../../bench/passes.js';
-import { trainingTape } from '../../../src/model/gptTape.js';
-import { TapeBuilder } from '../../../src/model/tape.js';
-import { modelPlan } from '../../../src/model/unit.js';
+import { benchRecipe } from '../../bench/benchRecipe.js';
+import { trainingTape } from '../../src/model/gptTape.js';
+import { passCost, passesOf, passName } from '../../src/model/passes.js';
+import { TapeBuilder } from '../../src/model/tape.js';
+import { modelPlan } from '../../src/model/unit.js';
 
 function tapeOf(name: string) {
   const plan = modelPlan(benchRecipe(name));
