@@ -19,6 +19,7 @@ export const COMMANDS: readonly { readonly names: readonly string[]; readonly lo
   { names: ['doctor'], load: () => import('./doctor.js') },
   { names: ['bench'], load: () => import('./bench.js') },
   { names: ['recipe'], load: () => import('./recipe.js') },
+  { names: ['cost'], load: () => import('./cost.js') },
   { names: ['economics'], load: () => import('./economics.js') },
   { names: ['data'], load: () => import('./data.js') },
   { names: ['key'], load: () => import('./key.js') },

@@ -65,7 +65,7 @@ export interface Analysis {
 
 const HEADER_BYTES = 460;
 /** Bytes of a step's commitment with M units, beside its units' roots and losses: see `StepCommitment`. */
-const COMMITMENT_BYTES = 8 + 3 * 32 + 2 * 4;
+const COMMITMENT_BYTES = 8 + 3 * 32 + 3 * 4;
 const ROOT_AND_LOSS_BYTES = 32 + 4;
 /** Held-out sequences whose loss every seat computes. */
 const HELD_OUT_SEQUENCES = 64;
@@ -200,7 +200,7 @@ export function analyse(work: Workload, device: Device, inputs: CostInputs): Ana
         { name: 'claims a day', figure: figure(DAY / claim.value, '', step.basis, 'a day ÷ a claim') },
         {
           name: 'tokens a second',
-          figure: figure(work.tokensPerStep / step.value, '1/s', step.basis, 'tokens ÷ seconds of a step'),
+          figure: figure(work.tokensPerStep / step.value, 'tokens/s', step.basis, 'tokens ÷ seconds of a step'),
         },
       ],
     },

@@ -116,7 +116,7 @@ export function readPoints(lines: readonly PointLine[], file: string, except?: s
   const first = located.find(({ line }) => line.name === 'step');
   if (first === undefined) throw new RangeError(`${file}: expected lines of pogo bench, found no step`);
   const { isa } = first.line;
-  const mine = located.filter((one) => one.line.isa === isa && recipeOf(one) !== except);
+  const mine = located.filter((one) => one.line.isa === isa && (except === undefined || recipeOf(one) !== except));
   const profile = mine.filter(({ line }) => line.name?.startsWith('unit-profile/'));
   const steps = mine.filter(({ line }) => line.name === 'step');
   const last = largestStep(steps, file);

@@ -1,0 +1,219 @@
+/** docs/cost.md and its charts, from the committed points: every figure with what it rests on. */
+
+import { loadRecipe, RECIPE_NAMES } from '../model/recipe.js';
+import { alternatives } from './alternatives.js';
+import { type Analysis, analyse, type CostInputs, DEFAULT_INPUTS, stepSeconds } from './analysis.js';
+import { type BarGroup, logBars } from './chart.js';
+import { assumedDevice, type Device, H100, measuredDevice } from './device.js';
+import type { Figure } from './figure.js';
+import { MEASURED } from './measured.js';
+import { figureText } from './text.js';
+import { type Workload, workloadOf } from './workload.js';
+
+/** Models of the document, where this version has a recipe of that name. */
+const MODELS = ['gpt2-124m', 'gemma3-27b', 'gpt3-175b'] as const;
+/** Machines on which a block time is shown. */
+const FLEETS = [1, 16, 256, 4096, 65_536] as const;
+const STEPS = [1, 20, 200] as const;
+/** Steps of a claim for which a seat's share is shown. */
+const CLAIMS = [20, 100, 500, 2000, 4000] as const;
+
+const cell = (f: Figure): string => figureText(f);
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |\n`;
+  return line(head) + line(head.map(() => '---')) + rows.map(line).join('');
+}
+
+interface Model {
+  readonly name: string;
+  readonly work: Workload;
+  /** On the machine that was measured, and on assumed GPUs. */
+  readonly cpu: Analysis;
+  readonly gpu: Analysis;
+}
+
+function models(): Model[] {
+  const cpu = measuredDevice(MEASURED);
+  const gpu = assumedDevice(H100);
+  return MODELS.filter((name) => RECIPE_NAMES.includes(name)).map((name) => {
+    const work = workloadOf(loadRecipe(name));
+    return { name, work, cpu: analyse(work, cpu, DEFAULT_INPUTS), gpu: analyse(work, gpu, DEFAULT_INPUTS) };
+  });
+}
+
+/** Figures of all models on one kind of machine, a row each, with basis and source. */
+function figures(all: readonly Model[], pick: (model: Model) => Analysis): string {
+  const [first] = all;
+  if (first === undefined) return '';
+  return pick(first)
+    .sections.map((section, s) => {
+      const rows = section.rows.map(({ name, figure }, r) => [
+        name,
+        ...all.map((model) => cell((pick(model).sections[s]?.rows[r] ?? { figure }).figure)),
+        figure.basis,
+        figure.source,
+      ]);
+      return `**${section.title}**\n\n${table(['', ...all.map(({ name }) => name), 'basis', 'source'], rows)}`;
+    })
+    .join('\n');
+}
+
+function blockTimes(all: readonly Model[], device: Device): string {
+  const rows = all.flatMap(({ name, work }) =>
+    FLEETS.map((machines) => {
+      const step = stepSeconds(work, device, machines);
+      const times = STEPS.map((steps) => cell({ ...step, value: steps * step.value }));
+      return [name, machines.toLocaleString('en-US'), ...times];
+    }),
+  );
+  return table(['model', 'machines', ...STEPS.map((steps) => `K = ${steps}`)], rows);
+}
+
+function comparison(all: readonly Model[]): string {
+  return all
+    .map(({ name, gpu }) => {
+      const rows = alternatives(gpu).map(({ name: way, rests, checker, prover, bytes }) => [
+        way,
+        `${cell(checker)} (${checker.basis})`,
+        prover.value === 0 ? '–' : `${cell(prover)} (${prover.basis})`,
+        `${cell(bytes)} (${bytes.basis})`,
+        rests,
+      ]);
+      return `\`${name}\`, a claim of ${gpu.work.stepsPerClaim} steps, on ${gpu.device.name}; training it takes ${cell(gpu.claimSeconds)}:\n\n${table(
+        ['way', 'a checker computes', 'the prover adds', 'a checker fetches', 'rests on'],
+        rows,
+      )}`;
+    })
+    .join('\n');
+}
+
+/** How a seat's share falls with the tokens of a step: the log's replay is paid once a step. */
+function shares(all: readonly Model[], device: Device): string {
+  const counts = [1, 4, 16, 64, 256];
+  const rows = all.map(({ name, work }) => [
+    `${name} (${figureText({ value: work.tokensPerUnit, unit: '' })} tokens a unit)`,
+    ...counts.map((unitsPerStep) => {
+      const many = workloadOf(work.recipe, { unitsPerStep });
+      const { verifyToTrain, work: w } = analyse(many, device, DEFAULT_INPUTS);
+      return `${cell(verifyToTrain)} (${figureText({ value: w.tokensPerStep, unit: '' })} tokens)`;
+    }),
+  ]);
+  return table(['model', ...counts.map((count) => `M = ${count}`)], rows);
+}
+
+/** A seat's share by the length of a claim: how many units it draws hardly grows with how many there are. */
+function lengths(all: readonly Model[], device: Device): string {
+  const rows = all.flatMap(({ name, work }) =>
+    [10_000, 100_000].map((fractionPpm) => [
+      name,
+      `${fractionPpm / 1e4} %`,
+      ...CLAIMS.map((stepsPerClaim) => {
+        const long = workloadOf(work.recipe, { stepsPerClaim });
+        const { verifyToTrain, samples } = analyse(long, device, { ...DEFAULT_INPUTS, fractionPpm });
+        return `${cell(verifyToTrain)} (${samples} of ${stepsPerClaim * work.unitsPerStep})`;
+      }),
+    ]),
+  );
+  return table(['model', 'bad units that are found', ...CLAIMS.map((steps) => `K = ${steps}`)], rows);
+}
+
+function charts(all: readonly Model[]): { name: string; text: string }[] {
+  const ways: BarGroup[] = all.map(({ name, gpu }) => ({
+    title: name,
+    bars: alternatives(gpu).map((way) => {
+      const seconds = way.checker.value + way.prover.value;
+      return {
+        label: way.name.slice(0, 40),
+        value: seconds / gpu.claimSeconds.value,
+        text: figureText({ value: seconds / gpu.claimSeconds.value, unit: 'share' }),
+      };
+    }),
+  }));
+  const bytes: BarGroup[] = all.map(({ name, gpu }) => ({
+    title: name,
+    bars: gpu.sections
+      .filter(({ title }) => title === 'Bytes of a claim')
+      .flatMap(({ rows }) => rows.slice(0, 4))
+      .map((row) => ({ label: row.name, value: row.figure.value, text: cell(row.figure) })),
+  }));
+  return [
+    {
+      name: 'cost-ways.svg',
+      text: logBars('Checking a claim and proving it: seconds over those of training it (log)', ways, [
+        [1, 'training'],
+      ]),
+    },
+    { name: 'cost-bytes.svg', text: logBars('Bytes of a claim (log)', bytes, []) },
+  ];
+}
+
+const inputsText = (inputs: CostInputs): string =>
+  `${inputs.committee} seats that together find ${inputs.fractionPpm / 1e4} % of bad units with ${inputs.targetPpm / 1e4} %; prices are ${inputs.machineHour} ¤ a machine hour, ` +
+  `${inputs.sentGigabyte} ¤ a GB sent, ${inputs.storedGigabyteMonth} ¤ a GB and month kept`;
+
+/** Files of `docs/` by name. */
+export function costFiles(): (readonly [string, string])[] {
+  const all = models();
+  const cpu = measuredDevice(MEASURED);
+  const gpu = assumedDevice(H100);
+  const page = `<!-- Generated by scripts/generate-cost.mjs: do not edit. -->
+
+# What verified training costs
+
+The paper of this protocol (arXiv 2504.07540) argues that checking is much cheaper than training, for GPT-3 with 175 billion parameters and Gemma 3 with 27 billion. Here the argument is
+made again with this software's own numbers. \`pogo cost --model M\` prints the same for any recipe, with your prices and detection.
+
+Every figure says what it rests on: **measured** (a line of \`${MEASURED.file}\`: ${cpu.name}), **counted** (bytes and operations of the recipe's layout and tape, exact), **derived** (a formula over those), or
+**assumed** (prices, hardware that nothing was measured on, somebody else's publication). \`node scripts/generate-cost.mjs\` writes this page out of the newest results; \`node scripts/check-cost.mjs\` compares
+the formulas with real runs of three sizes.
+
+Inputs of this page: ${inputsText(DEFAULT_INPUTS)}.
+
+## Checked against others
+
+![seconds of checking and proving over those of training](cost-ways.svg)
+
+${comparison(all)}
+The tolerance-based ways cost no less and prove less: what they accept, others have forged. Proofs in zero knowledge are cheap to check and cost their prover orders of magnitude more than training;
+figures of publications are scaled linearly in parameters and sequences, which favours them.
+
+## On the machine that was measured
+
+${figures(all, ({ cpu: one }) => one)}
+## On assumed GPUs
+
+Nothing was run on a GPU. A device is taken at ${H100.source}; units at 30 % of the integer peak, passes over memory at 80 % of its bandwidth. A model that needs more than one device's memory is split over several, without
+loss: another assumption.
+
+${figures(all, ({ gpu: one }) => one)}
+## Block times
+
+A block is a claim: K steps. Seconds to years on ${cpu.name}:
+
+${blockTimes(all, cpu)}
+On assumed GPUs (${gpu.name}):
+
+${blockTimes(all, gpu)}
+Units of a step are independent, so machines beyond M lanes do not help: larger M is a larger batch. The ledger sets the next K from the time of finalized claims within a recipe's bounds.
+
+## When a seat's duty falls below one percent
+
+Replaying the log costs a commit pass a step whatever the batch, so it weighs less the more tokens a step has. Seats' duty over the miner's machine time, assumed GPUs:
+
+${shares(all, gpu)}
+and on the measured machine:
+
+${shares(all, cpu)}
+A seat draws about as many units from a long claim as from a short one, so the share of drawn units falls with the length of a claim (units drawn by each of ${DEFAULT_INPUTS.committee} seats, assumed GPUs):
+
+${lengths(all, gpu)}
+## Bytes
+
+![bytes of a claim](cost-bytes.svg)
+
+The log is ${figureText({ value: 0.53125, unit: '' })} bytes a parameter and unit. It is what a positive verdict needs in full; who only wants a leaf fetches kilobytes. What a seat's line must carry so that fetching stays within
+one percent of training stands in the tables above: for large models it, not arithmetic, decides how many seats can look at everything.
+`;
+  return [['cost.md', page], ...charts(all).map(({ name, text }) => [name, text] as const)];
+}

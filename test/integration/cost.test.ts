@@ -1,0 +1,56 @@
+/** `pogo cost` as a process: events that match the schema, text, bad input. */
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { eventFaults } from '../support/eventSchema.js';
+import { eventsOf, pogo } from '../support/pogo.js';
+
+describe('pogo cost', () => {
+  it('prints every figure with its basis, as an event that matches the schema', async () => {
+    const { code, stdout, stderr } = await pogo([
+      'cost',
+      '--model',
+      'moby',
+      '--fraction',
+      '0.1',
+      '--committee',
+      '1',
+      '--json',
+    ]);
+    expect(code, stderr).toBe(0);
+    const [event, ...more] = eventsOf(stdout);
+    expect(more).toEqual([]);
+    expect(eventFaults(event as Record<string, unknown>)).toEqual([]);
+    // The draw that `pogo verify` makes for the recipe's own detection.
+    expect(event).toMatchObject({ command: 'cost', recipe: 'moby', samples: 27 });
+  });
+
+  it('prints the same for people, longer claims cost a seat a smaller share', async () => {
+    const share = async (steps: string): Promise<number> => {
+      const { code, stdout } = await pogo(['cost', '--device', 'h100', '--steps', steps]);
+      expect(code).toBe(0);
+      return Number(/of training +([\d.]+) %/.exec(stdout)?.[1]);
+    };
+    const [short, long] = [await share('20'), await share('2000')];
+    expect(short).toBeGreaterThan(10);
+    expect(long).toBeLessThan(1);
+  });
+
+  it.each([
+    [['--detect', '2'], /expected --detect from 0\.000001 to 1, found 2/],
+    [['--fraction', 'x'], /expected --fraction/],
+    [['--machines', '0'], /--machines/],
+    [['--device', 'abacus'], /measured, h100/],
+    [['--model', 'gpt-9'], /expected a recipe name/],
+  ])('refuses %j with exit code 2', async (args, message) => {
+    const { code, stderr, stdout } = await pogo(['cost', ...args]);
+    expect(code).toBe(2);
+    expect(stderr).toMatch(message);
+    expect(stdout).toBe('');
+  });
+
+  it('takes a recipe file', async () => {
+    const { code, stderr } = await pogo(['cost', '--model', join('does', 'not', 'exist.json')]);
+    expect(code).not.toBe(0);
+    expect(stderr).toMatch(/exist\.json/);
+  });
+});

@@ -1,0 +1,165 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { benchRecipe } from '../../bench/benchRecipe.js';
+import { alternatives } from '../../src/cost/alternatives.js';
+import { analyse, claimBytes, DEFAULT_INPUTS, stepSeconds, stepsOfDraw } from '../../src/cost/analysis.js';
+import { logBars } from '../../src/cost/chart.js';
+import { assumedDevice, H100, measuredDevice } from '../../src/cost/device.js';
+import { MEASURED } from '../../src/cost/measured.js';
+import { fitRate, type PointLine, passSeconds, readPoints } from '../../src/cost/points.js';
+import { figureText } from '../../src/cost/text.js';
+import { workloadOf } from '../../src/cost/workload.js';
+import { PogoError } from '../../src/errors.js';
+import { loadRecipe } from '../../src/model/recipe.js';
+import { StepCommitmentListType } from '../../src/protocol/types.js';
+
+const ROOT = join(__dirname, '..', '..');
+const committed = (): PointLine[] =>
+  readFileSync(join(ROOT, MEASURED.file), 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as PointLine);
+
+describe('points', () => {
+  test('a fit finds the two rates that made the times, and none below zero', () => {
+    const made = [1, 2, 5, 9].map((i) => ({ operations: i * 1e9, bytes: (12 - i) * 1e6 }));
+    const samples = made.map((one) => ({ ...one, seconds: passSeconds({ perOperation: 2e-12, perByte: 3e-10 }, one) }));
+    const { perOperation, perByte } = fitRate(samples);
+    expect(perOperation / 2e-12).toBeCloseTo(1, 9);
+    expect(perByte / 3e-10).toBeCloseTo(1, 9);
+    const inverse = samples.map((one) => ({ ...one, seconds: 1e-12 * one.operations - 1e-11 * one.bytes }));
+    const rate = fitRate(inverse.filter(({ seconds }) => seconds > 0));
+    expect(rate.perOperation).toBeGreaterThanOrEqual(0);
+    expect(rate.perByte).toBeGreaterThanOrEqual(0);
+  });
+
+  test('the committed points are those of the committed results', () => {
+    const again = readPoints(committed(), MEASURED.file);
+    const short = JSON.parse(
+      JSON.stringify(again, (_, value: unknown) => (typeof value === 'number' ? Number(value.toPrecision(6)) : value)),
+    ) as unknown;
+    expect(short).toEqual(MEASURED);
+  });
+
+  test('each recipe of the results is predicted from the others within 15 %: a unit, and a step from tokens to root', () => {
+    const lines = committed();
+    const steps = lines.filter(({ name, isa }) => name === 'step' && isa === MEASURED.isa);
+    expect(steps.length).toBeGreaterThanOrEqual(3);
+    for (const line of steps) {
+      const name = String(line.details?.['recipe']);
+      const device = measuredDevice(readPoints(lines, MEASURED.file, name));
+      const work = workloadOf(benchRecipe(name));
+      const unit = lines.find(
+        (l) => l.name === 'unit-replay' && l.isa === MEASURED.isa && l.details?.['recipe'] === name,
+      );
+      expect(Math.abs((1e3 * device.unitSeconds(work).value) / Number(unit?.value) - 1), `${name}: unit`).toBeLessThan(
+        0.15,
+      );
+      const seconds = work.tokensPerStep / Number(line.value);
+      expect(Math.abs(stepSeconds(work, device, 1).value / seconds - 1), `${name}: step`).toBeLessThan(0.15);
+    }
+  });
+
+  test('a file without steps is refused', () => {
+    expect(() => readPoints([], 'x.jsonl')).toThrow(/x\.jsonl: expected lines of pogo bench/);
+  });
+});
+
+describe('a claim', () => {
+  test('bytes of the list are those of its SSZ encoding, header and log those of the tables', () => {
+    const work = workloadOf(loadRecipe('moby'));
+    const root = new Uint8Array(32);
+    const step = {
+      step: 0,
+      preStateRoot: root,
+      batchDigest: root,
+      unitRoots: Array.from({ length: work.unitsPerStep }, () => root),
+      unitLosses: Array.from({ length: work.unitsPerStep }, () => 0),
+      postStateRoot: root,
+    };
+    const list = Array.from({ length: work.stepsPerClaim }, () => step);
+    expect(claimBytes(work).list).toBe(StepCommitmentListType.serialize(list).length);
+    expect(claimBytes(work).log).toBe(40 * work.unitBytes);
+  });
+
+  test('expected steps of a draw: exact against counting on small cases', () => {
+    // Three steps of two units, two drawn: 3 of 15 pairs lie in one step.
+    expect(stepsOfDraw(3, 2, 2)).toBeCloseTo((3 * 1 + 12 * 2) / 15, 12);
+    expect(stepsOfDraw(3, 2, 6)).toBe(3);
+    expect(stepsOfDraw(3, 2, 0)).toBe(0);
+  });
+
+  test('more machines make a shorter block until there is one a unit; prices scale what they are prices of', () => {
+    const work = workloadOf(loadRecipe('gpt2-124m'));
+    const device = assumedDevice(H100);
+    const times = [1, 2, 4, 16].map((machines) => stepSeconds(work, device, machines).value);
+    for (let i = 1; i < times.length; i += 1) expect(times[i]).toBeLessThan(times[i - 1] as number);
+    expect(device.unitSeconds(work).value).toBeLessThan(stepSeconds(work, device, 1e6).value);
+    const money = (machineHour: number) =>
+      analyse(work, device, { ...DEFAULT_INPUTS, machineHour }).sections.at(-1)?.rows[0]?.figure.value ?? 0;
+    expect(money(3) / money(1)).toBeCloseTo(3, 9);
+  });
+
+  test('a seat of a long claim draws a smaller share of it, and the detection that was asked for holds', () => {
+    const device = assumedDevice(H100);
+    const shares = [20, 200, 2000].map((stepsPerClaim) => {
+      const analysis = analyse(workloadOf(loadRecipe('gpt2-124m'), { stepsPerClaim }), device, DEFAULT_INPUTS);
+      expect(analysis.detection).toBeGreaterThanOrEqual(0.99);
+      return analysis.verifyToTrain.value;
+    });
+    expect(shares[1]).toBeLessThan(shares[0] as number);
+    expect(shares[2]).toBeLessThan(0.01);
+  });
+
+  test('what rests on an assumption is marked so, everything has a source', () => {
+    for (const device of [assumedDevice(H100), measuredDevice(MEASURED)]) {
+      const analysis = analyse(workloadOf(loadRecipe('tiny')), device, DEFAULT_INPUTS);
+      for (const { rows } of analysis.sections) {
+        for (const { name, figure } of rows) expect(figure.source, name).not.toBe('');
+      }
+      expect(analysis.stepSeconds.basis).toBe(device.lanes === 1 ? 'assumed' : 'derived');
+      for (const way of alternatives(analysis)) expect(way.checker.source).not.toBe('');
+    }
+  });
+
+  test('inputs that mean nothing are refused by name', () => {
+    const work = workloadOf(loadRecipe('tiny'));
+    const device = measuredDevice(MEASURED);
+    for (const [name, value] of [
+      ['machines', 0],
+      ['bandwidth', Number.NaN],
+      ['machineHour', -1],
+    ] as const) {
+      expect(() => analyse(work, device, { ...DEFAULT_INPUTS, [name]: value })).toThrow(PogoError);
+      expect(() => analyse(work, device, { ...DEFAULT_INPUTS, [name]: value })).toThrow(new RegExp(name));
+    }
+  });
+});
+
+test('figures for people', () => {
+  expect(figureText({ value: 0.0123, unit: 's' })).toBe('12.3 ms');
+  expect(figureText({ value: 90, unit: 's' })).toBe('90 s');
+  expect(figureText({ value: 3 * 365.25 * 86_400, unit: 's' })).toBe('3 years');
+  expect(figureText({ value: 21_220_000_000, unit: 'B' })).toBe('21.2 GB');
+  expect(figureText({ value: 0.25, unit: 'share' })).toBe('25 %');
+  expect(figureText({ value: 124_439_808, unit: '' })).toBe('124,439,808');
+});
+
+test('a chart has a bar for each value and escapes its words', () => {
+  const svg = logBars(
+    'a < b',
+    [
+      {
+        title: 'g',
+        bars: [
+          { label: 'x', value: 1, text: '1' },
+          { label: 'y', value: 1e6, text: 'M' },
+        ],
+      },
+    ],
+    [[10, 'ten']],
+  );
+  expect(svg.match(/<rect x="250"/g)).toHaveLength(2);
+  expect(svg).toContain('a &lt; b');
+});
