@@ -25,7 +25,7 @@ const SHAPES = [
 
 const hex = (bytes) => Buffer.from(bytes).toString('hex');
 
-/** All levels and the root of the tree over leaves that begin at `firstLeaf`; the layout of kernels.h. */
+/** All levels and the root of the tree over leaves that begin at `firstLeaf`; the layout of blake3_trees in ops.h. */
 function tree(bytes, firstLeaf) {
   const leaves = Math.ceil(bytes.length / LEAF);
   let level = Array.from({ length: leaves }, (_, i) =>

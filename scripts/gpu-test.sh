@@ -22,7 +22,6 @@ fi
 
 cmake -S native/cuda -B "$build" -DCMAKE_CUDA_COMPILER="$(realpath "$nvcc")" -DCMAKE_BUILD_TYPE=Release >/dev/null
 cmake --build "$build" --parallel 2
-"$build/kernel_test_host"
 status=0
 "$build/kernel_test" || status=$?
 if [ "$status" = 77 ]; then echo "gpu-test: compiled only, no GPU to run on" >&2; fi

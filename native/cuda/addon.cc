@@ -6,7 +6,7 @@
 
 #include <string>
 
-#include "kernels.h"
+#include "host_calls.h"
 
 namespace {
 
@@ -92,10 +92,11 @@ Napi::Value quantize4(const Napi::CallbackInfo& info) {
   require(info, codes.length >= (count + 1) / 2, "codes: shorter than half a byte an element");
   require(info, scales.length >= (count + 63) / 64, "scales: shorter than one for 64 elements");
   require(info, seed.length == 4, "seed: expected 4 words");
-  pogo::Status status = pogo::quantize4(x.as<float>(), codes.as<uint8_t>(), codes.length, scales.as<uint16_t>(),
-                                        scales.length, seed.as<uint32_t>(), rows, cols);
+  int64_t group = -1;
+  pogo::Status status = pogo::host::quantize4(x.as<float>(), codes.as<uint8_t>(), codes.length, scales.as<uint16_t>(),
+                                              scales.length, seed.as<uint32_t>(), rows, cols, &group);
   check(info, status);
-  return Napi::Number::New(info.Env(), (double)status.non_finite_group);
+  return Napi::Number::New(info.Env(), (double)group);
 }
 
 /** dequantize4(codes, scales, x, n). */
@@ -106,7 +107,7 @@ Napi::Value dequantize4(const Napi::CallbackInfo& info) {
   uint32_t n = count_at(info, 3, "n");
   require(info, n % 64 == 0, "n: expected a multiple of 64");
   require(info, codes.length >= n / 2 && scales.length >= n / 64 && x.length >= n, "n: beyond an array");
-  check(info, pogo::dequantize4(codes.as<uint8_t>(), scales.as<uint16_t>(), x.as<float>(), n));
+  check(info, pogo::host::dequantize4(codes.as<uint8_t>(), scales.as<uint16_t>(), x.as<float>(), n));
   return info.Env().Undefined();
 }
 
@@ -117,7 +118,7 @@ Napi::Value blake3_tree(const Napi::CallbackInfo& info) {
   View tree = view_of(info, 2, napi_uint8_array, "tree");
   require(info, bytes.length > 0, "bytes: expected at least one byte");
   require(info, tree.length >= 32 * pogo::blake3_tree_values((bytes.length + 1023) / 1024), "tree: too short");
-  check(info, pogo::blake3_tree(bytes.as<uint8_t>(), bytes.length, first_leaf, tree.as<uint8_t>()));
+  check(info, pogo::host::blake3_tree(bytes.as<uint8_t>(), bytes.length, first_leaf, tree.as<uint8_t>()));
   return info.Env().Undefined();
 }
 
@@ -130,7 +131,7 @@ Napi::Value diff_codes(const Napi::CallbackInfo& info) {
   require(info, bits == 4 || bits == 8, "bits: expected 4 or 8");
   require(info, a.length == b.length && a.length == out.length, "a, b, out: expected equal lengths");
   bool add = info.Length() > 4 && info[4].ToBoolean();
-  check(info, pogo::diff_codes(a.as<uint8_t>(), b.as<uint8_t>(), out.as<uint8_t>(), a.length, (int)bits, add));
+  check(info, pogo::host::diff_codes(a.as<uint8_t>(), b.as<uint8_t>(), out.as<uint8_t>(), a.length, (int)bits, add));
   return info.Env().Undefined();
 }
 

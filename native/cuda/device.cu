@@ -1,7 +1,7 @@
-// Which devices there are, and why none can be used where that is so.
-#include <string.h>
-
+// Which devices there are, what they can do, and why none can be used where that is so.
 #include "device.h"
+
+#include <string.h>
 
 namespace pogo {
 
@@ -37,6 +37,20 @@ Status describe_device(int index, Device* device) {
   device->minor = properties.minor;
   device->multiprocessors = properties.multiProcessorCount;
   device->memory_bytes = properties.totalGlobalMem;
+  return Status();
+}
+
+Status device_traits(int index, DeviceTraits* traits) {
+  int shared = 0, l2 = 0;
+  traits->index = index;
+  POGO_TRY(cudaDeviceGetAttribute(&traits->major, cudaDevAttrComputeCapabilityMajor, index), "cudaDeviceGetAttribute");
+  POGO_TRY(cudaDeviceGetAttribute(&traits->minor, cudaDevAttrComputeCapabilityMinor, index), "cudaDeviceGetAttribute");
+  POGO_TRY(cudaDeviceGetAttribute(&traits->multiprocessors, cudaDevAttrMultiProcessorCount, index),
+           "cudaDeviceGetAttribute");
+  POGO_TRY(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, index), "cudaDeviceGetAttribute");
+  POGO_TRY(cudaDeviceGetAttribute(&l2, cudaDevAttrL2CacheSize, index), "cudaDeviceGetAttribute");
+  traits->shared_bytes = (size_t)shared;
+  traits->l2_bytes = (size_t)l2;
   return Status();
 }
 

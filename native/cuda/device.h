@@ -1,20 +1,31 @@
-// Device memory and error handling shared by the kernels (CUDA files only).
+// Devices, their traits, and device memory that frees itself. Host side only.
 #ifndef POGO_CUDA_DEVICE_H
 #define POGO_CUDA_DEVICE_H
 
-#include <cuda_runtime_api.h>
-
-#include "kernels.h"
+#include "ops.h"
 
 namespace pogo {
 
-inline Status failure(cudaError_t code, const char* where) {
-  Status status;
-  status.code = (int)code;
-  status.where = where;
-  status.message = cudaGetErrorString(code);
-  return status;
-}
+struct Device {
+  char name[256];
+  int major;
+  int minor;
+  int multiprocessors;
+  uint64_t memory_bytes;
+};
+
+/** Versions as CUDA gives them (13000 = 13.0); driver 0 means that none is installed. */
+struct DeviceInfo {
+  int runtime = 0;
+  int driver = 0;
+  int count = 0;
+  /** Empty if a device can be used, else why not. */
+  const char* reason = "";
+};
+
+DeviceInfo device_info();
+Status describe_device(int index, Device* device);
+Status device_traits(int index, DeviceTraits* traits);
 
 /** Device memory that is freed when it goes out of scope. */
 class DeviceMemory {
@@ -22,7 +33,9 @@ class DeviceMemory {
   DeviceMemory() = default;
   DeviceMemory(const DeviceMemory&) = delete;
   DeviceMemory& operator=(const DeviceMemory&) = delete;
-  ~DeviceMemory() { cudaFree(pointer_); }
+  ~DeviceMemory() {
+    if (pointer_ != nullptr) cudaFree(pointer_);
+  }
 
   cudaError_t allocate(size_t bytes) { return cudaMalloc(&pointer_, bytes == 0 ? 1 : bytes); }
   template <class T>
@@ -35,12 +48,5 @@ class DeviceMemory {
 };
 
 }  // namespace pogo
-
-// Returns from the calling function with the CUDA code and the name of the kernel or call.
-#define POGO_TRY(call, where)                                          \
-  do {                                                                 \
-    cudaError_t pogo_error = (call);                                   \
-    if (pogo_error != cudaSuccess) return pogo::failure(pogo_error, where); \
-  } while (0)
 
 #endif

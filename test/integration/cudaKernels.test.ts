@@ -1,5 +1,5 @@
 /**
- * The CUDA kernels without a GPU: their element functions are compiled by the C++ compiler and compared with the known
+ * The CUDA kernels without a GPU: compiled by the C++ compiler against the device model and compared with the known
  * answers; a changed constant must be noticed; the addon, where it is built, loads and says why it cannot be used.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -14,11 +14,14 @@ const compiler = process.env['CXX'] ?? 'c++';
 const hasCompiler = spawnSync(compiler, ['--version']).status === 0;
 let folder = '';
 
-/** Builds the host test in `tree` (a folder with native/) and runs it. */
+/** Builds the kernels and their test in `tree` (a folder with native/) on the device model and runs it. */
 function buildAndRun(tree: string): { status: number | null; output: string } {
   const program = join(folder, `kernel_test_${Math.random().toString(36).slice(2)}`);
-  const sources = ['kernel_test.cc', 'host_kernels.cc'].map((file) => join(tree, 'native', 'cuda', file));
-  const flags = ['-std=c++17', '-O1', '-ffp-contract=off', '-fno-math-errno', '-DPOGO_HOST_ONLY'];
+  const sources = [
+    ...['quantize4.cu', 'blake3.cu', 'host_calls.cu', 'device.cu', 'kernel_test.cc'],
+    ...['model/blocks.cc', 'model/fiber.cc', 'model/runtime.cc'],
+  ].map((file) => join(tree, 'native', 'cuda', file));
+  const flags = ['-std=c++17', '-O1', '-ffp-contract=off', '-fno-math-errno', '-DPOGO_CUDA_MODEL', '-x', 'c++'];
   execFileSync(compiler, [...flags, ...sources, '-o', program]);
   const { status, stdout } = spawnSync(program, { encoding: 'utf8' });
   return { status, output: stdout };
@@ -29,8 +32,8 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-// A machine without a C++ compiler cannot build the host test; set-up reports the missing compiler.
-describe.skipIf(!hasCompiler)('CUDA kernels on the host', () => {
+// A machine without a C++ compiler cannot build the test; set-up reports the missing compiler.
+describe.skipIf(!hasCompiler)('CUDA kernels on the device model', () => {
   it('give the known answers', () => {
     const { status, output } = buildAndRun(root);
     expect(output).toMatch(/\d+ passed, 0 failed/);

@@ -1,0 +1,118 @@
+// The one header that kernels include. It is the CUDA runtime, or with -DPOGO_CUDA_MODEL the device model
+// (model/cuda_model.h), on which a C++ compiler's build of the same kernels runs for tests. Host files that only call
+// the runtime (the addon) include it too, without nvcc. Formulas come from native/exact alone.
+//
+// Rules that make both work: launch only by POGO_LAUNCH and POGO_LAUNCH_CLUSTER, shared memory only by pogo_shared(),
+// instructions beyond C++ only by ptx.h.
+#ifndef POGO_CUDA_DEVICE_CODE_H
+#define POGO_CUDA_DEVICE_CODE_H
+
+#if defined(POGO_CUDA_MODEL)
+#include "model/cuda_model.h"
+#else
+#include <cuda_runtime.h>
+#endif
+
+/** Set where kernels may be written: not in host files of a CUDA build. */
+#if defined(POGO_CUDA_MODEL) || defined(__CUDACC__)
+#define POGO_DEVICE_CODE
+#endif
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <tuple>
+#include <utility>
+
+#include "../exact/arith.h"
+
+#if defined(__CUDA_ARCH__)
+#define POGO_UNROLL _Pragma("unroll")
+/** For an array beside which registers would be better: keeps a loop rolled. */
+#define POGO_NO_UNROLL _Pragma("unroll 1")
+#else
+#define POGO_UNROLL
+#define POGO_NO_UNROLL
+#endif
+
+#if defined(POGO_DEVICE_CODE)
+/** Dynamic shared memory of this block, 16-byte aligned. Whoever needs more rounds up and asks for the slack. */
+#if defined(__CUDACC__)
+static __device__ __forceinline__ unsigned char* pogo_shared() {
+  extern __shared__ __align__(16) unsigned char pogo_shared_memory[];
+  return pogo_shared_memory;
+}
+#else
+static inline unsigned char* pogo_shared() { return cuda_model::current->shared; }
+#endif
+
+namespace pogo {
+
+/** What every kernel may ask for without being asked: the runtime's limit before the opt-in. */
+static constexpr size_t SHARED_WITHOUT_OPT_IN = 48 * 1024;
+
+#if defined(__CUDACC__)
+
+/** Launches with arguments converted to the kernel's own types; `cluster` blocks along x form a cluster (0: none). */
+template <class... P, class... A>
+cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, unsigned cluster, size_t shared, cudaStream_t stream,
+                   A&&... arguments) {
+  static_assert(sizeof...(P) == sizeof...(A), "one argument per parameter");
+  if (shared > SHARED_WITHOUT_OPT_IN) {
+    cudaError_t error = cudaFuncSetAttribute((const void*)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
+    if (error != cudaSuccess) return error;
+  }
+  std::tuple<P...> values(static_cast<P>(std::forward<A>(arguments))...);
+  return std::apply(
+      [&](P&... each) {
+        void* pointers[] = {(void*)&each...};
+        if (cluster == 0) return cudaLaunchKernel((const void*)kernel, grid, block, pointers, shared, stream);
+        if (cluster > 8) {
+          cudaError_t error = cudaFuncSetAttribute((const void*)kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
+          if (error != cudaSuccess) return error;
+        }
+        cudaLaunchAttribute attribute;
+        attribute.id = cudaLaunchAttributeClusterDimension;
+        attribute.val.clusterDim.x = cluster;
+        attribute.val.clusterDim.y = 1;
+        attribute.val.clusterDim.z = 1;
+        cudaLaunchConfig_t config = {};
+        config.gridDim = grid;
+        config.blockDim = block;
+        config.dynamicSmemBytes = shared;
+        config.stream = stream;
+        config.attrs = &attribute;
+        config.numAttrs = 1;
+        return cudaLaunchKernelExC(&config, (const void*)kernel, pointers);
+      },
+      values);
+}
+
+#else
+
+template <class... P, class... A>
+cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, unsigned cluster, size_t shared, cudaStream_t stream,
+                   A&&... arguments) {
+  static_assert(sizeof...(P) == sizeof...(A), "one argument per parameter");
+  std::tuple<P...> values(static_cast<P>(std::forward<A>(arguments))...);
+  return cuda_model::launch((const void*)kernel, [kernel, values]() { std::apply(kernel, values); }, grid, block, cluster,
+                            shared, stream);
+}
+
+#endif
+
+template <class K, class... A>
+cudaError_t launch_alone(K kernel, dim3 grid, dim3 block, size_t shared, cudaStream_t stream, A&&... arguments) {
+  return launch(kernel, grid, block, 0u, shared, stream, std::forward<A>(arguments)...);
+}
+
+}  // namespace pogo
+
+/** POGO_LAUNCH((kernel<4>), grid, block, shared_bytes, stream, arguments…): an expression of type cudaError_t. */
+#define POGO_LAUNCH(...) pogo::launch_alone(__VA_ARGS__)
+/** POGO_LAUNCH_CLUSTER(kernel, grid, block, cluster_x, shared_bytes, stream, arguments…) */
+#define POGO_LAUNCH_CLUSTER(...) pogo::launch(__VA_ARGS__)
+
+#endif  // POGO_DEVICE_CODE
+
+#endif
