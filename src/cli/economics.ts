@@ -2,8 +2,10 @@
 import type { Command } from 'commander';
 import { EMBEDDED_PARAMETERS } from '../ledger/stateGenesis.js';
 import { openRecipe } from '../model/node/recipeFile.js';
+import { traceCost } from '../protocol/dispute/traceCost.js';
 import { beaconTries, economics, type Inequality } from '../protocol/economics.js';
 import { printEvent } from './events.js';
+import { traceText } from './format.js';
 import { integerOption } from './options.js';
 
 const out = (line = ''): void => void process.stdout.write(`${line}\n`);
@@ -27,8 +29,10 @@ function show(options: Options): void {
   const result = economics({ recipe, parameters: EMBEDDED_PARAMETERS, committee, honest });
   const withholders = Math.floor((committee - 1) / 3);
   const beacon = beaconTries(withholders, EMBEDDED_PARAMETERS);
+  const trace = traceCost(recipe);
   if (options.json === true) {
-    printEvent({ type: 'result', command: 'economics', recipe: recipe.name, committee, honest, ...result, beacon });
+    const figures = { committee, honest, ...result, beacon, trace };
+    printEvent({ type: 'result', command: 'economics', recipe: recipe.name, ...figures });
     return;
   }
   out(
@@ -39,6 +43,7 @@ function show(options: Options): void {
   out(
     `  ${withholders} withholders see at most ${beacon.tries} draws of a beacon, for ${amount(beacon.cost, 'coins')}`,
   );
+  out(`  ${traceText(trace)}`);
   out();
   for (const line of result.inequalities) {
     const sign = line.holds ? '≥' : '<';
@@ -50,6 +55,14 @@ function show(options: Options): void {
   out();
   const { binding } = result;
   out(`binds: ${binding.name} (${binding.parameter} must be at least ${amount(binding.least, binding.unit)})`);
+  const failing = result.inequalities.filter(({ holds }) => !holds);
+  if (failing.length === 0) return;
+  out();
+  out('The parameters are those of the embedded ledger, whose members one operator runs. A chain between parties sets');
+  for (const { parameter, least, unit } of failing) out(`  ${parameter} to at least ${amount(least, unit)}`);
+  out(
+    'in its genesis. They are part of the chain id, and so of every beacon: a run with others trains on other batches.',
+  );
 }
 
 export function register(program: Command): void {

@@ -56,6 +56,18 @@ export interface EvidenceEvent {
   readonly [more: string]: unknown;
 }
 
+export interface DisputeEvent {
+  readonly type: 'dispute';
+  readonly claim: number;
+  readonly attempt: number;
+  readonly dispute: number;
+  readonly challenger: string;
+  readonly accused: string;
+  readonly change: 'queued' | 'opened' | 'traced' | 'named' | 'node-opened' | 'contested' | 'convicted' | 'lost';
+  readonly reason: string;
+  readonly [more: string]: unknown;
+}
+
 export interface OutcomeEvent {
   readonly type: 'outcome';
   readonly claim: number;
@@ -124,6 +136,7 @@ export type PogoEvent =
   | ClaimEvent
   | AttestationEvent
   | EvidenceEvent
+  | DisputeEvent
   | OutcomeEvent
   | SampleEvent
   | SummaryEvent

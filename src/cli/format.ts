@@ -1,4 +1,5 @@
 /** Numbers for people. */
+import type { TraceCost } from '../protocol/dispute/traceCost.js';
 
 /** Bytes with a decimal prefix: `1.2 MB`. */
 export function bytesText(bytes: number): string {
@@ -33,4 +34,11 @@ export function lossOfBits(bits: number): number {
 export function percentText(probability: number): string {
   if (probability >= 1) return '100 %';
   return `${(Math.floor(probability * 10_000) / 100).toFixed(2)} %`;
+}
+
+/** What a challenged unit costs its maker. */
+export function traceText({ unit }: { readonly unit: TraceCost }): string {
+  const { operations, hashedBytes, publishedBytes, seconds } = unit;
+  const time = seconds < 1 ? 'under a second' : durationText(seconds);
+  return `a disputed unit costs the accused ${operations} operations, ${bytesText(hashedBytes)} of outputs, about ${time} of one core, and publishes ${bytesText(publishedBytes)}`;
 }

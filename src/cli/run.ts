@@ -32,6 +32,7 @@ interface Flags {
   readonly verifiers?: string;
   readonly cheat?: string;
   readonly seed?: string;
+  readonly evidenceBytes?: string;
   readonly resume?: boolean;
   readonly json?: boolean;
 }
@@ -52,6 +53,7 @@ export function register(program: Command): void {
     .option('--claims <n>', `finalized claims to reach (default: ${DEFAULT_CLAIMS})`)
     .option('--verifiers <n>', `verifiers (default: ${DEFAULT_VERIFIERS})`)
     .option('--cheat <kind|none>', `what the second miner does (default: ${DEFAULT_CHEAT})`)
+    .option('--evidence-bytes <n>', 'largest evidence that verifiers send; what is larger they dispute to one element')
     .option('--seed <hex>', '64 digits; keys, genesis and beacons derive from it')
     .option('--resume', 'go on with the newest run, or with that of --dir')
     .addOption(new Option('--json', 'events, one a line'))
@@ -68,16 +70,25 @@ function count(name: string, text: string | undefined, preset: number): number {
   return value;
 }
 
+function bytes(name: string, text: string): number {
+  const value = Number(text);
+  if (Number.isSafeInteger(value) && value >= 0) return value;
+  throw new PogoError('USAGE', `${name}: expected a number of bytes, found ${JSON.stringify(text)}`);
+}
+
 /** What the flags ask for, or what a run that is resumed was started with. */
 function plan(flags: Flags, environment: Environment): { settings: RunSettings; directory: string; resumed: boolean } {
   if (flags.resume === true) {
     const directory = path.resolve(flags.dir ?? newestRunDirectory(environment.home));
     if (!hasRun(directory)) throw new PogoError('USAGE', `--resume: expected a run in ${directory}, found none`);
-    const given = (['recipe', 'claims', 'verifiers', 'cheat', 'seed'] as const).find(
+    const given = (['recipe', 'claims', 'verifiers', 'cheat', 'seed', 'evidenceBytes'] as const).find(
       (name) => flags[name] !== undefined,
     );
     if (given !== undefined) {
-      throw new PogoError('USAGE', `--${given}: a resumed run keeps what it was started with; leave it out`);
+      throw new PogoError(
+        'USAGE',
+        `--${given === 'evidenceBytes' ? 'evidence-bytes' : given}: a resumed run keeps what it was started with; leave it out`,
+      );
     }
     return { settings: readSettings(directory), directory, resumed: true };
   }
@@ -86,7 +97,8 @@ function plan(flags: Flags, environment: Environment): { settings: RunSettings; 
     throw new PogoError('USAGE', `${directory} holds a run already; go on with --resume, or choose another --dir`);
   }
   const cheat = flags.cheat ?? DEFAULT_CHEAT;
-  if (cheat !== 'none') findCheat(cheat);
+  const shown = cheat === 'none' ? undefined : findCheat(cheat).evidenceBytes;
+  const evidenceBytes = flags.evidenceBytes === undefined ? shown : bytes('--evidence-bytes', flags.evidenceBytes);
   const recipe = openRecipe(flags.recipe ?? (environment.backend.name === 'reference' ? 'tiny' : 'moby'));
   const settings: RunSettings = {
     recipe,
@@ -94,6 +106,7 @@ function plan(flags: Flags, environment: Environment): { settings: RunSettings; 
     claims: count('--claims', flags.claims, DEFAULT_CLAIMS),
     verifiers: count('--verifiers', flags.verifiers, DEFAULT_VERIFIERS),
     ...(cheat === 'none' ? {} : { cheat }),
+    ...(evidenceBytes === undefined ? {} : { evidenceBytes }),
   };
   return { settings, directory, resumed: false };
 }

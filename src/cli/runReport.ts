@@ -140,6 +140,14 @@ export class RunReport {
       case 'rechecked':
         if (report.held) return;
         return this.line(`  ${role} found a FALSE receipt of ${report.verifier.slice(0, 12)}: part ${report.part}`);
+      case 'disputed':
+        return this.line(`  ${role} disputes ${report.subject}, with a bond of ${coins(BigInt(report.bond))}`);
+      case 'traced':
+        return this.line(
+          `  ${role} published the trace of ${report.subject}: ${report.operations} operations, ${report.bytes} bytes, ${seconds(report.seconds)}`,
+        );
+      case 'gave-up':
+        return this.line(`  ${role} does not go on in dispute ${report.dispute}: ${report.message}`);
       case 'withheld':
         return this.line(`  ${role} does not show ${report.root.slice(0, 12)}, which it was asked for`);
       case 'abstained':
@@ -201,6 +209,22 @@ export class RunReport {
       case 'evidence':
         if (!past)
           this.line(`  ledger: evidence of ${names.of(event.finder)} checked: ${event.verdict} (${event.reason})`);
+        return;
+      case 'dispute':
+        this.event({
+          type: 'dispute',
+          claim: event.claimNumber,
+          attempt: event.attempt,
+          dispute: event.dispute,
+          challenger: names.of(event.challenger),
+          accused: names.of(event.accused),
+          change: event.change,
+          reason: event.reason,
+        });
+        if (!past)
+          this.line(
+            `  ledger: dispute ${event.dispute} of ${names.of(event.challenger)}: ${event.change}${event.reason === '' ? '' : ` (${event.reason})`}`,
+          );
         return;
       case 'outcome':
         return this.#outcome(event, names, past);

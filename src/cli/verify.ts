@@ -12,8 +12,9 @@ import {
   type VerifyStart,
   verifyBundle,
 } from '../node/verifyBundle.js';
+import { traceCost } from '../protocol/dispute/traceCost.js';
 import { printEvent } from './events.js';
-import { durationText, lossOfBits, percentText } from './format.js';
+import { durationText, lossOfBits, percentText, traceText } from './format.js';
 import { interruptible } from './interrupt.js';
 import { integerOption, rootOption } from './options.js';
 import { pogoVersion } from './version.js';
@@ -83,6 +84,7 @@ function startEvent({ recipe, claims, demo, origin }: VerifyStart, backend: stri
     claims,
     demo,
     ...origin,
+    trace: traceCost(recipe),
     source: origin.pinned.includes('beacon') ? 'beacon' : 'fresh local randomness',
     backend,
     isa,
@@ -97,6 +99,7 @@ function startText(folder: string, { recipe, claims, demo, origin }: VerifyStart
   if (demo) out('  demo: true: keys and beacons come from a seed that its maker knew');
   const draw = origin.pinned.includes('beacon') ? 'by --beacon' : 'by fresh local randomness';
   out(`  units to compute again are drawn ${draw}`);
+  out(`  ${traceText(traceCost(recipe))}`);
 }
 
 function originText({ pinned, takenFromBundle }: Origin): string {

@@ -5,6 +5,7 @@
 import { equalBytes } from '../hex.js';
 import { type Dispute, type TraceRecord, TURN } from '../protocol/dispute/transactions.js';
 import { type DisputeSubject, DisputeSubjectType } from '../protocol/dispute/types.js';
+import type { SignedClaim } from '../protocol/types.js';
 import { accountOf } from './stateMoney.js';
 import type { LedgerState } from './stateTypes.js';
 
@@ -13,6 +14,14 @@ export const MAX_DISPUTES_PER_CLAIM = 64;
 
 export function disputesOf(state: LedgerState, claimRoot: Uint8Array): Dispute[] {
   return state.disputes.filter((dispute) => equalBytes(dispute.claimRoot, claimRoot));
+}
+
+/** The signed claim that a dispute is about. */
+export function disputedClaimOf(
+  state: LedgerState,
+  { claimRoot }: Pick<Dispute, 'claimRoot'>,
+): SignedClaim | undefined {
+  return state.open.find((open) => equalBytes(open.claimRoot, claimRoot))?.claim[0];
 }
 
 /** Whether a claim is disputed, by `challenger` or by anybody. */

@@ -5,6 +5,7 @@
  */
 import { merkleKernels } from '../backend/merkleAddon.js';
 import { invariant, PogoError } from '../errors.js';
+import { type DisputeSubject, SUBJECT_KIND } from '../protocol/dispute/types.js';
 import {
   type Accusation,
   type BlobSource,
@@ -80,6 +81,36 @@ export function evidenceFromFault(subject: FaultSubject, fault: Fault): Uint8Arr
         parent === undefined || parentModel === undefined ? undefined : { header: parent, model: parentModel };
       return buildDiffEvidence(subject, before, model);
     }
+  }
+}
+
+/** Bytes of vectors, units and models that the evidence of a fault would carry. */
+export function carriedBytes(fault: Fault): number {
+  switch (fault.kind) {
+    case 'unit':
+    case 'loss':
+      return fault.pre.theta.length;
+    case 'state-root': {
+      const { theta, m, v, ema } = fault.pre;
+      return [theta, m, v, ema, ...fault.units].reduce((sum, bytes) => sum + bytes.length, 0);
+    }
+    case 'diff':
+      return fault.model.length + (fault.parentModel?.length ?? 0);
+    default:
+      return 0;
+  }
+}
+
+/** The computation to dispute where evidence of a fault is too large; undefined for what is small in any case. */
+export function subjectFromFault(fault: Fault): DisputeSubject | undefined {
+  switch (fault.kind) {
+    case 'unit':
+    case 'loss':
+      return { kind: SUBJECT_KIND.unit, stepIndex: fault.stepIndex, unit: fault.unit };
+    case 'state-root':
+      return { kind: SUBJECT_KIND.state, stepIndex: fault.stepIndex, unit: 0 };
+    default:
+      return undefined;
   }
 }
 

@@ -17,6 +17,8 @@ export interface Cheat {
   readonly description: string;
   /** What its committed bytes go through; `fromStep` is the first step of the claim. */
   committer(trainer: Trainer, fromStep: number, steps: number): Committer;
+  /** Largest evidence in a run that shows it best; what is larger is disputed. */
+  readonly evidenceBytes?: number;
   /** Whether the miner also signs a second claim of the same turn. */
   readonly equivocates?: boolean;
   /** Whether the miner takes a unit of its claim out of the published files. */
@@ -113,6 +115,15 @@ const CHEATS: readonly Cheat[] = [
           await trainer.prepare();
         },
       };
+    },
+  },
+  {
+    name: 'hidden-state',
+    description: 'ends its claim in a state root that nobody has the bytes of: whoever builds on it has to ask',
+    evidenceBytes: 1 << 16,
+    committer(_trainer, fromStep, steps) {
+      const last = fromStep + steps - 1;
+      return { root: (step, root) => (step === last ? hashBytes(root) : root) };
     },
   },
   {

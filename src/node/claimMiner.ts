@@ -228,10 +228,12 @@ export class ClaimMiner {
       list.push(commitment);
     }
     const last = list.at(-1);
-    if (last !== undefined && !equalBytes(await trainer.stateRoot(), last.postStateRoot)) {
+    const expected = await trainer.stateRoot();
+    const committed = last === undefined ? undefined : (committer?.root?.(last.step, expected) ?? expected);
+    if (last !== undefined && !equalBytes(committed as Uint8Array, last.postStateRoot)) {
       throw new PogoError(
         'CORRUPT',
-        `expected the log to lead to state ${toHex(last.postStateRoot)}, found ${toHex(await trainer.stateRoot())}: ` +
+        `expected the log to lead to state ${toHex(last.postStateRoot)}, found ${toHex(expected)}: ` +
           'remove the run folder and start again',
       );
     }

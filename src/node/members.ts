@@ -26,6 +26,8 @@ export interface MemberOptions extends Omit<EnvironmentOptions, 'signal'> {
   readonly directory: string;
   /** Folder that miners publish blobs and lists to, and verifiers read. */
   readonly published: string;
+  /** Largest evidence that a verifier sends, bytes; what would be larger it disputes. What a transaction holds by default. */
+  readonly evidenceBytes?: number;
   /** Ends the member; what it logged is kept. */
   readonly signal?: AbortSignal;
   /** Progress, for people: steps, checks, evidence. Nothing rests on it. */
@@ -94,13 +96,15 @@ class RunningMember implements Member {
   }
 
   async #follow(): Promise<void> {
-    const { ledger, keys, recipe, directory, published, onReport } = this.#options;
+    const { ledger, keys, recipe, directory, published, evidenceBytes, onReport } = this.#options;
     const { signal } = this.#abort;
     realFiles.makeDirectory(directory);
     const lock = lockDirectory(directory);
     try {
       const report = (event: RoleReport): void => onReport?.(event);
-      const member = this.#make({ keys, recipe, directory, published, ledger, signal, report }, this.#environment);
+      const limit = evidenceBytes === undefined ? {} : { evidenceBytes };
+      const context = { keys, recipe, directory, published, ledger, signal, report, ...limit };
+      const member = this.#make(context, this.#environment);
       await followLedger(
         ledger,
         signal,

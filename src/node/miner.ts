@@ -2,9 +2,10 @@
  * The miner: trains when the ledger has drawn it, publishes, and submits its signed claim.
  */
 import * as path from 'node:path';
-import { PogoError } from '../errors.js';
+import { EXIT, PogoError } from '../errors.js';
 import { toHex } from '../hex.js';
 import type { LedgerBlock } from '../ledger/ledger.js';
+import { type DisputeDuty, disputeDutiesOf } from '../ledger/stateDisputeDuties.js';
 import { type Duty, dutiesOf } from '../ledger/stateDuties.js';
 import type { LedgerEvent } from '../ledger/stateEvents.js';
 import type { LedgerState } from '../ledger/stateTypes.js';
@@ -16,6 +17,8 @@ import { encodeTransaction } from '../protocol/ledgerTypes.js';
 import { type ClaimHeader, SignedClaimType } from '../protocol/types.js';
 import type { Cheat } from './cheats.js';
 import { ClaimMiner } from './claimMiner.js';
+import { DisputeAnswers } from './disputeAnswers.js';
+import { type DisputedWork, openDisputed } from './disputeSubject.js';
 import type { Environment } from './environment.js';
 import { writeFileAtomic } from './files/durable.js';
 import { realFiles } from './files/fileLayer.js';
@@ -40,6 +43,9 @@ export class Miner {
   readonly #cheat: Cheat | undefined;
   /** Pieces that this process could not show. */
   readonly #withheld = new Set<string>();
+  /** Turns of disputes that this process has no answer for. */
+  readonly #silent = new Set<string>();
+  readonly #answers: DisputeAnswers;
   #core: Promise<ClaimMiner> | undefined;
 
   constructor(context: MinerContext, environment: Environment) {
@@ -49,6 +55,7 @@ export class Miner {
     this.#recipe = context.recipe;
     this.#published = Published.open(context.published);
     this.#cheat = context.cheat;
+    this.#answers = new DisputeAnswers(environment.bls, context.keys);
   }
 
   /** Sees every block, in order, before the state that it leads to. */
@@ -60,6 +67,9 @@ export class Miner {
   async act(state: LedgerState): Promise<boolean> {
     const duties = dutiesOf(state, this.#keys.publicKey);
     for (const duty of duties) if (duty.duty === 'show-piece' && (await this.#show(duty))) return true;
+    for (const turn of disputeDutiesOf(state, this.#keys.publicKey)) {
+      if (turn.side === 'accused' && (await this.#answer(turn))) return true;
+    }
     const duty = duties.find((other) => other.duty === 'train');
     if (duty === undefined) return false;
     await this.#train(duty);
@@ -87,6 +97,49 @@ export class Miner {
       });
       return false;
     }
+  }
+
+  /** @returns false where it has no answer that the ledger takes; said once a turn */
+  async #answer(duty: DisputeDuty): Promise<boolean> {
+    const { dispute, claim } = duty;
+    const turn = `${dispute.id}/${dispute.sequence}`;
+    if (this.#silent.has(turn)) return false;
+    const { claimNumber, attempt } = claim.header;
+    let message: string;
+    try {
+      const answer = await this.#answers.answer(
+        duty,
+        () => this.#disputed(duty),
+        (trace) => this.#report({ type: 'traced', claim: claimNumber, attempt, ...trace }),
+      );
+      const result = await this.#context.ledger.submit(answer);
+      if (result.accepted) return true;
+      message = result.reason;
+    } catch (error) {
+      const failure = PogoError.from(error);
+      if (failure.exitCode === EXIT.environment || failure.exitCode === EXIT.interrupted) throw error;
+      message = failure.message;
+    }
+    this.#silent.add(turn);
+    this.#report({ type: 'gave-up', claim: claimNumber, attempt, dispute: dispute.id, message });
+    return false;
+  }
+
+  /** Goes through its own claim again up to what is disputed, with what it committed on the way. */
+  async #disputed({ claim, dispute }: DisputeDuty): Promise<DisputedWork> {
+    const core = await this.#open();
+    const { header } = claim;
+    await this.#reach(core, header.fromRoot);
+    await core.goTo(header.fromRoot);
+    const { trainer } = core;
+    const source = this.#published.source(header);
+    const { tokens } = await this.#environment.tokens(this.#recipe);
+    const committer = this.#cheat?.committer(trainer, trainer.scalars.step, source.list.length);
+    const subject = { claim, recipe: this.#recipe, source, tokens, trainer };
+    const own = committer === undefined ? subject : { ...subject, committer };
+    const work = await openDisputed(own, dispute.subject, true);
+    await core.goTo(header.fromRoot);
+    return work;
   }
 
   async #train({ assignment, steps }: Extract<Duty, { duty: 'train' }>): Promise<void> {

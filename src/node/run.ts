@@ -13,6 +13,7 @@ import { createEmbeddedLedger } from '../ledger/embedded.js';
 import type { Ledger, LedgerBlock } from '../ledger/ledger.js';
 import { type LedgerState, LedgerStateType } from '../ledger/state.js';
 import { silenceFrom } from '../ledger/stateAvailability.js';
+import { disputeTick, turnOf } from '../ledger/stateDisputeDuties.js';
 import { tickFor, waitingTicks } from '../ledger/stateDuties.js';
 import type { LedgerEvent } from '../ledger/stateEvents.js';
 import { createDemoGenesis, type DemoGenesis } from '../ledger/stateGenesis.js';
@@ -131,7 +132,7 @@ class RunJob {
         const ours = exit.error?.exitCode === EXIT.environment;
         if (ours || exit.name === 'miner-0') stop.abort();
         // Any other miner that is gone misses its turn; a verifier's vote is not waited for.
-        else void this.#tickOpen(ledger);
+        else void this.#tickGone(ledger, exit.name);
       },
     });
     try {
@@ -177,6 +178,7 @@ class RunJob {
       backend: environment.backend.name,
       isa: environment.backend.isa,
       lanes,
+      ...(settings.evidenceBytes === undefined ? {} : { evidenceBytes: settings.evidenceBytes }),
     });
     const restarts = 3;
     this.#genesis.miners.forEach((_, index) => {
@@ -217,6 +219,7 @@ class RunJob {
   #onReport(name: string, report: RoleReport, ledger: Pick<Ledger, 'query' | 'submit'>): void {
     this.#options.onReport(name, report);
     if (report.type === 'withheld') void this.#recordSilence(ledger);
+    if (report.type === 'gave-up') void this.#endTurns(ledger, (dispute) => dispute.id === report.dispute);
     if (report.type !== 'abstained') return;
     const turn = `${report.claim}/${report.attempt}`;
     this.#abstained.set(turn, (this.#abstained.get(turn) ?? new Set()).add(name));
@@ -250,6 +253,28 @@ class RunJob {
     } catch (error) {
       this.#failure ??= PogoError.from(error);
     }
+  }
+
+  /** Ends the turns of disputes that nobody will take: silence loses. */
+  async #endTurns(
+    ledger: Pick<Ledger, 'query' | 'submit'>,
+    which: (dispute: LedgerState['disputes'][number]) => boolean,
+  ): Promise<void> {
+    try {
+      const { disputes } = await readState(ledger);
+      for (const dispute of disputes.filter(which)) await ledger.submit(disputeTick(dispute));
+    } catch (error) {
+      this.#failure ??= PogoError.from(error);
+    }
+  }
+
+  /** Whose process is gone takes no turn any more, and is waited for nowhere. */
+  async #tickGone(ledger: Pick<Ledger, 'query' | 'submit'>, name: string): Promise<void> {
+    await this.#endTurns(ledger, (dispute) => {
+      const side = turnOf(dispute);
+      return side !== undefined && this.of(dispute[side]) === name;
+    });
+    await this.#tickOpen(ledger);
   }
 
   /** Ends the present stage of the open claims: whoever should have acted is gone or cannot decide. */

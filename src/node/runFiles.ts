@@ -14,6 +14,8 @@ export interface RunSettings {
   readonly verifiers: number;
   /** Name of a cheat; absent when all miners are honest. */
   readonly cheat?: string;
+  /** Largest evidence that verifiers send, bytes; what would be larger they dispute. Absent: what a transaction holds. */
+  readonly evidenceBytes?: number;
 }
 
 const FILE = 'run.json';
@@ -68,7 +70,7 @@ export function readSettings(directory: string): RunSettings {
   const file = path.join(directory, FILE);
   try {
     const json = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
-    const { recipe, seed, claims, verifiers, cheat } = json;
+    const { recipe, seed, claims, verifiers, cheat, evidenceBytes } = json;
     const counts = Number.isSafeInteger(claims) && Number.isSafeInteger(verifiers);
     if (typeof recipe !== 'string' || typeof seed !== 'string' || !counts) throw new Error('a field is missing');
     return {
@@ -77,6 +79,7 @@ export function readSettings(directory: string): RunSettings {
       claims: claims as number,
       verifiers: verifiers as number,
       ...(typeof cheat === 'string' ? { cheat } : {}),
+      ...(typeof evidenceBytes === 'number' ? { evidenceBytes } : {}),
     };
   } catch (error) {
     const message = PogoError.from(error).message;

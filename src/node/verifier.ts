@@ -6,6 +6,8 @@ import * as path from 'node:path';
 import { PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
 import type { LedgerBlock } from '../ledger/ledger.js';
+import { type DisputeDuty, disputeDutiesOf } from '../ledger/stateDisputeDuties.js';
+import { hasDispute } from '../ledger/stateDisputeQueue.js';
 import { type Duty, dutiesOf, type RecheckDuty, rechecksOf } from '../ledger/stateDuties.js';
 import type { LedgerEvent } from '../ledger/stateEvents.js';
 import { evidenceCommitment } from '../ledger/stateEvidence.js';
@@ -16,16 +18,25 @@ import { LOSS_NOT_MEASURED, signAttestation } from '../protocol/attestation.js';
 import { createBeaconShare } from '../protocol/beacon.js';
 import type { KeyPair } from '../protocol/bls.js';
 import { verifyClaimSignature } from '../protocol/claim.js';
+import type { DisputeSubject } from '../protocol/dispute/types.js';
 import { deriveHash } from '../protocol/domains.js';
 import { drawHeldOut, signDraw } from '../protocol/draws.js';
 import { buildEquivocationEvidence } from '../protocol/evidence/build.js';
 import { MAX_EVIDENCE_BYTES } from '../protocol/evidence/types.js';
 import { evidenceKind } from '../protocol/evidence.js';
-import { encodeTransaction, signOrder } from '../protocol/ledgerTypes.js';
+import {
+  encodeTransaction,
+  MAX_EVIDENCE_TRANSACTION_BYTES,
+  type Order,
+  type OrderKind,
+  signOrder,
+} from '../protocol/ledgerTypes.js';
 import { type ReceiptOpening, ReceiptOpeningType, receiptDuty, signReceipt } from '../protocol/receipt.js';
 import { claimRoot as claimRootOf, decodeStrict, type SignedClaim, SignedClaimType } from '../protocol/types.js';
-import { evidenceFromFault } from './buildEvidence.js';
+import { carriedBytes, evidenceFromFault, subjectFromFault } from './buildEvidence.js';
 import { checkClaim } from './checkClaim.js';
+import { type ChallengeMove, DisputeChallenges } from './disputeChallenges.js';
+import { type DisputedWork, openDisputed, subjectName } from './disputeSubject.js';
 import type { Environment } from './environment.js';
 import { hashBytes } from './files/digest.js';
 import { writeFileAtomic } from './files/durable.js';
@@ -36,6 +47,7 @@ import { Published } from './published.js';
 import { ReceiptRecorder } from './receiptRecorder.js';
 import { recheckReceipt } from './recheckReceipt.js';
 import { cpuSeconds, type MemberContext, type RoleReport } from './roles/common.js';
+import { DisputeBook } from './roles/disputeBook.js';
 import { FinalizedClaims } from './roles/finalizedClaims.js';
 import { type BookedReceipt, ReceiptBook } from './roles/receiptBook.js';
 import { StateFollower } from './stateFollower.js';
@@ -62,8 +74,8 @@ interface Losses {
 }
 
 interface Checked {
-  /** The file that proves the claim false; undefined where nothing false was found. */
-  readonly evidence: Uint8Array | undefined;
+  /** The file that proves the claim false, or what to dispute; undefined where nothing false was found. */
+  readonly found: { readonly evidence: Uint8Array } | { readonly subject: DisputeSubject } | undefined;
   readonly losses: Losses;
   /** What the check's receipt opens to. */
   readonly opening: ReceiptOpening;
@@ -73,6 +85,10 @@ interface Checked {
 export class Verifier {
   readonly finalized = new FinalizedClaims();
   readonly receipts = new ReceiptBook();
+  readonly disputes = new DisputeBook();
+  readonly #challenges = new DisputeChallenges();
+  /** Turns of disputes in which this process found nothing to go on with. */
+  readonly #gaveUp = new Set<string>();
   readonly #context: MemberContext;
   readonly #environment: Environment;
   readonly #keys: KeyPair;
@@ -99,11 +115,12 @@ export class Verifier {
   see(block: LedgerBlock<LedgerEvent>): void {
     this.finalized.add(block);
     this.receipts.add(block);
+    this.disputes.add(block);
   }
 
   /** Does the first open duty; false when there is none. */
   async act(state: LedgerState): Promise<boolean> {
-    if (await this.#revealPending(state)) return true;
+    if ((await this.#revealPending(state)) || (await this.#playDisputes(state))) return true;
     for (const duty of dutiesOf(state, this.#keys.publicKey)) {
       if (duty.duty === 'beacon-share') {
         const share = createBeaconShare(this.#environment.bls, this.#keys, duty.id);
@@ -198,12 +215,15 @@ export class Verifier {
   async #attest(duty: AttestDuty): Promise<void> {
     const { header } = duty.claim;
     try {
-      const { evidence, losses, opening } = await this.#check(duty);
-      if (evidence === undefined) {
+      const { found, losses, opening } = await this.#check(duty);
+      if (found === undefined) {
         await this.#commitReceipt(duty, opening);
         await this.#vote(duty, 'positive', losses);
+      } else if ('evidence' in found) {
+        await this.#commitAndReveal(duty.claim, found.evidence, () => this.#vote(duty, 'negative', losses));
       } else {
-        await this.#commitAndReveal(duty.claim, evidence, () => this.#vote(duty, 'negative', losses));
+        await this.#dispute(duty, found.subject);
+        await this.#vote(duty, 'negative', losses);
       }
     } catch (error) {
       const failure = PogoError.from(error);
@@ -280,10 +300,84 @@ export class Verifier {
     const second = this.#findSecondClaim(claim);
     const opening = { drawSignature, parts: receipt.parts };
     if (second !== undefined) {
-      return { evidence: buildEquivocationEvidence(claim, second, this.#recipe), losses, opening };
+      return { found: { evidence: buildEquivocationEvidence(claim, second, this.#recipe) }, losses, opening };
     }
-    const evidence = result.fault === undefined ? undefined : evidenceFromFault(subject, result.fault);
-    return { evidence, losses, opening };
+    const { fault } = result;
+    if (fault === undefined) return { found: undefined, losses, opening };
+    const disputed = subjectFromFault(fault);
+    const limit = this.#context.evidenceBytes ?? MAX_EVIDENCE_TRANSACTION_BYTES;
+    if (disputed !== undefined && carriedBytes(fault) > limit) return { found: { subject: disputed }, losses, opening };
+    return { found: { evidence: evidenceFromFault(subject, fault) }, losses, opening };
+  }
+
+  /** Challenges the miner to show the trace of a computation: what stands in place of evidence that is too large. */
+  async #dispute({ claim, claimRoot }: AttestDuty, subject: DisputeSubject): Promise<void> {
+    const state = await this.#state();
+    const { challengeBond, disputeBondSurplus } = state.parameters;
+    const bond = challengeBond + disputeBondSurplus;
+    // Opened by an earlier process of this verifier.
+    if (hasDispute(state, claimRoot, this.#keys.publicKey)) return;
+    const { claimNumber, attempt } = claim.header;
+    this.#report({ type: 'disputed', claim: claimNumber, attempt, subject: subjectName(subject), bond: `${bond}` });
+    await this.#order(state, 'open-dispute', { claimRoot, subject, bond });
+  }
+
+  /** Takes the next turn of a dispute that this verifier opened; false when there is none. */
+  async #playDisputes(state: LedgerState): Promise<boolean> {
+    for (const duty of disputeDutiesOf(state, this.#keys.publicKey)) {
+      const { dispute, claim } = duty;
+      const turn = `${dispute.id}/${dispute.sequence}`;
+      if (duty.side !== 'challenger' || this.#gaveUp.has(turn)) continue;
+      const { claimNumber, attempt } = claim.header;
+      let move: ChallengeMove;
+      try {
+        move = await this.#challenges.move(state, duty, this.disputes, () => this.#disputed(duty));
+      } catch (error) {
+        if (!NO_VERDICT.has(PogoError.from(error).code)) throw error;
+        move = { kind: 'nothing' };
+      }
+      if (move.kind === 'nothing') {
+        const message = 'its own computation gives what the accused published';
+        this.#gaveUp.add(turn);
+        this.#report({ type: 'gave-up', claim: claimNumber, attempt, dispute: dispute.id, message });
+        continue;
+      }
+      if (move.kind === 'prove') {
+        this.#writeEvidence(claim, move.evidence);
+        await this.#context.ledger.submit(move.transaction);
+        return true;
+      }
+      if (move.kind === 'contest') {
+        await this.#order(state, 'contest-node', { dispute: dispute.id, child: move.child });
+      } else {
+        await this.#order(state, 'name-operation', {
+          dispute: dispute.id,
+          operation: move.operation,
+          list: move.list,
+        });
+      }
+      return true;
+    }
+    return false;
+  }
+
+  /** Goes through a claim up to what is disputed. */
+  async #disputed({ claim, dispute }: DisputeDuty): Promise<DisputedWork> {
+    const { trainer, follower, tokens } = await this.#open();
+    await follower.goTo(claim.header.fromRoot, this.finalized.headers);
+    const source = this.#published.source(claim.header);
+    return openDisputed({ claim, recipe: this.#recipe, source, tokens, trainer }, dispute.subject, false);
+  }
+
+  async #order<K extends OrderKind>(
+    state: LedgerState,
+    kind: K,
+    body: Omit<Order<K>, 'sender' | 'nonce'>,
+  ): Promise<boolean> {
+    const nonce = findByKey(state.accounts, this.#keys.publicKey)?.nonce ?? 0;
+    const order = { ...body, nonce } as unknown as Omit<Order<K>, 'sender'>;
+    const signed = signOrder(this.#environment.bls, this.#keys, state.chainId, kind, order);
+    return (await this.#context.ledger.submit(signed)).accepted;
   }
 
   /**
@@ -297,23 +391,23 @@ export class Verifier {
     between: () => Promise<void> = async () => undefined,
   ): Promise<void> {
     const claimRoot = claimRootOf(claim.header);
-    const { bls } = this.#environment;
-    const { ledger, directory } = this.#context;
+    const { ledger } = this.#context;
+    this.#writeEvidence(claim, evidence);
+    const salt = this.#saltOf(evidence);
+    const commitment = evidenceCommitment(evidence, this.#keys.publicKey, salt);
+    if (!(await this.#order(await this.#state(), 'commit-evidence', { claimRoot, commitment }))) return;
+    await between();
+    await ledger.submit(encodeTransaction('evidence', { finder: this.#keys.publicKey, salt, evidence }));
+  }
+
+  /** Keeps a file of evidence, for the ledger and for everybody. */
+  #writeEvidence({ header }: SignedClaim, evidence: Uint8Array): void {
+    const { claimNumber, attempt } = header;
     const kind = evidenceKind(evidence);
-    const { claimNumber, attempt, chainId } = claim.header;
-    const file = path.join(directory, 'evidence', `${claimNumber}-${attempt}-${kind}.ssz`);
+    const file = path.join(this.#context.directory, 'evidence', `${claimNumber}-${attempt}-${kind}.ssz`);
     realFiles.makeDirectory(path.dirname(file));
     writeFileAtomic(realFiles, file, evidence);
     this.#report({ type: 'evidence', claim: claimNumber, kind, file, bytes: evidence.length });
-    const salt = this.#saltOf(evidence);
-    const commitment = evidenceCommitment(evidence, this.#keys.publicKey, salt);
-    const state = await this.#state();
-    const account = findByKey(state.accounts, this.#keys.publicKey);
-    const order = { nonce: account?.nonce ?? 0, claimRoot, commitment };
-    const committed = await ledger.submit(signOrder(bls, this.#keys, chainId, 'commit-evidence', order));
-    if (!committed.accepted) return;
-    await between();
-    await ledger.submit(encodeTransaction('evidence', { finder: this.#keys.publicKey, salt, evidence }));
   }
 
   async #vote(
@@ -374,11 +468,7 @@ export class Verifier {
     const asked = pieceToAsk(this.#published, claim.header, missing);
     if (asked === undefined) return;
     this.#asked.add(name);
-    const state = await this.#state();
-    const nonce = findByKey(state.accounts, this.#keys.publicKey)?.nonce ?? 0;
-    const { chainId } = claim.header;
-    const { bls } = this.#environment;
-    await this.#context.ledger.submit(signOrder(bls, this.#keys, chainId, 'challenge-piece', { nonce, ...asked }));
+    await this.#order(await this.#state(), 'challenge-piece', asked);
   }
 
   #roundName({ claimRoot, round }: AttestDuty): string {

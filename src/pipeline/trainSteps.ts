@@ -18,6 +18,8 @@ export interface Committer {
   unit?(step: number, unit: number, compute: () => Promise<ComputedUnit>): Promise<ComputedUnit>;
   /** Called after the commit pass and before the state is hashed. */
   state?(step: number, trainer: Trainer): Promise<void> | void;
+  /** The root of the state after a step that is committed. */
+  root?(step: number, root: Uint8Array): Uint8Array;
   /** The packed model at the claim's end, before it is hashed. */
   model?(file: Uint8Array): void;
   /** The diff to the parent's model that is committed; a first claim has none. */
@@ -64,7 +66,8 @@ export async function trainSteps(options: TrainStepsOptions): Promise<StepCommit
     }
     const header = trainer.stateRoot();
     pending = (async () => {
-      const postStateRoot = await header;
+      const root = await header;
+      const postStateRoot = committer.root?.(step, root) ?? root;
       const commitment: StepCommitment = {
         step,
         preStateRoot,

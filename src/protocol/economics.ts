@@ -8,6 +8,7 @@
 import { PogoError } from '../errors.js';
 import type { Recipe } from '../model/recipe.js';
 import { badUnits, detectionProbability, samplesForDetection } from './detection.js';
+import { TRACE_WORK } from './dispute/traceCost.js';
 import type { ProtocolParameters } from './ledgerTypes.js';
 
 export interface Setting {
@@ -78,6 +79,7 @@ export function economics(setting: Setting): Economics {
     ...beacons(parameters),
     ...verifiers(setting, samples, units),
     ...accusers(parameters),
+    disputes(parameters, units),
     ...clocks(parameters),
   ];
   const room = ({ have, least }: Inequality): number => (least === 0 ? Number.POSITIVE_INFINITY : have / least);
@@ -213,6 +215,17 @@ function accusers(parameters: ProtocolParameters): Inequality[] {
       'a false accusation costs its maker at least what a missed turn costs a miner',
     ),
   ];
+}
+
+function disputes({ challengeBond, disputeBondSurplus, claimReward }: ProtocolParameters, units: number): Inequality {
+  return inequality(
+    'challenging for nothing',
+    'challengeBond + disputeBondSurplus',
+    coins(challengeBond + disputeBondSurplus),
+    (TRACE_WORK * coins(claimReward)) / units,
+    'coins',
+    `bond of a dispute ≥ the work of a trace, that of ${TRACE_WORK} units at what a unit earns`,
+  );
 }
 
 function clocks(parameters: ProtocolParameters): Inequality[] {

@@ -110,6 +110,8 @@ const KIND: Readonly<Record<string, string>> = {
   'false-loss': 'loss',
   'own-data': 'batch',
   'false-state': 'state-root',
+  // Nobody has the state's bytes, and evidence is at most 64 KiB in this run: the miner is asked, and has no answer.
+  'hidden-state': 'silence',
   'false-model': 'quantization',
   'false-diff': 'diff',
   equivocate: 'equivocation',

@@ -11,14 +11,17 @@ const moby = { recipe: loadRecipe('moby'), parameters: EMBEDDED_PARAMETERS, comm
 const of = (setting: typeof moby, name: string) => economics(setting).inequalities.find((line) => line.name === name)!;
 
 describe('the economics of a recipe', () => {
-  it('moby under the embedded parameters: all hold but the pay of verifiers, which binds', () => {
+  it('moby under the embedded parameters: all hold but the pay of verifiers and the bond of disputes, which binds', () => {
     const result = economics(moby);
     expect(result).toMatchObject({ units: 40, samples: 10, badUnits: 4 });
     const failing = result.inequalities.filter((line) => !line.holds).map((line) => line.name);
-    expect(failing).toEqual(['being paid for the work']);
-    expect(result.binding.name).toBe('being paid for the work');
-    expect(result.binding.least).toBe(50);
-    const paid = { ...moby, parameters: { ...EMBEDDED_PARAMETERS, verifierReward: 50n * COIN } };
+    expect(failing).toEqual(['being paid for the work', 'challenging for nothing']);
+    expect(of(moby, 'being paid for the work').least).toBe(50);
+    expect(result.binding.name).toBe('challenging for nothing');
+    // The work of 380 units, of which 40 earn 50 coins.
+    expect(result.binding.least).toBe(475);
+    const raised = { verifierReward: 50n * COIN, disputeBondSurplus: 465n * COIN };
+    const paid = { ...moby, parameters: { ...EMBEDDED_PARAMETERS, ...raised } };
     expect(economics(paid).inequalities.every((line) => line.holds)).toBe(true);
   });
 

@@ -25,6 +25,7 @@ export interface RoleOptions {
   readonly backend: BackendName;
   readonly isa: IsaName;
   readonly lanes: number;
+  readonly evidenceBytes?: number;
 }
 
 /** What a miner or verifier works with, in a process of its own or inside another program. */
@@ -37,6 +38,8 @@ export interface MemberContext {
   readonly published: string;
   readonly ledger: Ledger<LedgerEvent>;
   readonly signal: AbortSignal;
+  /** Largest evidence that a verifier sends, bytes; what would be larger is disputed to one element. */
+  readonly evidenceBytes?: number;
   report(event: RoleReport): void;
 }
 
@@ -46,9 +49,10 @@ export function memberOf(
   { bls }: Environment,
   role: 'miner' | 'verifier',
 ): MemberContext {
-  const { seed, index, recipe, directory, published } = options;
+  const { seed, index, recipe, directory, published, evidenceBytes } = options;
   const keys = bls.deriveKey(seed, role, index);
-  return { keys, recipe: decodeRecipe(recipe), directory, published, ledger, signal, report };
+  const limit = evidenceBytes === undefined ? {} : { evidenceBytes };
+  return { keys, recipe: decodeRecipe(recipe), directory, published, ledger, signal, report, ...limit };
 }
 
 /** A role uses the backend that the supervisor chose, so that a whole run has one. */
@@ -114,6 +118,34 @@ export type RoleReport =
       readonly kind: string;
       readonly file: string;
       readonly bytes: number;
+    }
+  | {
+      /** A verifier challenged the claim's miner to show a computation. */
+      readonly type: 'disputed';
+      readonly claim: number;
+      readonly attempt: number;
+      readonly subject: string;
+      /** Base units. */
+      readonly bond: string;
+    }
+  | {
+      /** The trace of a disputed computation was made and published. */
+      readonly type: 'traced';
+      readonly claim: number;
+      readonly attempt: number;
+      readonly subject: string;
+      readonly operations: number;
+      /** Of the transaction that carries the list of roots. */
+      readonly bytes: number;
+      readonly seconds: number;
+    }
+  | {
+      /** A turn of a dispute that this side does not take. */
+      readonly type: 'gave-up';
+      readonly claim: number;
+      readonly attempt: number;
+      readonly dispute: number;
+      readonly message: string;
     }
   | {
       readonly type: 'withheld';

@@ -1,0 +1,154 @@
+/** A disputed computation as a node has it: the subject's context, and the bytes that its program runs on. */
+import { merkleKernels } from '../backend/merkleAddon.js';
+import { invariant } from '../errors.js';
+import { unitFileBytes } from '../model/layout.js';
+import type { Recipe } from '../model/recipe.js';
+import { recipeHeader, recipeOfHeader } from '../model/recipeHeader.js';
+import { learningRateBits } from '../model/state.js';
+import type { Trainer } from '../pipeline/trainer.js';
+import type { Committer } from '../pipeline/trainSteps.js';
+import { type SubjectContext, subjectProgram } from '../protocol/dispute/subject.js';
+import type { TraceInputs } from '../protocol/dispute/trace.js';
+import { type DisputeSubject, SUBJECT_KIND } from '../protocol/dispute/types.js';
+import type { FastKernels, Program } from '../protocol/trace/program.js';
+import type { SignedClaim, StateHeader, StepCommitment } from '../protocol/types.js';
+import { type CapturedState, type ClaimSource, capture } from './checkClaim.js';
+
+/** What both sides of a dispute work with. */
+export interface DisputedWork {
+  readonly claim: SignedClaim;
+  readonly recipe: Recipe;
+  readonly source: ClaimSource;
+  readonly context: SubjectContext;
+  readonly program: Program;
+  readonly inputs: TraceInputs;
+  /** Header of the state after a disputed step, as this side has it. */
+  readonly post: StateHeader | undefined;
+}
+
+export interface DisputedClaim {
+  readonly claim: SignedClaim;
+  readonly recipe: Recipe;
+  readonly source: ClaimSource;
+  readonly tokens: Uint16Array | Uint32Array;
+  /** At the claim's from state; left further on. */
+  readonly trainer: Trainer;
+  /** The accused's own: what it committed instead of what it computed is what it stands by. */
+  readonly committer?: Committer;
+}
+
+/** Goes through the log up to the subject and gathers what its program reads. @throws PogoError MISSING */
+export async function openDisputed(
+  options: DisputedClaim,
+  subject: DisputeSubject,
+  standsBy: boolean,
+): Promise<DisputedWork> {
+  const { claim, recipe, source, trainer } = options;
+  const { header } = claim;
+  const { kind, stepIndex } = subject;
+  const isModel = kind === SUBJECT_KIND.model;
+  await replayTo(options, isModel ? source.list.length : stepIndex);
+  const pre = await capture(trainer);
+  const commitment = isModel ? undefined : source.list[stepIndex];
+  const context: SubjectContext = {
+    claim: header,
+    recipe: recipeOfHeader(recipeHeader(recipe)),
+    subject,
+    commitment,
+    header: pre.header,
+    rate: () => learningRateBits(recipe, pre.header.step),
+  };
+  const program = subjectProgram(context);
+  const units = kind === SUBJECT_KIND.state ? readUnits(options, commitment as StepCommitment) : [];
+  let post: CapturedState | undefined;
+  if (kind === SUBJECT_KIND.state && standsBy) {
+    await replayTo(options, stepIndex + 1, stepIndex);
+    post = await capture(trainer);
+  }
+  const inputs: TraceInputs = {
+    externals: externalsOf(options, kind, pre, units),
+    merkle: merkleKernels(),
+    kernels: fastKernels(trainer),
+    ...(standsBy ? { committed: committedOutputs(options, context, program, post) } : {}),
+  };
+  return { claim, recipe, source, context, program, inputs, post: post?.header };
+}
+
+function fastKernels(trainer: Trainer): FastKernels {
+  return trainer.pool.kernels;
+}
+
+/** Applies the committed units of steps `from` to `until`, and what the committer did to the states. */
+async function replayTo(
+  { source, trainer, committer, ...rest }: DisputedClaim,
+  until: number,
+  from = 0,
+): Promise<void> {
+  for (const commitment of source.list.slice(from, until)) {
+    await trainer.commit(readUnits({ source, trainer, ...rest }, commitment));
+    if (committer?.state === undefined) continue;
+    await committer.state(commitment.step, trainer);
+    trainer.vectorsChanged();
+  }
+}
+
+function readUnits({ source, trainer }: Pick<DisputedClaim, 'source' | 'trainer'>, commitment: StepCommitment) {
+  const { total } = unitFileBytes(trainer.plan.layout);
+  return commitment.unitRoots.map((root) => {
+    const shared = new Uint8Array(new SharedArrayBuffer(total));
+    shared.set(source.blob(root, total));
+    return shared;
+  });
+}
+
+function externalsOf(
+  { recipe, tokens }: DisputedClaim,
+  kind: number,
+  { theta, m, v, ema }: CapturedState,
+  units: readonly Uint8Array[],
+): readonly Uint8Array[] {
+  if (kind === SUBJECT_KIND.unit) {
+    return [theta, new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength).slice()];
+  }
+  if (kind === SUBJECT_KIND.model) return [recipe.ema ? ema : theta];
+  return [theta, m, v, ...(recipe.ema ? [ema] : []), ...units];
+}
+
+/** The outputs that a claim commits to, as its maker has them, by operation. */
+function committedOutputs(
+  { source }: DisputedClaim,
+  { claim, subject, commitment }: SubjectContext,
+  program: Program,
+  post: CapturedState | undefined,
+): ReadonlyMap<number, Uint8Array> {
+  const bytesOf = (name: string): Uint8Array | undefined => {
+    const expected = program.operations[operationOf(program, name)];
+    invariant(expected !== undefined, `a program without its result ${name}`);
+    if (subject.kind === SUBJECT_KIND.model) return source.blob(claim.modelRoot, 4 * expected.length);
+    if (name === 'unit') return source.blob(commitment!.unitRoots[subject.unit]!, 4 * expected.length);
+    if (name === 'loss') return lossBytes(commitment!.unitLosses[subject.unit]!);
+    return post?.[name as 'theta' | 'm' | 'v' | 'ema'];
+  };
+  return new Map(
+    program.results.flatMap(({ name, operation }): [number, Uint8Array][] => {
+      const bytes = bytesOf(name);
+      return bytes === undefined ? [] : [[operation, bytes]];
+    }),
+  );
+}
+
+function lossBytes(bits: number): Uint8Array {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, bits, true);
+  return bytes;
+}
+
+function operationOf(program: Program, result: string): number {
+  return program.results.find(({ name }) => name === result)?.operation ?? -1;
+}
+
+/** Name of a subject, for messages and look-ups. */
+export function subjectName({ kind, stepIndex, unit }: DisputeSubject): string {
+  if (kind === SUBJECT_KIND.unit) return `unit ${unit} of step ${stepIndex}`;
+  return kind === SUBJECT_KIND.state ? `state after step ${stepIndex}` : 'model';
+}
