@@ -1,7 +1,8 @@
 // The operations of src/backend/ops.ts on device memory: one struct of arguments each, with the same field names, and
 // one launcher. Shapes, dtypes and formulas stand there and in docs/numerics.md; here stands what a device adds.
 //
-// Pointers are device pointers, 16-byte aligned (the memory plan aligns to 256); null where ops.ts says "empty".
+// Pointers are device pointers, 16-byte aligned (the memory plan aligns to 256), the bf16 scales of 4-bit planes 8-byte (a
+// leaf has four of them in a unit file); null where ops.ts says "empty".
 // A launcher puts work on `launch.stream` and returns: it allocates nothing and waits for nothing. Where it needs
 // scratch memory, `NAME_workspace` says how many bytes `launch.workspace` must have.
 // bf16 values are uint16_t. Seeds are device pointers to four words, so that a captured graph may be replayed.

@@ -2,14 +2,12 @@
  * The door to the CUDA addon `native/cuda`: the only file that loads it. Node-only.
  *
  * The addon holds the CUDA runtime, so it loads on machines without a GPU or a driver; {@link loadCudaAddon} then says why it
- * cannot be used. So far it has the operations of {@link CudaAddon}, not the whole registry: it is not yet a backend.
+ * cannot be used. {@link file://./cuda.ts} is the typed, validated side.
  */
 import { readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { PogoError } from '../errors.js';
-import type { Kernels } from './ops.js';
 
 /** One GPU. */
 export interface CudaDevice {
@@ -29,24 +27,108 @@ export interface CudaDeviceInfo {
   readonly devices: readonly CudaDevice[];
 }
 
-/** What `native/cuda/addon.cc` exports. All calls are synchronous; a failed one throws with `cudaCode` and `kernel`. */
+/** One argument of an operation, as the addon's table lists it. */
+export interface CudaField {
+  readonly name: string;
+  /** u32, u64, f32 or flag; of arrays the element type of `src/model/tape.ts`. */
+  readonly type: string;
+  readonly kind: 'scalar' | 'array' | 'list';
+  readonly written: boolean;
+}
+
+/** An operation with its kernel; its index in the list is its number in a tape's words. */
+export interface CudaOperation {
+  readonly name: string;
+  readonly fields: readonly CudaField[];
+}
+
+/** The lowest failure that the device saw: entry of the tape (0 for a call), `FailureKind` of `native/cuda/ops.h`, place. */
+export interface CudaFailure {
+  readonly entry: number;
+  readonly kind: number;
+  readonly index: number;
+}
+
+/** Memory of a model (0) or of a lane (1), in bytes. */
+export interface CudaPlace {
+  readonly space: 0 | 1;
+  readonly offset: number;
+}
+
+export interface CudaRegion {
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+export type CudaArray = Float32Array | Uint16Array | Int8Array | Uint8Array | Uint32Array;
+
+export interface CudaUpload extends CudaPlace {
+  readonly data: CudaArray;
+}
+
+export interface CudaDownload extends CudaPlace {
+  /** Entry of the tape behind which the bytes are complete; downloads come in this order. */
+  readonly after: number;
+  /** Beside the computation: for bytes that no later entry changes. */
+  readonly overlap: boolean;
+  readonly data: CudaArray;
+}
+
+export interface CudaCopy {
+  readonly fromSpace: 0 | 1;
+  readonly fromOffset: number;
+  readonly toSpace: 0 | 1;
+  readonly toOffset: number;
+  readonly bytes: number;
+}
+
+/** Of the whole process, since it started. */
+export interface CudaCounters {
+  /** Bytes over the bus. */
+  readonly toDevice: number;
+  readonly fromDevice: number;
+  /** Operations that were launched. */
+  readonly operations: number;
+}
+
+export type CudaValue = number | boolean | CudaArray | readonly CudaArray[];
+
+/**
+ * What `native/cuda/addon.cc` exports. All calls are synchronous. A failed one throws an Error with a `code`: CUDA (with
+ * `cudaCode`, `kernel`, `deviceLost`), MEMORY (with `needed`, `available`, in bytes) or ARGUMENT.
+ *
+ * Handles are numbers. Calls, lanes and tapes belong to the thread that made them; a model belongs to the process and
+ * lives while a thread holds it or a lane is attached to it.
+ */
 export interface CudaAddon {
   deviceInfo(): CudaDeviceInfo;
-  /** As `Kernels.quantize4`. @returns the first group of 64 that holds an Inf or NaN, or −1 */
-  quantize4(
-    x: Float32Array,
-    codes: Uint8Array,
-    scales: Uint16Array,
-    seed: Uint32Array,
-    rows: number,
-    cols: number,
-  ): number;
-  /** As `Kernels.dequantize4`. */
-  dequantize4(codes: Uint8Array, scales: Uint16Array, x: Float32Array, n: number): void;
-  /** Every chaining value over 1 KiB leaves, level by level, then the hash; layout of `src/merkle/`. */
-  blake3Tree(bytes: Uint8Array, firstLeaf: number, tree: Uint8Array): void;
-  /** out = a − b (or a + b) in every field of 4 or 8 bits, modulo 2^bits. */
-  diffCodes(a: Uint8Array, b: Uint8Array, out: Uint8Array, bits: 4 | 8, add: boolean): void;
+  operations(): readonly CudaOperation[];
+  counters(): CudaCounters;
+  freeBytes(device: number): number;
+  /** @returns a handle for {@link call} */
+  openCalls(device: number): number;
+  /** Runs one operation over host arrays: uploads, runs, downloads. Values in the order of its fields. */
+  call(calls: number, operation: number, values: readonly CudaValue[]): CudaFailure | undefined;
+  /** Bytes of workspace and of constants that a table of operations needs on a device. */
+  tapeNeeds(device: number, words: Float64Array): { readonly workspace: number; readonly constants: number };
+  /** One allocation for the shared part and `lanes` parts, zeroed. @returns a number that holds in the whole process */
+  createModel(device: number, sharedBytes: number, laneBytes: number, lanes: number): number;
+  releaseModel(model: number): void;
+  attachLane(model: number, stagingBytes: number): number;
+  detachLane(lane: number): void;
+  /** Regions are of the lane's memory. */
+  bindTape(lane: number, words: Float64Array, constants: CudaRegion, workspace: CudaRegion): number;
+  releaseTape(lane: number, tape: number): void;
+  /** Uploads, runs every operation, downloads, copies on the device; waits for all of it. */
+  runTape(
+    lane: number,
+    tape: number,
+    uploads: readonly CudaUpload[],
+    downloads: readonly CudaDownload[],
+    copies: readonly CudaCopy[],
+  ): CudaFailure | undefined;
+  upload(lane: number, space: 0 | 1, offset: number, data: CudaArray): void;
+  download(lane: number, space: 0 | 1, offset: number, data: CudaArray): void;
 }
 
 /** The addon with what it found; or why it cannot be used, and the command that would change that. */
@@ -74,12 +156,23 @@ function candidates(): string[] {
   ];
 }
 
-function load(): LoadedCudaAddon {
+function isCudaAddon(value: unknown): value is CudaAddon {
+  if (typeof value !== 'object' || value === null) return false;
+  return ['deviceInfo', 'operations', 'call', 'bindTape', 'runTape'].every(
+    (name) => typeof (value as Record<string, unknown>)[name] === 'function',
+  );
+}
+
+function load(files: readonly string[]): LoadedCudaAddon {
   const require = createRequire(import.meta.url);
   const attempts: string[] = [];
-  for (const path of candidates()) {
+  for (const path of files) {
     try {
-      const addon = require(path) as CudaAddon;
+      const addon: unknown = require(path);
+      if (!isCudaAddon(addon)) {
+        attempts.push(`${relative(packageRoot, path)}: it is of another version`);
+        continue;
+      }
       const info = addon.deviceInfo();
       if (info.reason !== '') {
         const fix =
@@ -106,28 +199,19 @@ function load(): LoadedCudaAddon {
   };
 }
 
-let loaded: LoadedCudaAddon | undefined;
+const loaded = new Map<string, LoadedCudaAddon>();
 
-/** Loads the addon once per thread. Never throws. */
-export function loadCudaAddon(): LoadedCudaAddon {
-  loaded ??= load();
-  return loaded;
-}
-
-/** The operations of the registry that run on the GPU so far. */
-export function cudaKernels(addon: CudaAddon): Pick<Kernels, 'quantize4' | 'dequantize4'> {
-  return {
-    quantize4(a) {
-      const group = addon.quantize4(a.x, a.codes, a.scales, a.seed, a.rows, a.cols);
-      if (group < 0) return;
-      throw new PogoError(
-        'NON_FINITE',
-        `quantize4: expected finite values, found an Inf or NaN in elements from ${64 * group}; lower the learning rate or check the input`,
-        { operation: 'quantize4', where: `elements from ${64 * group}` },
-      );
-    },
-    dequantize4(a) {
-      addon.dequantize4(a.codes, a.scales, a.x, a.n);
-    },
-  };
+/**
+ * Loads the addon once per thread. Never throws.
+ *
+ * @param file the addon over the device model, which only tests have; the package's own by default
+ */
+export function loadCudaAddon(file?: string): LoadedCudaAddon {
+  const key = file ?? '';
+  let found = loaded.get(key);
+  if (found === undefined) {
+    found = load(file === undefined ? candidates() : [file]);
+    loaded.set(key, found);
+  }
+  return found;
 }

@@ -4,7 +4,7 @@
  */
 import { PogoError } from '../errors.js';
 import { type CpuIsaChoice, openCpuBackend } from './cpu.js';
-import { loadCudaAddon } from './cudaAddon.js';
+import { type OpenCudaOptions, openCudaBackend } from './cuda.js';
 import { openReferenceBackend } from './reference.js';
 import { assertSelfTest } from './selfTest.js';
 import { type Backend, type BackendMiss, type BackendName, CPU_ISAS } from './types.js';
@@ -18,6 +18,8 @@ export interface OpenBackendOptions {
   readonly require?: BackendName;
   /** Known-answer vectors before use: 'quick' (default), 'full', or 'none' where this process ran them already. */
   readonly selfTest?: 'quick' | 'full' | 'none';
+  /** Which CUDA device. */
+  readonly cuda?: OpenCudaOptions;
 }
 
 const BACKENDS: readonly (BackendName | 'auto')[] = ['auto', 'cuda', 'cpu', 'reference'];
@@ -31,17 +33,6 @@ function choice<T extends string>(name: string, given: string | undefined, allow
     variable: name,
     found: value,
   });
-}
-
-/** @returns why CUDA is not used */
-function cudaMiss(): BackendMiss {
-  const loaded = loadCudaAddon();
-  if (loaded.addon === undefined) return { backend: 'cuda', reason: loaded.reason, fix: loaded.fix };
-  return {
-    backend: 'cuda',
-    reason: 'its addon has only some of the operations of a training step so far',
-    fix: 'use the CPU kernels (POGO_BACKEND=cpu)',
-  };
 }
 
 function test(backend: Backend, mode: 'quick' | 'full' | 'none'): Backend {
@@ -59,12 +50,6 @@ function missOf(backend: BackendName, error: unknown): BackendMiss {
   };
 }
 
-function demanded(miss: BackendMiss): PogoError {
-  return new PogoError('ENVIRONMENT', `expected backend ${miss.backend}, found: ${miss.reason}; ${miss.fix}`, {
-    ...miss,
-  });
-}
-
 /**
  * Opens the best backend that passes its vectors.
  * @throws PogoError ENVIRONMENT or SELF_TEST if a demanded backend or instruction set cannot be used, USAGE for an
@@ -76,9 +61,12 @@ export function openBackend(options: OpenBackendOptions = {}): Backend {
   const mode = options.selfTest ?? 'quick';
   const misses: BackendMiss[] = [];
   if (wanted === 'cuda' || (wanted === 'auto' && isa === 'auto')) {
-    const miss = cudaMiss();
-    if (wanted === 'cuda') throw demanded(miss);
-    misses.push(miss);
+    try {
+      return test(openCudaBackend(options.cuda), mode);
+    } catch (error) {
+      if (wanted === 'cuda') throw error;
+      misses.push(missOf('cuda', error));
+    }
   }
   if (wanted === 'cpu' || wanted === 'auto') {
     try {

@@ -280,13 +280,13 @@ const CHECK: Check = {
  *
  * @param call runs a kernel whose arguments have passed
  */
-export function shapeChecked(call: (operation: OperationName, a: never) => void): Kernels {
+export function shapeChecked<A = never>(call: (operation: OperationName, a: A) => void): Kernels {
   const entries = (Object.keys(CHECK) as OperationName[]).map((operation) => {
     const check = CHECK[operation] as (a: unknown, c: ShapeCheck) => void;
     const shapes = new ShapeCheck(operation);
     return [
       operation,
-      (a: never): void => {
+      (a: A): void => {
         check(a, shapes);
         call(operation, a);
       },

@@ -7,7 +7,7 @@ export type BackendName = 'cuda' | 'cpu' | 'reference';
 /** Instruction sets of the CPU kernels, worst first within x86 and within AArch64. */
 export const CPU_ISAS = ['scalar', 'avx2', 'avxvnni', 'avx512', 'amx', 'neon', 'dotprod'] as const;
 export type CpuIsa = (typeof CPU_ISAS)[number];
-export type IsaName = CpuIsa | 'typescript' | 'sm_80' | 'sm_90';
+export type IsaName = CpuIsa | 'typescript' | 'sm_80' | 'sm_90' | 'sm_90a';
 
 /** One step of the choice of a backend: what was tried and why it was not taken. */
 export interface BackendMiss {

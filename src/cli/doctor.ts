@@ -7,7 +7,8 @@ import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { openCpuBackend } from '../backend/cpu.js';
 import { loadCpuAddon } from '../backend/cpuAddon.js';
-import { cudaKernels, loadCudaAddon } from '../backend/cudaAddon.js';
+import { cudaIsa, cudaKernels, cudaTable, missingOperations } from '../backend/cuda.js';
+import { loadCudaAddon } from '../backend/cudaAddon.js';
 import { loadMerkleAddon } from '../backend/merkleAddon.js';
 import { openBackend } from '../backend/open.js';
 import type { Kernels } from '../backend/ops.js';
@@ -72,27 +73,19 @@ const missing = (backend: DoctorBackend['backend'], isa: string, reason: string,
   fix,
 });
 
-function cudaBackend(): DoctorBackend {
+/** One entry a device. */
+function cudaBackends(quick: boolean): DoctorBackend[] {
   const cuda = loadCudaAddon();
-  if (cuda.addon === undefined) return missing('cuda', '', cuda.reason, cuda.fix);
-  // The addon has two operations of the registry so far: the others of this object are the reference's and not counted.
-  const own = cudaKernels(cuda.addon);
-  const results = selfTest({ ...referenceKernels, ...own }, { quick: true }).filter((r) => r.operation in own);
-  const total = results.reduce((sum, result) => sum + result.cases, 0);
-  const wrong = results.filter((result) => !result.ok);
-  const device = cuda.info.devices[0]!;
-  return {
-    backend: 'cuda',
-    isa: `sm_${device.major}${device.minor}`,
-    state: wrong.length === 0 ? 'ok' : 'failed',
-    vectors: total,
-    vectorsPassed: total - wrong.reduce((sum, result) => sum + result.cases, 0),
-    reason:
-      wrong.length > 0
-        ? wrong.map((r) => r.message).join('; ')
-        : `${device.name}; quantize4 and dequantize4 only so far`,
-    fix: wrong.length === 0 ? '' : 'do not use this device',
-  };
+  if (cuda.addon === undefined) return [missing('cuda', '', cuda.reason, cuda.fix)];
+  const { addon, info } = cuda;
+  const absent = missingOperations(cudaTable(addon));
+  if (absent.length > 0) {
+    return [missing('cuda', '', `its addon has no kernel for ${absent.join(', ')}`, 'npm run setup -- --cuda --force')];
+  }
+  return info.devices.map((device, index) => {
+    const found = checked('cuda', cudaIsa(device.major, device.minor), cudaKernels(addon, index), quick);
+    return { ...found, reason: [`device ${index}: ${device.name}`, found.reason].filter((t) => t !== '').join('; ') };
+  });
 }
 
 function cpuBackends(quick: boolean): DoctorBackend[] {
@@ -103,7 +96,7 @@ function cpuBackends(quick: boolean): DoctorBackend[] {
     return checked(
       'cpu',
       isa,
-      openCpuBackend(isa as Exclude<IsaName, 'typescript' | 'sm_80' | 'sm_90'>).kernels,
+      openCpuBackend(isa as Exclude<IsaName, 'typescript' | 'sm_80' | 'sm_90' | 'sm_90a'>).kernels,
       quick,
     );
   });
@@ -137,7 +130,7 @@ export async function examine(options: { readonly quick?: boolean } = {}): Promi
     chosen,
     features,
     backends: [
-      cudaBackend(),
+      ...cudaBackends(quick),
       ...cpuBackends(quick),
       checked('reference', 'typescript', referenceKernels, true),
       merkleBackend(),

@@ -106,6 +106,45 @@ export function unitPlanes(layout: Layout, file: Uint8Array): UnitPlanes {
   };
 }
 
+/** A range of one tensor's elements and the numbers that its part of the commit pass takes. */
+export interface CommitPiece {
+  /** First element of the vectors, and the one behind the last: whole leaves. */
+  readonly start: number;
+  readonly end: number;
+  readonly scalars: Omit<Parameters<Kernels['commitLeaves']>[0], 'theta' | 'm' | 'v' | 'ema' | 'codes' | 'scales'>;
+}
+
+/** The commit pass over leaves [fromLeaf, toLeaf), cut at tensors: each has its own weight decay. */
+export function commitPieces(
+  { recipe, layout }: Pick<ModelPlan, 'recipe' | 'layout'>,
+  before: StateScalars,
+  fromLeaf: number,
+  toLeaf: number,
+): CommitPiece[] {
+  const after = advanceScalars(recipe, before);
+  const { optimizer } = recipe;
+  const from = fromLeaf * LEAF_ELEMENTS;
+  const to = toLeaf * LEAF_ELEMENTS;
+  return layout.tensors.flatMap((tensor) => {
+    const start = Math.max(from, tensor.offset);
+    const end = Math.min(to, tensor.offset + paddedSize(tensor));
+    if (start >= end) return [];
+    const scalars = {
+      n: end - start,
+      beta1: bitsToFloat(optimizer.beta1Bits),
+      beta2: bitsToFloat(optimizer.beta2Bits),
+      b1t: bitsToFloat(after.beta1Power),
+      b2t: bitsToFloat(after.beta2Power),
+      epsilon: bitsToFloat(optimizer.epsilonBits),
+      weightDecay: tensor.decay ? bitsToFloat(optimizer.weightDecayBits) : 0,
+      learningRate: bitsToFloat(learningRateBits(recipe, before.step)),
+      emaDecay: bitsToFloat(recipe.emaDecayBits),
+      updateEma: movesEma(recipe, after),
+    };
+    return [{ start, end, scalars }];
+  });
+}
+
 /**
  * The commit pass over leaves [fromLeaf, toLeaf): Σ units → AdamW → EMA, in place.
  *
@@ -121,34 +160,16 @@ export function commitLeafRange(
   fromLeaf: number,
   toLeaf: number,
 ): void {
-  const { recipe, layout } = plan;
-  const after = advanceScalars(recipe, before);
-  const planes = units.map((file) => unitPlanes(layout, file));
-  const updateEma = movesEma(recipe, after);
-  const { optimizer } = recipe;
-  const from = fromLeaf * LEAF_ELEMENTS;
-  const to = toLeaf * LEAF_ELEMENTS;
-  for (const tensor of layout.tensors) {
-    const start = Math.max(from, tensor.offset);
-    const end = Math.min(to, tensor.offset + paddedSize(tensor));
-    if (start >= end) continue;
+  const planes = units.map((file) => unitPlanes(plan.layout, file));
+  for (const { start, end, scalars } of commitPieces(plan, before, fromLeaf, toLeaf)) {
     kernels.commitLeaves({
       theta: state.theta.subarray(start, end),
       m: state.m.subarray(start, end),
       v: state.v.subarray(start, end),
-      ema: recipe.ema ? state.ema.subarray(start, end) : state.ema,
+      ema: plan.recipe.ema ? state.ema.subarray(start, end) : state.ema,
       codes: planes.map((p) => p.codes.subarray(start / 2, end / 2)),
       scales: planes.map((p) => p.scales.subarray(start / 64, end / 64)),
-      n: end - start,
-      beta1: bitsToFloat(optimizer.beta1Bits),
-      beta2: bitsToFloat(optimizer.beta2Bits),
-      b1t: bitsToFloat(after.beta1Power),
-      b2t: bitsToFloat(after.beta2Power),
-      epsilon: bitsToFloat(optimizer.epsilonBits),
-      weightDecay: tensor.decay ? bitsToFloat(optimizer.weightDecayBits) : 0,
-      learningRate: bitsToFloat(learningRateBits(recipe, before.step)),
-      emaDecay: bitsToFloat(recipe.emaDecayBits),
-      updateEma,
+      ...scalars,
     });
   }
 }

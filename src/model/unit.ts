@@ -186,18 +186,24 @@ export class UnitRunner {
   }
 
   #load(request: UnitRequest): void {
-    const { recipe, root } = this.#plan;
-    splitSequences(
-      request.tokens,
-      recipe.context,
-      this.#bound.array('tokens') as Uint32Array,
-      this.#bound.array('targets') as Uint32Array,
-    );
-    const seeds = this.#bound.array('seeds') as Uint32Array;
-    this.#gpt.seeds.forEach((use, i) => {
-      seeds.set(ditherSeed(root, request.draw1, request.step, request.unit, use.tensorId, use.purpose), 4 * i);
-    });
+    const array = (name: string): Uint32Array => this.#bound.array(name) as Uint32Array;
+    unitInputs(this.#plan, this.#gpt, request, array('tokens'), array('targets'), array('seeds'));
   }
+}
+
+/** Writes what changes from unit to unit: inputs and targets, u32 [tokens] each, and the dither seeds of `gpt.seeds`. */
+export function unitInputs(
+  { recipe, root }: Pick<ModelPlan, 'recipe' | 'root'>,
+  gpt: Pick<GptTape, 'seeds'>,
+  request: UnitRequest,
+  inputs: Uint32Array,
+  targets: Uint32Array,
+  seeds: Uint32Array,
+): void {
+  splitSequences(request.tokens, recipe.context, inputs, targets);
+  gpt.seeds.forEach((use, i) => {
+    seeds.set(ditherSeed(root, request.draw1, request.step, request.unit, use.tensorId, use.purpose), 4 * i);
+  });
 }
 
 function lossBits(loss: Float32Array): number {

@@ -8,7 +8,7 @@
 import { PogoError } from '../errors.js';
 import { type Layout, LEAF_ELEMENTS } from './layout.js';
 import type { Recipe } from './recipe.js';
-import type { BoundTape, HostArray, Tape, TapeOperation } from './tape.js';
+import type { BoundTape, HostArray, Ref, Tape, TapeOperation } from './tape.js';
 
 /** Row `row` of `width` elements in array `argument` after every operation of this kind and name. */
 export interface UnitPlace {
@@ -70,34 +70,65 @@ function bytesOf(array: HostArray, from: number, to: number): Uint8Array {
   return new Uint8Array(array.buffer, array.byteOffset + from * size, (to - from) * size).slice();
 }
 
+/** A range of an operation's array, to be looked at right after it. */
+export interface PlaceRead {
+  /** Index of the place among those that were asked for. */
+  readonly place: number;
+  /** Index of the operation in the tape. */
+  readonly entry: number;
+  readonly argument: string;
+  /** Elements [from, to) of the array. */
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Finds places on a tape. @throws PogoError RANGE for a place that the tape does not have */
+export function placeReads(tape: Tape, places: readonly UnitPlace[]): PlaceRead[] {
+  return places.flatMap(({ kind, name, argument, row, width }, place) => {
+    const reads: PlaceRead[] = [];
+    let first = 0;
+    for (const [entry, { kind: found, name: foundName, args }] of tape.entries.entries()) {
+      if (found !== kind || foundName !== name) continue;
+      const { length } = (args as unknown as Record<string, Ref<HostArray>>)[argument] as Ref<HostArray>;
+      const rows = Math.ceil(length / width);
+      if (row >= first && row < first + rows) {
+        const from = (row - first) * width;
+        reads.push({ place, entry, argument, from, to: Math.min(length, from + width) });
+      }
+      first += rows;
+    }
+    if (row < 0 || row >= first) {
+      throw new PogoError('RANGE', `${name}: expected a row below ${first} of ${argument}, found ${row}`);
+    }
+    return reads;
+  });
+}
+
+/** Values of places, one after the other. */
+export function joinPlaces(parts: readonly (Uint8Array | undefined)[]): Uint8Array {
+  const out = new Uint8Array(parts.reduce((sum, part) => sum + (part?.length ?? 0), 0));
+  let at = 0;
+  for (const part of parts) {
+    if (part === undefined) continue;
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
+}
+
 /** Reads places while a bound tape runs. */
 export class PlaceWatch {
   readonly #bound: BoundTape;
   readonly #found: (Uint8Array | undefined)[];
-  /** Operation → what to read after it: place, argument, first and last element. */
-  readonly #reads = new Map<number, { place: number; argument: string; from: number; to: number }[]>();
+  readonly #reads = new Map<number, PlaceRead[]>();
 
   /** @throws PogoError RANGE for a place that the tape does not have */
   constructor(tape: Tape, bound: BoundTape, places: readonly UnitPlace[]) {
     this.#bound = bound;
     this.#found = places.map(() => undefined);
-    places.forEach(({ kind, name, argument, row, width }, place) => {
-      let first = 0;
-      for (const [index, entry] of tape.entries.entries()) {
-        if (entry.kind !== kind || entry.name !== name) continue;
-        const { length } = bound.argument(index, argument);
-        const rows = Math.ceil(length / width);
-        if (row >= first && row < first + rows) {
-          const from = (row - first) * width;
-          const read = { place, argument, from, to: Math.min(length, from + width) };
-          this.#reads.set(index, [...(this.#reads.get(index) ?? []), read]);
-        }
-        first += rows;
-      }
-      if (row < 0 || row >= first) {
-        throw new PogoError('RANGE', `${name}: expected a row below ${first} of ${argument}, found ${row}`);
-      }
-    });
+    for (const read of placeReads(tape, places)) {
+      this.#reads.set(read.entry, [...(this.#reads.get(read.entry) ?? []), read]);
+    }
   }
 
   readonly after = (entry: number): void => {
@@ -108,13 +139,6 @@ export class PlaceWatch {
 
   /** The values of all places in their order. */
   get bytes(): Uint8Array {
-    const parts = this.#found.map((part) => part ?? new Uint8Array(0));
-    const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-    let at = 0;
-    for (const part of parts) {
-      out.set(part, at);
-      at += part.length;
-    }
-    return out;
+    return joinPlaces(this.#found);
   }
 }
