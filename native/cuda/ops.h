@@ -268,6 +268,8 @@ struct WeightGradient4Args {
   uint16_t* scales;
   const uint32_t* seed;
   uint32_t N, K, T;
+  /** As in Quantize4Args. */
+  uint64_t codeBytes, scaleCount;
 };
 
 struct HeadForwardArgs {
@@ -459,15 +461,8 @@ Status diff_model(const DiffModelArgs& a, const Launch& launch);
 Status patch_model(const PatchModelArgs& a, const Launch& launch);
 Status blake3_trees(const Blake3TreesArgs& a, const Launch& launch);
 
-// Scratch memory in bytes; an operation without a line here needs none. `device` may decide (clusters or two passes).
-size_t norm_backward_workspace(const NormBackwardArgs& a, const DeviceTraits& device);
-size_t linear_gelu_workspace(const LinearGeluArgs& a, const DeviceTraits& device);
-size_t attention_backward_workspace(const AttentionBackwardArgs& a, const DeviceTraits& device);
-size_t quantize_gradient_rows_workspace(const QuantizeGradientRowsArgs& a, const DeviceTraits& device);
-size_t linear_gelu_input_gradient_workspace(const LinearGeluInputGradientArgs& a, const DeviceTraits& device);
-size_t head_forward_workspace(const HeadForwardArgs& a, const DeviceTraits& device);
-size_t embed_backward_workspace(const EmbedBackwardArgs& a, const DeviceTraits& device);
-size_t unit_loss_workspace(const UnitLossArgs& a, const DeviceTraits& device);
+// Scratch memory in bytes: `size_t NAME_workspace(const ARGUMENTS& a, const DeviceTraits& device)`, NAME the launcher's, for
+// those that need some; an operation without a line here needs none. `device` may decide (clusters or two passes).
 size_t diff_model_workspace(const DiffModelArgs& a, const DeviceTraits& device);
 size_t patch_model_workspace(const PatchModelArgs& a, const DeviceTraits& device);
 

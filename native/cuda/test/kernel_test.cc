@@ -1,0 +1,401 @@
+// Compares every operation of ops.h, bit for bit, with the known-answer vectors and, on random odd shapes, with the scalar CPU
+// kernels (which equal the TypeScript reference by their own tests). No Node needed.
+//   kernel_test [--only OPERATION] [--seed N] [--cases N] [--large] [--vectors FOLDER] [--require-all]
+// Built by nvcc it runs on a GPU; built by the C++ compiler the same kernels run on the device model.
+// Exit code 0 passed, 1 failed, 2 wrong use, 77 no device (nothing was tested).
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <memory>
+
+#include "../../cpu/arena.h"
+#include "../device.h"
+#include "operations.h"
+
+#if !defined(POGO_VECTOR_FOLDER)
+#define POGO_VECTOR_FOLDER "test/vectors"
+#endif
+
+namespace test {
+namespace {
+
+struct Options {
+  std::string only;
+  std::string vectors = POGO_VECTOR_FOLDER;
+  uint32_t seed = 1;
+  uint32_t cases = 18;
+  bool large = false, require_all = false;
+};
+
+int passed = 0, failed = 0;
+
+void expect(bool holds, const std::string& what) {
+  if (holds) {
+    passed += 1;
+    return;
+  }
+  failed += 1;
+  printf("FAILED %s\n", what.c_str());
+}
+
+void need(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  fprintf(stderr, "kernel_test: %s: CUDA error %d, %s\n", what, (int)error, cudaGetErrorString(error));
+  exit(1);
+}
+
+// A byte that no kernel leaves untouched by accident: nothing around an array may change.
+constexpr int GUARD = 0xA7;
+#if defined(POGO_CUDA_MODEL) && defined(__SANITIZE_ADDRESS__)
+// Arrays end where their allocation ends: the sanitizer sees reads beyond, too.
+constexpr size_t GUARD_BYTES = 0;
+#else
+constexpr size_t GUARD_BYTES = 256;
+#endif
+
+/** A copy of an array on the device, between two guards. */
+class DeviceArray {
+ public:
+  explicit DeviceArray(const std::vector<uint8_t>& bytes) : bytes_(bytes.size()) {
+    need(memory_.allocate(bytes_ + 2 * GUARD_BYTES), "cudaMalloc");
+    if (GUARD_BYTES > 0) {
+      need(cudaMemset(memory_.as<uint8_t>(), GUARD, GUARD_BYTES), "cudaMemset");
+      need(cudaMemset(data() + bytes_, GUARD, GUARD_BYTES), "cudaMemset");
+    }
+    if (bytes_ > 0) need(cudaMemcpy(data(), bytes.data(), bytes_, cudaMemcpyHostToDevice), "cudaMemcpy");
+  }
+  uint8_t* data() const { return memory_.as<uint8_t>() + GUARD_BYTES; }
+
+  std::vector<uint8_t> read() const {
+    std::vector<uint8_t> out(bytes_);
+    if (bytes_ > 0) need(cudaMemcpy(out.data(), data(), bytes_, cudaMemcpyDeviceToHost), "cudaMemcpy");
+    return out;
+  }
+  bool guards_are_whole() const {
+    if (GUARD_BYTES == 0) return true;
+    std::vector<uint8_t> around(2 * GUARD_BYTES);
+    need(cudaMemcpy(around.data(), memory_.as<uint8_t>(), GUARD_BYTES, cudaMemcpyDeviceToHost), "cudaMemcpy");
+    need(cudaMemcpy(around.data() + GUARD_BYTES, data() + bytes_, GUARD_BYTES, cudaMemcpyDeviceToHost), "cudaMemcpy");
+    for (uint8_t byte : around) {
+      if (byte != GUARD) return false;
+    }
+    return true;
+  }
+
+ private:
+  pogo::DeviceMemory memory_;
+  size_t bytes_;
+};
+
+void put(std::vector<uint8_t>* args, const Field& field, const Value& value) {
+  uint8_t* place = args->data() + field.offset;
+  uint32_t u32 = (uint32_t)value.number;
+  uint64_t u64 = (uint64_t)value.number;
+  switch (field.slot) {
+    case Slot::U32: memcpy(place, &u32, 4); break;
+    case Slot::U64: memcpy(place, &u64, 8); break;
+    case Slot::FLAG: memcpy(place, &value.flag, 1); break;
+    case Slot::REAL: memcpy(place, &value.real, 4); break;
+    default: break;
+  }
+}
+
+void put_pointer(std::vector<uint8_t>* args, const Field& field, const void* pointer) {
+  memcpy(args->data() + field.offset, &pointer, sizeof pointer);
+}
+
+const Value& argument(const Case& one, const Field& field) {
+  auto found = one.args.find(field.name);
+  if (found == one.args.end()) {
+    fprintf(stderr, "kernel_test: %s, %s: no argument %s\n", one.operation.c_str(), one.name.c_str(), field.name);
+    exit(2);
+  }
+  return found->second;
+}
+
+struct Outcome {
+  /** Every array after the call; `intact`: nothing else was written. */
+  std::map<std::string, std::vector<uint8_t>> arrays;
+  bool intact = true;
+  std::string problem;
+  unsigned long long failure = pogo::NO_FAILURE;
+};
+
+constexpr uint32_t ENTRY = 5;
+
+/** The operation on the device. */
+Outcome on_device(const Operation& operation, const Case& one, const pogo::DeviceTraits& traits) {
+  Outcome outcome;
+  std::vector<uint8_t> args(operation.bytes);
+  std::map<std::string, std::unique_ptr<DeviceArray>> arrays;
+  std::vector<std::unique_ptr<DeviceArray>> lists;
+  for (const Field& field : operation.fields) {
+    const Value& value = argument(one, field);
+    if (field.slot == Slot::POINTER) {
+      if (value.array.count == 0) continue;
+      arrays[field.name].reset(new DeviceArray(value.array.bytes));
+      put_pointer(&args, field, arrays[field.name]->data());
+    } else if (field.slot == Slot::LIST) {
+      std::vector<const uint8_t*> pointers;
+      for (const Array& array : value.list) {
+        lists.emplace_back(new DeviceArray(array.bytes));
+        pointers.push_back(lists.back()->data());
+      }
+      const uint8_t* begin = reinterpret_cast<const uint8_t*>(pointers.data());
+      lists.emplace_back(new DeviceArray(std::vector<uint8_t>(begin, begin + sizeof(void*) * pointers.size())));
+      put_pointer(&args, field, lists.back()->data());
+    } else {
+      put(&args, field, value);
+    }
+  }
+  pogo::DeviceMemory failure, workspace;
+  need(failure.allocate(8), "cudaMalloc");
+  need(cudaMemset(failure.as<void>(), 0xFF, 8), "cudaMemset");
+  pogo::Launch launch;
+  launch.device = &traits;
+  launch.failure = failure.as<unsigned long long>();
+  launch.entry = ENTRY;
+  if (operation.workspace != nullptr) {
+    launch.workspace.bytes = operation.workspace(args.data(), traits);
+    need(workspace.allocate(launch.workspace.bytes), "cudaMalloc of the workspace");
+    launch.workspace.data = workspace.as<void>();
+    // What an earlier call left there must not matter.
+    need(cudaMemset(launch.workspace.data, 0xFF, launch.workspace.bytes), "cudaMemset");
+  }
+  pogo::Status status = operation.launch(args.data(), launch);
+  cudaError_t after = cudaDeviceSynchronize();
+  if (!status.ok()) {
+    outcome.problem = std::string(status.where) + ": " + status.message;
+    cudaGetLastError();
+    return outcome;
+  }
+  need(after, operation.name);
+  need(cudaMemcpy(&outcome.failure, failure.as<void>(), 8, cudaMemcpyDeviceToHost), "cudaMemcpy");
+  for (const auto& entry : arrays) {
+    outcome.intact = outcome.intact && entry.second->guards_are_whole();
+    outcome.arrays[entry.first] = entry.second->read();
+    const Array& before = one.args.at(entry.first).array;
+    if (!before.out) outcome.intact = outcome.intact && outcome.arrays[entry.first] == before.bytes;
+  }
+  return outcome;
+}
+
+/** The scalar kernel on copies of the same arrays. */
+Outcome on_host(const Operation& operation, const Case& one, PogoArena* arena) {
+  Outcome outcome;
+  std::vector<uint8_t> args(operation.bytes);
+  std::vector<std::vector<const void*>> lists;
+  lists.reserve(operation.fields.size());
+  for (const Field& field : operation.fields) {
+    const Value& value = argument(one, field);
+    if (field.slot == Slot::POINTER) {
+      if (value.array.count == 0) continue;
+      std::vector<uint8_t>& bytes = outcome.arrays[field.name];
+      bytes = value.array.bytes;
+      put_pointer(&args, field, bytes.data());
+    } else if (field.slot == Slot::LIST) {
+      lists.emplace_back();
+      for (const Array& array : value.list) lists.back().push_back(array.bytes.data());
+      put_pointer(&args, field, lists.back().data());
+    } else {
+      put(&args, field, value);
+    }
+  }
+  const char* problem = operation.oracle(args.data(), arena);
+  pogo_arena_reset(arena);
+  if (problem != nullptr) outcome.problem = problem;
+  return outcome;
+}
+
+size_t first_difference(const std::vector<uint8_t>& a, const std::vector<uint8_t>& b) {
+  size_t i = 0;
+  while (i < a.size() && i < b.size() && a[i] == b[i]) i += 1;
+  return i;
+}
+
+void check(const Operation& operation, Case one, const pogo::DeviceTraits& traits, PogoArena* arena) {
+  operation.complete(one);
+  const std::string name = std::string(operation.name) + ": " + one.name;
+  Outcome device = on_device(operation, one, traits);
+  if (!device.problem.empty()) return expect(false, name + ": " + device.problem);
+  Outcome host = on_host(operation, one, arena);
+  bool vector = !one.answers.empty() || !one.throws.empty();
+  bool refused = vector ? !one.throws.empty() : !host.problem.empty();
+  std::string problem;
+  if (refused != (device.failure != pogo::NO_FAILURE)) {
+    problem = refused ? "expected a failure" : "expected no failure, found kind " +
+                                                   std::to_string(pogo::failure_kind(device.failure)) + " at " +
+                                                   std::to_string(pogo::failure_index(device.failure));
+  } else if (refused && pogo::failure_entry(device.failure) != ENTRY) {
+    problem = "the failure names another entry";
+  } else if (!device.intact) {
+    problem = "something beside the outputs was written";
+  }
+  for (const auto& entry : one.answers) {
+    const std::vector<uint8_t>& found = device.arrays[entry.first];
+    if (problem.empty() && (found.size() != entry.second.bytes || digest(found.data(), found.size()) != entry.second.blake3)) {
+      problem = entry.first + " differs from the vector";
+    }
+  }
+  if (!refused || operation.written_on_failure) {
+    for (const auto& entry : host.arrays) {
+      if (!one.args.at(entry.first).array.out || !problem.empty()) continue;
+      const std::vector<uint8_t>& found = device.arrays[entry.first];
+      if (found == entry.second) continue;
+      size_t at = first_difference(found, entry.second), size = size_of(one.args.at(entry.first).array.type);
+      problem = entry.first + " differs from element " + std::to_string(at / size) + " of " +
+                std::to_string(entry.second.size() / size) + " on";
+    }
+  }
+  std::string shape;
+  for (const Field& field : operation.fields) {
+    if (field.slot == Slot::U32 || field.slot == Slot::U64) {
+      shape += std::string(" ") + field.name + "=" + std::to_string((uint64_t)one.number(field.name));
+    } else if (field.slot == Slot::FLAG) {
+      shape += std::string(" ") + field.name + "=" + (one.args.at(field.name).flag ? "1" : "0");
+    }
+  }
+  expect(problem.empty(), name + ": " + problem + " (" + shape.substr(shape.empty() ? 0 : 1) + ")");
+}
+
+/** The scalar kernels, which are to judge random cases, give the vectors' answers themselves. */
+void check_oracle(const Operation& operation, Case one, PogoArena* arena) {
+  operation.complete(one);
+  Outcome host = on_host(operation, one, arena);
+  bool right = host.problem.empty() == one.throws.empty();
+  for (const auto& entry : one.answers) {
+    const std::vector<uint8_t>& found = host.arrays[entry.first];
+    right = right && digest(found.data(), found.size()) == entry.second.blake3;
+  }
+  expect(right, std::string("scalar ") + operation.name + ": " + one.name);
+}
+
+uint32_t cases_of(const std::string& name, const Options& options) {
+  // The slow ones for the scalar kernels and the device model.
+  bool slow = name == "attentionBackward" || name == "attentionForward";
+  return slow ? (options.cases + 2) / 3 : options.cases;
+}
+
+/** Trees of several segments, at once and one by one, against the host's BLAKE3. */
+void check_blake3(const pogo::DeviceTraits& traits, uint32_t seed) {
+  const size_t lengths[] = {1, 63, 64, 65, 1023, 1024, 1025, 2048, 2049, 3073, 5120, 31744, 32769, 100000};
+  std::vector<std::unique_ptr<DeviceArray>> inputs, trees;
+  std::vector<pogo::Blake3Segment> segments;
+  std::vector<std::vector<uint8_t>> contents;
+  pogo::Blake3TreesArgs args = {nullptr, 0, 0, 0};
+  for (size_t length : lengths) {
+    std::vector<uint8_t> bytes(length);
+    // Period 251: swapped blocks or leaves cannot cancel.
+    for (size_t i = 0; i < length; i += 1) bytes[i] = (uint8_t)((i + seed) % 251);
+    size_t leaves = (length + 1023) / 1024;
+    inputs.emplace_back(new DeviceArray(bytes));
+    trees.emplace_back(new DeviceArray(std::vector<uint8_t>(32 * pogo::blake3_tree_values(leaves))));
+    segments.push_back({inputs.back()->data(), trees.back()->data(), length, 0});
+    contents.push_back(std::move(bytes));
+    args.count += 1;
+    args.mostLeaves = leaves > args.mostLeaves ? leaves : args.mostLeaves;
+    args.allLeaves += leaves;
+  }
+  const uint8_t* begin = reinterpret_cast<const uint8_t*>(segments.data());
+  DeviceArray table(std::vector<uint8_t>(begin, begin + segments.size() * sizeof(pogo::Blake3Segment)));
+  args.segments = reinterpret_cast<const pogo::Blake3Segment*>(table.data());
+  pogo::Launch launch;
+  launch.device = &traits;
+  pogo::Status status = pogo::blake3_trees(args, launch);
+  expect(status.ok(), std::string("blake3Trees: ") + status.where + ": " + status.message);
+  need(cudaDeviceSynchronize(), "blake3Trees");
+  for (size_t i = 0; i < segments.size(); i += 1) {
+    std::vector<uint8_t> tree = trees[i]->read();
+    std::string root;
+    char digits[3];
+    for (size_t k = tree.size() - 32; k < tree.size(); k += 1) {
+      snprintf(digits, sizeof digits, "%02x", tree[k]);
+      root += digits;
+    }
+    std::string name = "blake3Trees: " + std::to_string(lengths[i]) + " bytes";
+    expect(root == digest(contents[i].data(), contents[i].size()), name + ": root");
+    expect(trees[i]->guards_are_whole() && inputs[i]->guards_are_whole(), name + ": guards");
+  }
+}
+
+int run(const Options& options) {
+  pogo::DeviceInfo info = pogo::device_info();
+  if (info.reason[0] != '\0') {
+    printf("kernel_test: nothing tested: %s\n", info.reason);
+    return 77;
+  }
+  pogo::Device device;
+  pogo::DeviceTraits traits;
+  pogo::Status described = pogo::describe_device(0, &device);
+  if (described.ok()) described = pogo::device_traits(0, &traits);
+  if (!described.ok()) {
+    fprintf(stderr, "kernel_test: %s: %s\n", described.where, described.message);
+    return 1;
+  }
+  printf("kernel_test on %s (sm_%d%d)\n", device.name, device.major, device.minor);
+  PogoArena* arena = pogo_arena_new();
+  std::string missing;
+  for (const Operation& operation : operations()) {
+    if (!options.only.empty() && options.only != operation.name) continue;
+    // weightGradient4 is no operation of the registry and has no vectors of its own.
+    std::vector<Case> vectors;
+    if (strcmp(operation.name, "weightGradient4") != 0) vectors = read_vectors(options.vectors, operation.name);
+    for (const Case& one : vectors) check_oracle(operation, one, arena);
+    if (operation.launch == nullptr) {
+      missing += std::string(missing.empty() ? "" : ", ") + operation.name;
+      continue;
+    }
+    int before = passed, before_failed = failed;
+    for (const Case& one : vectors) check(operation, one, traits, arena);
+    for (uint32_t i = 0; i < cases_of(operation.name, options); i += 1) {
+      check(operation, random_case(operation.name, 1000 * options.seed + i, false), traits, arena);
+    }
+    if (options.large) {
+      for (uint32_t i = 0; i < 2; i += 1) {
+        check(operation, random_case(operation.name, 1000 * options.seed + 6 * i, true), traits, arena);
+      }
+    }
+    printf("%s: %d passed, %d failed\n", operation.name, passed - before, failed - before_failed);
+  }
+  if (options.only.empty() || options.only == "blake3Trees") check_blake3(traits, options.seed);
+  pogo_arena_delete(arena);
+  if (!missing.empty()) {
+    printf("not in this build: %s\n", missing.c_str());
+    if (options.require_all) expect(false, "every operation has a launcher");
+  }
+  if (passed + failed == 0) expect(false, "something was tested");
+  printf("%d passed, %d failed\n", passed, failed);
+  return failed == 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace test
+
+int main(int count, char** words) {
+  test::Options options;
+  for (int i = 1; i < count; i += 1) {
+    std::string word = words[i];
+    auto value = [&]() -> std::string {
+      if (i + 1 < count) return words[++i];
+      fprintf(stderr, "kernel_test: %s needs a value\n", word.c_str());
+      exit(2);
+    };
+    if (word == "--only") {
+      options.only = value();
+    } else if (word == "--seed") {
+      options.seed = (uint32_t)strtoul(value().c_str(), nullptr, 10);
+    } else if (word == "--cases") {
+      options.cases = (uint32_t)strtoul(value().c_str(), nullptr, 10);
+    } else if (word == "--vectors") {
+      options.vectors = value();
+    } else if (word == "--large") {
+      options.large = true;
+    } else if (word == "--require-all") {
+      options.require_all = true;
+    } else {
+      fprintf(stderr, "kernel_test: unknown option %s\n", word.c_str());
+      return 2;
+    }
+  }
+  return test::run(options);
+}
