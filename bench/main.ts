@@ -1,7 +1,8 @@
 /**
  * The bench program: `npm run bench -- [--only NAME,…] [--recipe R] [--json|--markdown] [--no-peers] [--quick]
  * [--compare [FILE]] [--write-baseline [FILE]] [--from RESULTS]` (bench/README.md).
- * With `--experiment FOLDER` it trains one convergence experiment instead (bench/experiments/README.md).
+ * With `--experiment FOLDER` it trains one convergence experiment instead (bench/experiments/README.md), with `--timed` as a
+ * miner does, against the clock (bench/convergence/).
  */
 
 import { setMaxListeners } from 'node:events';
@@ -13,6 +14,7 @@ import { benchBackend } from './backends.js';
 import { compare, comparisonText, readBaseline, withLines, writeBaseline } from './baseline.js';
 import { benchRecipe } from './benchRecipe.js';
 import { useBenchFolder } from './ceilings.js';
+import { runTimed } from './convergence/runTimed.js';
 import { runExact } from './experiments/runExact.js';
 import type { BenchContext, BenchGroup, GroupOutput } from './group.js';
 import type { BenchLine } from './harness.js';
@@ -108,6 +110,13 @@ async function* measured(flags: Flags): AsyncGenerator<GroupOutput> {
 async function main(args: readonly string[]): Promise<void> {
   const flags = parseFlags(args);
   if (flags.experiment !== undefined) {
+    if (flags.timed) {
+      const lanes = positive(flags.lanes, 'lanes') ?? availableParallelism();
+      const { backend } = benchBackend();
+      for await (const line of runTimed(flags.experiment, backend, lanes))
+        process.stdout.write(`${JSON.stringify(line)}\n`);
+      return;
+    }
     const steps = positive(flags.steps, 'steps');
     const onLine = (line: string): void => void process.stdout.write(`${line}\n`);
     const kernels = benchBackend().backend.kernels;

@@ -20,6 +20,7 @@ const OPTIONS = {
   'write-baseline': { type: 'boolean', default: false },
   experiment: { type: 'string' },
   run: { type: 'string', default: 'exact' },
+  timed: { type: 'boolean', default: false },
   steps: { type: 'string' },
 } as const;
 

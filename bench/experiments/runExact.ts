@@ -14,7 +14,14 @@ import type { Kernels } from '../../src/backend/types.js';
 import { PogoError } from '../../src/errors.js';
 import { bitsToFloat, decimalToBits, floatToBits } from '../../src/model/fp32.js';
 import type { Recipe } from '../../src/model/recipe.js';
-import { allocateWeights, gatherSequences, LossRunner, modelPlan, quantizeWeights } from '../../src/model/unit.js';
+import {
+  allocateWeights,
+  gatherSequences,
+  LossRunner,
+  type ModelPlan,
+  modelPlan,
+  quantizeWeights,
+} from '../../src/model/unit.js';
 import { shared } from '../harness.js';
 import { Trainer } from '../trainer.js';
 
@@ -22,7 +29,7 @@ import { Trainer } from '../trainer.js';
 const HELD_OUT_GROUP = 16;
 const EMPTY_ROOT = new Uint8Array(32);
 
-interface ExperimentSpec {
+export interface ExperimentSpec {
   readonly name: string;
   readonly seed: number;
   readonly model: {
@@ -103,6 +110,34 @@ function offsets(file: string): number[] {
   );
 }
 
+/** What an experiment folder holds, its arrays checked against its model. */
+export interface Experiment {
+  readonly spec: ExperimentSpec;
+  readonly plan: ModelPlan;
+  readonly tokens: Uint16Array;
+  /** Offsets in the tokens. */
+  readonly heldOut: readonly number[];
+  readonly batches: readonly number[];
+  readonly initial: Float32Array;
+}
+
+/** @param folder of one seed, written by buildBytes.mjs or buildBpe.mjs */
+export function readExperiment(folder: string): Experiment {
+  const spec = JSON.parse(readFileSync(join(folder, 'experiment.json'), 'utf8')) as ExperimentSpec;
+  const file = (key: keyof ExperimentSpec['files']): string => join(folder, spec.files[key]);
+  const initial = readArray(file('initial'), (b) => new Float32Array(b));
+  const rates = readArray(file('learningRates'), (b) => new Float32Array(b));
+  const plan = modelPlan(recipeOf(spec, rates));
+  if (initial.length !== plan.layout.length) {
+    throw new PogoError(
+      'SHAPE',
+      `${file('initial')}: expected ${plan.layout.length} elements, found ${initial.length}; build the experiment again`,
+    );
+  }
+  const tokens = readArray(file('tokens'), (b) => new Uint16Array(b));
+  return { spec, plan, tokens, heldOut: offsets(file('heldOut')), batches: offsets(file('batches')), initial };
+}
+
 export interface ExactOptions {
   /** Names the result file: `exact`, or the variant of the rules that the kernels implement. */
   readonly run: string;
@@ -113,24 +148,7 @@ export interface ExactOptions {
 
 /** @param folder of one seed, written by buildBytes.mjs or buildBpe.mjs */
 export function runExact(folder: string, kernels: Kernels, options: ExactOptions): void {
-  const spec = JSON.parse(readFileSync(join(folder, 'experiment.json'), 'utf8')) as ExperimentSpec;
-  const file = (key: keyof ExperimentSpec['files']): string => join(folder, spec.files[key]);
-  const tokens = readArray(file('tokens'), (b) => new Uint16Array(b));
-  const heldOut = offsets(file('heldOut'));
-  const batches = offsets(file('batches'));
-  const initial = readArray(file('initial'), (b) => new Float32Array(b));
-  const plan = modelPlan(
-    recipeOf(
-      spec,
-      readArray(file('learningRates'), (b) => new Float32Array(b)),
-    ),
-  );
-  if (initial.length !== plan.layout.length) {
-    throw new PogoError(
-      'SHAPE',
-      `${file('initial')}: expected ${plan.layout.length} elements, found ${initial.length}; build the experiment again`,
-    );
-  }
+  const { spec, tokens, heldOut, batches, initial, plan } = readExperiment(folder);
   const trainer = new Trainer(plan, kernels, initial, options.microBatches ?? 1);
   const draw1 = blake3(new TextEncoder().encode(`experiment/${spec.name}/${spec.seed}`));
 
