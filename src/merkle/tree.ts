@@ -79,12 +79,15 @@ function openSegment(memory: TreeMemory, index: number): Segment {
   return { tree, nodes, counts, offsets: levelOffsets(counts), firstLeaf: index * 2 ** memory.segmentLog, bytes };
 }
 
+/** Brings the bytes of a segment, for trees over files: called whenever they are needed. */
+export type SegmentReader = (segment: number) => Uint8Array;
+
 export class MerkleTree {
   readonly memory: TreeMemory;
   /** Number of 1 KiB leaves. */
   readonly leaves: number;
   readonly #kernels: MerkleKernels;
-  readonly #views: readonly Uint8Array[];
+  readonly #views: readonly Uint8Array[] | SegmentReader;
   readonly #segments: readonly Segment[];
   readonly #top: Uint8Array;
   readonly #topOffsets: readonly number[];
@@ -92,11 +95,11 @@ export class MerkleTree {
   /**
    * @param kernels what hashes: the addon's or the portable ones
    * @param memory from {@link allocateTree}, in this thread or another
-   * @param views the bytes, one view per segment (see {@link splitSegments}); the tree only reads them. May be left out
-   *   by who only calls `hashLeafBytes`, `finish`, `root` and `chainingValues`
+   * @param views the bytes, one view per segment (see {@link splitSegments}), or what brings them; the tree only reads
+   *   them. May be left out by who only calls `hashLeafBytes`, `finish`, `root` and `chainingValues`
    * @throws {PogoError} SHAPE if the views do not have the segments' lengths
    */
-  constructor(kernels: MerkleKernels, memory: TreeMemory, views: readonly Uint8Array[] = []) {
+  constructor(kernels: MerkleKernels, memory: TreeMemory, views: readonly Uint8Array[] | SegmentReader = []) {
     this.memory = memory;
     this.leaves = leafCount(memory.totalBytes);
     this.#kernels = kernels;
@@ -104,6 +107,7 @@ export class MerkleTree {
     this.#segments = memory.segments.map((_, i) => openSegment(memory, i));
     this.#top = new Uint8Array(memory.top);
     this.#topOffsets = levelOffsets(levelCounts(memory.segments.length));
+    if (typeof views === 'function') return;
     const expected = this.#segments.map((segment) => segment.bytes);
     if (views.length > 0 && (views.length !== expected.length || expected.some((n, i) => n !== views[i].length))) {
       const found = views.map((view) => view.length).join(', ');
@@ -230,7 +234,7 @@ export class MerkleTree {
   }
 
   #view(index: number): Uint8Array {
-    const view = this.#views[index];
+    const view = typeof this.#views === 'function' ? this.#views(index) : this.#views[index];
     if (view === undefined)
       throw new PogoError('USAGE', 'MerkleTree: expected views of the bytes, found none; pass them');
     return view;

@@ -161,14 +161,36 @@ export function commitLeafRange(
   toLeaf: number,
 ): void {
   const planes = units.map((file) => unitPlanes(plan.layout, file));
+  commitWindow(plan, kernels, { first: 0, vectors: state, units: planes }, before, fromLeaf, toLeaf);
+}
+
+/** Leaves of a state, and of a step's units, in memory of their own. */
+export interface CommitWindow {
+  /** Element of the vectors that is element 0 of every array here; a multiple of 256. */
+  readonly first: number;
+  readonly vectors: StateVectors;
+  /** In index order. */
+  readonly units: readonly UnitPlanes[];
+}
+
+/** As {@link commitLeafRange}, for a state that is not all in memory: the leaves must lie inside the window. */
+export function commitWindow(
+  plan: ModelPlan,
+  kernels: Kernels,
+  { first, vectors, units }: CommitWindow,
+  before: StateScalars,
+  fromLeaf: number,
+  toLeaf: number,
+): void {
   for (const { start, end, scalars } of commitPieces(plan, before, fromLeaf, toLeaf)) {
+    const [low, high] = [start - first, end - first];
     kernels.commitLeaves({
-      theta: state.theta.subarray(start, end),
-      m: state.m.subarray(start, end),
-      v: state.v.subarray(start, end),
-      ema: plan.recipe.ema ? state.ema.subarray(start, end) : state.ema,
-      codes: planes.map((p) => p.codes.subarray(start / 2, end / 2)),
-      scales: planes.map((p) => p.scales.subarray(start / 64, end / 64)),
+      theta: vectors.theta.subarray(low, high),
+      m: vectors.m.subarray(low, high),
+      v: vectors.v.subarray(low, high),
+      ema: plan.recipe.ema ? vectors.ema.subarray(low, high) : vectors.ema,
+      codes: units.map((unit) => unit.codes.subarray(low / 2, high / 2)),
+      scales: units.map((unit) => unit.scales.subarray(low / 64, high / 64)),
       ...scalars,
     });
   }
