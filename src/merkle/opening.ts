@@ -118,14 +118,14 @@ export function siblingBytes(totalBytes: number, indices: readonly number[]): nu
 
 /** A tree over bytes in memory whose values are computed by `chainingValues`. */
 export function treeOver(
-  bytes: Uint8Array,
+  bytes: { readonly length: number; subarray(start: number, end: number): Uint8Array },
   tree: { chainingValues(level: number, low: number, high: number): Uint8Array },
 ): OpenableTree {
   return {
     totalBytes: bytes.length,
     chunk(index) {
       const { start, end } = nodeSpan(bytes.length, index);
-      return bytes.slice(start, end);
+      return bytes.subarray(start, end).slice();
     },
     value(level, index) {
       const found = tree.chainingValues(level, index, index + 1);

@@ -39,10 +39,27 @@ export interface TreeMemory {
   readonly top: SharedArrayBuffer;
 }
 
+/** Bytes that may be more than one array can hold (2^32): what a Uint8Array is, as far as a tree asks. */
+export interface LongBytes {
+  readonly length: number;
+  /** Bytes [start, end), a view or a copy; fewer than 2^32. */
+  subarray(start: number, end: number): Uint8Array;
+}
+
+/** Long bytes of a vector of fp32. */
+export function longBytes(vector: Float32Array): LongBytes {
+  return {
+    length: vector.byteLength,
+    subarray: (start, end) => new Uint8Array(vector.buffer, vector.byteOffset + start, end - start),
+  };
+}
+
 /** Cuts one view into segment views of 256 MiB, the last one shorter; an empty view gives one empty segment. */
-export function splitSegments(bytes: Uint8Array, segmentBytes = SEGMENT_BYTES): Uint8Array[] {
+export function splitSegments(bytes: LongBytes, segmentBytes = SEGMENT_BYTES): Uint8Array[] {
   const count = Math.max(1, Math.ceil(bytes.length / segmentBytes));
-  return Array.from({ length: count }, (_, i) => bytes.subarray(i * segmentBytes, (i + 1) * segmentBytes));
+  return Array.from({ length: count }, (_, i) =>
+    bytes.subarray(i * segmentBytes, Math.min(bytes.length, (i + 1) * segmentBytes)),
+  );
 }
 
 /** Allocates the memory of a tree over `totalBytes` bytes. @throws {PogoError} RANGE */
@@ -297,6 +314,6 @@ export class MerkleTree {
 }
 
 /** Allocates and builds the tree over `bytes`, which stay the caller's and are read again by updates and proofs. */
-export function buildTree(kernels: MerkleKernels, bytes: Uint8Array, groupLog: 0 | 4 = 0): MerkleTree {
+export function buildTree(kernels: MerkleKernels, bytes: LongBytes, groupLog: 0 | 4 = 0): MerkleTree {
   return new MerkleTree(kernels, allocateTree(bytes.length, groupLog), splitSegments(bytes)).build();
 }

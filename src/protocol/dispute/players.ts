@@ -4,6 +4,7 @@
  */
 import { PogoError } from '../../errors.js';
 import type { OpenableTree } from '../../merkle/opening.js';
+import type { LongBytes } from '../../merkle/tree.js';
 import type { Recipe } from '../../model/recipe.js';
 import { ELEMENT_BYTES, type Operation, outputBytes, type Program } from '../trace/program.js';
 import { type BlobName, buildElementProof, type ProofBase, readElement } from './buildProof.js';
@@ -83,7 +84,7 @@ export function planChallenge(own: Trace, accused: Trace): ChallengerMove {
 
 /** A challenger of one operation: its own output and the inputs of the rule, computed once. */
 export class Challenger {
-  readonly #bytes = new Map<string, Uint8Array>();
+  readonly #bytes = new Map<string, LongBytes>();
   /** Made when a proof reads them. */
   readonly #trees = new Map<string, OpenableTree>();
   readonly #moves: NarrowingMove[] = [];

@@ -3,7 +3,7 @@ import { PogoError } from '../../errors.js';
 import { equalBytes } from '../../hex.js';
 import type { MerkleKernels } from '../../merkle/kernels.js';
 import { type OpenableTree, treeOver } from '../../merkle/opening.js';
-import { buildTree } from '../../merkle/tree.js';
+import { buildTree, type LongBytes } from '../../merkle/tree.js';
 import type { Bls, KeyPair } from '../bls.js';
 import { DOMAIN } from '../domains.js';
 import type { FastKernels, Program, Source } from '../trace/program.js';
@@ -14,7 +14,7 @@ import { type SignedStatement, type TraceEnd, type TraceStatement, TraceStatemen
 
 /** What runs a subject's program: the bytes of its externals, and what hashes and multiplies. */
 export interface TraceInputs {
-  readonly externals: readonly Uint8Array[];
+  readonly externals: readonly LongBytes[];
   readonly merkle: MerkleKernels;
   readonly kernels?: FastKernels;
   /**
@@ -89,8 +89,8 @@ export function captureOutputs(
   return kept;
 }
 
-/** A tree over bytes in memory. */
-export function openable(merkle: MerkleKernels, bytes: Uint8Array): OpenableTree {
+/** A tree over bytes. */
+export function openable(merkle: MerkleKernels, bytes: LongBytes): OpenableTree {
   return treeOver(bytes, buildTree(merkle, bytes));
 }
 

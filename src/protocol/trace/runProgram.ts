@@ -3,6 +3,7 @@
  * memory is that of the arrays that are alive together, not of the whole trace.
  */
 import { PogoError } from '../../errors.js';
+import type { LongBytes } from '../../merkle/tree.js';
 import { canonicalNaN, readerOver, typedView } from './arrays.js';
 import {
   ELEMENT_BYTES,
@@ -18,7 +19,7 @@ import {
 
 export interface RunOptions {
   /** Bytes of the externals, in the program's order; aligned to their elements. */
-  readonly externals: readonly Uint8Array[];
+  readonly externals: readonly LongBytes[];
   /** BLAKE3 of bytes. */
   readonly hash: (bytes: Uint8Array) => Uint8Array;
   /** A backend's kernels, where speed is wanted. */
@@ -46,11 +47,8 @@ export interface RunResult {
 }
 
 /** A reader over `bytesOf(input)`, whole arrays. */
-function wholeReader(inputs: readonly Source[], bytesOf: (source: Source) => Uint8Array): Reader {
-  return readerOver(inputs, (source, start, count) => {
-    const { buffer, byteOffset } = bytesOf(source);
-    return new Uint8Array(buffer as ArrayBuffer, byteOffset + start, count);
-  });
+function wholeReader(inputs: readonly Source[], bytesOf: (source: Source) => LongBytes): Reader {
+  return readerOver(inputs, (source, start, count) => bytesOf(source).subarray(start, start + count));
 }
 
 /** @returns for each operation the last one that reads it (itself, for a result) */
@@ -69,8 +67,8 @@ export function runProgram(program: Program, options: RunOptions): RunResult {
   const { operations } = program;
   const last = lastReaders(program);
   const alive = new Map<number, Uint8Array>();
-  const bytesOf = ({ kind, index }: Source): Uint8Array =>
-    kind === 'external' ? (options.externals[index] as Uint8Array) : (alive.get(index) as Uint8Array);
+  const bytesOf = ({ kind, index }: Source): LongBytes =>
+    kind === 'external' ? (options.externals[index] as LongBytes) : (alive.get(index) as Uint8Array);
   const roots: Uint8Array[] = [];
   const stop = Math.min(operations.length - 1, options.last ?? operations.length - 1);
   for (let index = 0; index <= stop; index += 1) {
@@ -87,7 +85,7 @@ export function runProgram(program: Program, options: RunOptions): RunResult {
   return { roots, end: undefined };
 }
 
-function checkExternals(program: Program, externals: readonly Uint8Array[]): void {
+function checkExternals(program: Program, externals: readonly LongBytes[]): void {
   program.externals.forEach(({ name, bytes }, i) => {
     const found = externals[i]?.length;
     if (found !== bytes) throw new PogoError('SHAPE', `${name}: expected ${bytes} bytes, found ${found ?? 'none'}`);
@@ -99,7 +97,7 @@ function runOperation(
   { type, length, rule }: Operation,
   bytes: Uint8Array,
   read: Reader,
-  bytesOf: (source: Source) => Uint8Array,
+  bytesOf: (source: Source) => LongBytes,
   options: RunOptions,
 ): number | undefined {
   const out = typedView(type, bytes) as ElementArray;
