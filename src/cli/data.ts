@@ -5,15 +5,16 @@ import { PogoError } from '../errors.js';
 import { toHex } from '../hex.js';
 import { buildTokenFile, recipeForData } from '../model/node/dataset.js';
 import { openRecipe } from '../model/node/recipeFile.js';
-import { type Recipe, recipeRoot, recipeToJson } from '../model/recipe.js';
-import { openTokenizer } from '../model/tokenizer.js';
+import { openRecipeTokenizer } from '../model/node/tokenizerFile.js';
+import { recipeRoot, recipeToJson } from '../model/recipe.js';
+import { type BuiltInTokenizer, openTokenizer } from '../model/tokenizer.js';
 import { writeFileAtomic } from '../node/files/durable.js';
 import { realFiles } from '../node/files/fileLayer.js';
 import { printEvent } from './events.js';
 
 interface Options {
   readonly output: string;
-  readonly tokenizer?: Recipe['tokenizer'];
+  readonly tokenizer?: BuiltInTokenizer;
   readonly name: string;
   readonly recipe?: string;
   readonly json?: true;
@@ -24,7 +25,10 @@ async function build(files: readonly string[], options: Options): Promise<void> 
     throw new PogoError('USAGE', `--name: expected 1 to 32 of the characters a-z, 0-9 and -, found "${options.name}"`);
   }
   const base = openRecipe(options.recipe ?? (options.tokenizer === 'gpt2' ? 'gpt2-124m' : 'moby'));
-  const tokenizer = await openTokenizer(options.tokenizer ?? base.tokenizer);
+  const tokenizer =
+    options.tokenizer === undefined
+      ? await openRecipeTokenizer(base, options.output)
+      : await openTokenizer(options.tokenizer);
   const built = await buildTokenFile(files, tokenizer, options.output, options.name);
   const recipe = recipeForData({ ...base, name: options.name }, built, options.name);
   const manifest = join(options.output, `${options.name}.recipe.json`);

@@ -1,13 +1,12 @@
 /**
- * `pogo export` and `pogo import`: a state folder to a safetensors file and back, in our own format or as GPT-2 of
- * Hugging Face.
+ * `pogo export` and `pogo import`: a state folder to safetensors and back, in our own format or as a model of Hugging
+ * Face.
  */
-import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { PogoError } from '../errors.js';
 import { toHex } from '../hex.js';
-import { hfConfig } from '../model/hf.js';
 import { createLayout } from '../model/layout.js';
 import {
   type CheckpointFormat,
@@ -16,15 +15,20 @@ import {
   writeCheckpoint,
 } from '../model/node/checkpoint.js';
 import { openRecipe, recipeOfRoot } from '../model/node/recipeFile.js';
-import { type Recipe, recipeRoot } from '../model/recipe.js';
+import { SINGLE_FILE } from '../model/node/tensorFiles.js';
+import { type Recipe, recipeRoot, recipeToJson } from '../model/recipe.js';
 import { START_SCALARS } from '../model/state.js';
+import { pogoHome } from '../node/environment.js';
 import { hashBytes } from '../node/files/digest.js';
 import { writeFileAtomic } from '../node/files/durable.js';
 import { realFiles } from '../node/files/fileLayer.js';
 import { readStateFolder, readStateHeader, writeStateFolder } from '../node/files/stateFolder.js';
+import { exportHf } from '../node/hfExport.js';
+import { importHf } from '../node/hfImport.js';
 import { headerOf } from '../protocol/stateHeader.js';
 import { type StateHeader, stateRoot } from '../protocol/types.js';
 import { printEvent } from './events.js';
+import { integerOption } from './options.js';
 
 interface Options {
   readonly state: string;
@@ -32,21 +36,40 @@ interface Options {
   readonly recipe?: string;
   readonly format?: CheckpointFormat;
   readonly weights?: 'ema' | 'theta';
+  readonly maxShardBytes?: number;
+  readonly recipeOut?: string;
+  readonly context?: number;
+  readonly name?: string;
   readonly json?: true;
 }
 
+/** Where token files and the tokenizers of recipes are kept. */
+function dataFolder(): string {
+  return join(pogoHome(), 'data');
+}
+
 async function exportState(options: Options): Promise<void> {
-  const recipe = recipeOfRoot(readStateHeader(options.state).recipeRoot, options.recipe);
-  const { header, vectors } = readStateFolder(options.state, createLayout(recipe));
+  const header = readStateHeader(options.state);
+  const recipe = recipeOfRoot(header.recipeRoot, options.recipe);
   const format = options.format ?? 'pogo';
   const weights = options.weights ?? (recipe.ema ? 'ema' : 'theta');
-  if (weights === 'ema' && vectors.ema === undefined) {
+  if (weights === 'ema' && !recipe.ema) {
     throw new PogoError('USAGE', `--weights: expected theta (recipe ${recipe.name} has no EMA), found ema`);
   }
-  const ema = vectors.ema ?? new Float32Array(0);
-  await writeCheckpoint(options.checkpoint, recipe, header, { ...vectors, ema }, format, weights);
-  const written = [options.checkpoint];
-  if (format === 'hf') written.push(...writeConfig(options.checkpoint, recipe));
+  const isFolder = statSync(options.checkpoint, { throwIfNoEntry: false })?.isDirectory() === true;
+  const checkpoint =
+    isFolder || options.checkpoint.endsWith('/') ? join(options.checkpoint, SINGLE_FILE) : options.checkpoint;
+  const written = [checkpoint];
+  if (format === 'hf') {
+    const { state, maxShardBytes: shardBytes } = options;
+    const places = { state, checkpoint, weights, dataFolder: dataFolder() };
+    const files = await exportHf(recipe, { ...places, ...(shardBytes === undefined ? {} : { shardBytes }) });
+    written.splice(0, 1, ...files);
+  } else {
+    const { vectors } = readStateFolder(options.state, createLayout(recipe));
+    const ema = vectors.ema ?? new Float32Array(0);
+    await writeCheckpoint(checkpoint, recipe, header, { ...vectors, ema }, format, weights);
+  }
   const root = toHex(stateRoot(header));
   if (options.json === true)
     printEvent({ type: 'result', command: 'export', files: written, format, stateRoot: root, step: header.step });
@@ -54,29 +77,15 @@ async function exportState(options: Options): Promise<void> {
     process.stdout.write(`${written.join(' and ')}: recipe ${recipe.name}, step ${header.step}, state root ${root}\n`);
 }
 
-/** `transformers` reads a model with its config beside it; one that is there already is the user's. */
-function writeConfig(checkpoint: string, recipe: Recipe): string[] {
-  const path = join(dirname(checkpoint), 'config.json');
-  if (existsSync(path)) return [];
-  writeFileAtomic(realFiles, path, new TextEncoder().encode(`${JSON.stringify(hfConfig(recipe), null, 2)}\n`));
-  return [path];
-}
-
 async function importState(options: Options): Promise<void> {
   const info = await readCheckpointInfo(options.checkpoint);
   if (options.format !== undefined && options.format !== info.format) {
     throw new PogoError('USAGE', `--format: expected ${info.format} (the file's), found ${options.format}`);
   }
-  const recipe = options.recipe === undefined ? info.recipe : openRecipe(options.recipe);
-  if (recipe === undefined) {
-    throw new PogoError('USAGE', `expected --recipe (${options.checkpoint} carries none), found no such option`);
-  }
-  const { vectors, scalars } = await readCheckpoint(options.checkpoint, recipe);
-  const none = new Float32Array(0);
-  const stored = recipe.ema ? vectors : { ...vectors, ema: none };
-  const header: StateHeader = headerOf(recipeRoot(recipe), scalars ?? START_SCALARS, stored, hashBytes);
-  const { ema, ...others } = vectors;
-  writeStateFolder(options.state, header, recipe.ema ? vectors : others);
+  const given = options.recipe === undefined ? undefined : openRecipe(options.recipe);
+  const { header, recipe, whole } =
+    info.format === 'hf' ? await importWeights(options, given) : await importOwn(options, given ?? info.recipe);
+  const recipeFile = writeRecipe(options, recipe, info.format === 'hf' && given === undefined);
   const stateText = toHex(stateRoot(header));
   const thetaRoot = toHex(header.thetaRoot);
   if (options.json === true) {
@@ -88,30 +97,92 @@ async function importState(options: Options): Promise<void> {
       stateRoot: stateText,
       thetaRoot,
       step: header.step,
+      recipeRoot: toHex(header.recipeRoot),
+      ...(recipeFile === undefined ? {} : { recipe: recipeFile }),
     });
     return;
   }
-  const kind = scalars === undefined ? 'weights as a start state' : `the whole state of step ${header.step}`;
+  const kind = whole ? `the whole state of step ${header.step}` : 'weights as a start state';
   process.stdout.write(
     `${options.state}: recipe ${recipe.name}, ${kind}, θ root ${thetaRoot}, state root ${stateText}\n`,
   );
+  if (recipeFile !== undefined) process.stdout.write(`${recipeFile}: the recipe that starts there, for --recipe\n`);
+}
+
+interface Imported {
+  readonly header: StateHeader;
+  readonly recipe: Recipe;
+  /** Whether moments and step came along. */
+  readonly whole: boolean;
+}
+
+async function importWeights(options: Options, recipe: Recipe | undefined): Promise<Imported> {
+  const { checkpoint, state, context, name } = options;
+  if (recipe !== undefined && (context !== undefined || name !== undefined)) {
+    throw new PogoError('USAGE', 'expected --context and --name for a recipe that is made, found --recipe as well');
+  }
+  const imported = await importHf({
+    checkpoint,
+    state,
+    dataFolder: dataFolder(),
+    ...(recipe === undefined ? {} : { recipe }),
+    ...(context === undefined ? {} : { context }),
+    ...(name === undefined ? {} : { name }),
+  });
+  return { ...imported, whole: false };
+}
+
+async function importOwn(options: Options, recipe: Recipe | undefined): Promise<Imported> {
+  if (recipe === undefined) {
+    throw new PogoError('USAGE', `expected --recipe (${options.checkpoint} carries none), found no such option`);
+  }
+  const { vectors, scalars } = await readCheckpoint(options.checkpoint, recipe);
+  const none = new Float32Array(0);
+  const stored = recipe.ema ? vectors : { ...vectors, ema: none };
+  const header = headerOf(recipeRoot(recipe), scalars ?? START_SCALARS, stored, hashBytes);
+  const { ema: _none, ...others } = vectors;
+  writeStateFolder(options.state, header, recipe.ema ? vectors : others);
+  return { header, recipe, whole: scalars !== undefined };
+}
+
+/** The recipe as a file where it was asked for, or was made by the import. */
+function writeRecipe(options: Options, recipe: Recipe, made: boolean): string | undefined {
+  if (options.recipeOut === undefined && !made) return undefined;
+  const file = options.recipeOut ?? `${options.state.replace(/\/+$/, '')}.recipe.json`;
+  const bytes = new TextEncoder().encode(`${JSON.stringify(recipeToJson(recipe), null, 2)}\n`);
+  writeFileAtomic(realFiles, file, bytes);
+  return file;
 }
 
 export function register(program: Command): void {
   const common = (command: Command): Command =>
     command
       .requiredOption('--state <folder>', 'state folder: header.ssz, theta.bin, m.bin, v.bin, ema.bin')
-      .requiredOption('--checkpoint <file>', 'safetensors file')
+      .requiredOption(
+        '--checkpoint <file>',
+        'safetensors file, an index of several, or a folder with model.safetensors',
+      )
       .option('--recipe <name|file>', 'recipe; not needed for a built-in one, or a file that carries it')
       .addOption(
-        new Option('--format <format>', 'own names and whole state, or GPT-2 of Hugging Face').choices(['pogo', 'hf']),
+        new Option('--format <format>', 'own names and whole state, or a model of Hugging Face').choices([
+          'pogo',
+          'hf',
+        ]),
       )
       .option('--json', 'events instead of text');
   common(program.command('export'))
     .description('write a state as fp32 safetensors')
     .addOption(new Option('--weights <vector>', 'what the format hf ships').choices(['ema', 'theta']))
+    .option(
+      '--max-shard-bytes <n>',
+      'largest file of the format hf; more make several with an index (default: 5e9)',
+      integerOption('--max-shard-bytes', 1, Number.MAX_SAFE_INTEGER),
+    )
     .action((options: Options) => exportState(options));
   common(program.command('import'))
     .description('read fp32, fp16 or bf16 safetensors into a new state folder')
+    .option('--recipe-out <file>', 'the recipe that starts there (default for the format hf: beside the state)')
+    .option('--name <name>', 'name of that recipe (default: imported)')
+    .option('--context <n>', 'fewer positions than the model has', integerOption('--context', 1, 1 << 20))
     .action((options: Options) => importState(options));
 }

@@ -9,9 +9,10 @@ import { bitsToFloat } from '../model/fp32.js';
 import { generate } from '../model/generate.js';
 import { countParameters, createLayout, packedModelLayout } from '../model/layout.js';
 import { openRecipe } from '../model/node/recipeFile.js';
+import { openRecipeTokenizer } from '../model/node/tokenizerFile.js';
 import { loadRecipe, recipeRoot } from '../model/recipe.js';
 import { seedState, unpackModel } from '../model/state.js';
-import { decodeText, openTokenizer } from '../model/tokenizer.js';
+import { decodeText } from '../model/tokenizer.js';
 import { allocateWeights, type ModelPlan, quantizeWeights } from '../model/unit.js';
 import { DEFAULT_CHEAT, findCheat, listCheats } from '../node/cheats.js';
 import { Environment } from '../node/environment.js';
@@ -307,7 +308,7 @@ async function samples(
   directory: string,
   environment: Environment,
 ): Promise<[string, string][]> {
-  const tokenizer = await openTokenizer(plan.recipe.tokenizer);
+  const tokenizer = await openRecipeTokenizer(plan.recipe, path.join(environment.home, 'data'));
   const { kernels } = environment.backend;
   const texts: [string, string][] = [];
   const write = (when: string, theta: Float32Array): void => {

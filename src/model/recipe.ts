@@ -97,7 +97,8 @@ export interface Recipe {
   /** Biases of the linear layers. LayerNorm always has gain and bias, RMSNorm a gain only. */
   readonly bias: boolean;
   readonly normEpsilonBits: number;
-  readonly tokenizer: 'bytes' | 'gpt2';
+  /** `json`: the `tokenizer.json` whose BLAKE3 is `data.tokenizerRoot`. */
+  readonly tokenizer: 'bytes' | 'gpt2' | 'json';
   readonly sequencesPerUnit: number;
   /** M */
   readonly unitsPerStep: number;

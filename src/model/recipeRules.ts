@@ -33,7 +33,8 @@ export const RECIPE_LIMITS = {
 /** Matrices that an adapter may change, in the order of a layer. */
 export const ADAPTER_TARGETS: readonly AdapterTarget[] = ['qkv', 'o', 'fc', 'proj'];
 
-const TOKENIZER_ENTRIES = { bytes: 256, gpt2: 50_257 } as const;
+/** Least vocabulary under each tokenizer; what a `tokenizer.json` holds shows when the file is opened. */
+const TOKENIZER_ENTRIES = { bytes: 256, gpt2: 50_257, json: 1 } as const;
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -171,7 +172,7 @@ const KEYS = [
 export function validateRecipe(value: unknown): Recipe {
   const r = object(value, 'recipe', KEYS);
   const limits = RECIPE_LIMITS;
-  const tokenizer = oneOf(r, 'tokenizer', ['bytes', 'gpt2']);
+  const tokenizer = oneOf(r, 'tokenizer', ['bytes', 'gpt2', 'json']);
   const vocab = integer(r, 'vocab', TOKENIZER_ENTRIES[tokenizer], limits.vocab);
   const width = multipleOf64(r, 'width', limits.width);
   const family = oneOf(r, 'family', ['gpt', 'gemma3']);

@@ -102,7 +102,7 @@ export const ExtendedRecipeSsz = new ContainerType(
 
 const FAMILIES = ['gpt', 'gemma3'] as const;
 const NORMS = ['rms', 'layer'] as const;
-const TOKENIZERS = ['bytes', 'gpt2'] as const;
+const TOKENIZERS = ['bytes', 'gpt2', 'json'] as const;
 const STARTS = ['seed', 'root'] as const;
 const SAMPLINGS = ['uniform'] as const;
 const ADAPTERS = ['lora'] as const;

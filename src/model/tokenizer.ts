@@ -1,6 +1,7 @@
 /**
  * Tokenizers: text to token numbers and back. `bytes` has one token per byte; `gpt2` is the byte-pair encoding of
- * GPT-2 (r50k), loaded on demand because its table is a megabyte.
+ * GPT-2 (r50k), loaded on demand because its table is a megabyte; `json` is whatever a `tokenizer.json` says
+ * (`tokenizerJson.ts`).
  *
  * A tokenizer's root commits to its table: two programs with the same root cut a text into the same tokens.
  */
@@ -12,9 +13,14 @@ export interface Tokenizer {
   readonly name: Recipe['tokenizer'];
   /** Number of tokens; a recipe's `vocab` must not be smaller. */
   readonly entries: number;
-  /** BLAKE3 of {@link serializeTokenizer}. */
+  /** BLAKE3 of {@link serializeTokenizer}; for `json` BLAKE3 of the file. */
   readonly root: Uint8Array;
-  /** Token numbers of a text. Markers such as `<|endoftext|>` inside the text are ordinary characters. */
+  /** The token that ends a document in a token file, where the table has one. */
+  readonly documentEnd?: number;
+  /**
+   * Token numbers of a text. Markers such as `<|endoftext|>` inside the text are ordinary characters, but for `json`,
+   * which follows its file.
+   */
   encode(text: string): Uint32Array;
   /** Bytes of the tokens, concatenated; a token beyond the table (a padded vocabulary entry) adds none. */
   decodeBytes(tokens: ArrayLike<number>): Uint8Array;
@@ -61,6 +67,7 @@ export const GPT2_PATTERN = `'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s
 export const byteTokenizer: Tokenizer = Object.freeze({
   name: 'bytes',
   entries: 256,
+  documentEnd: 0x0a, // a line feed
   root: blake3(serializeTokenizer('', BYTE_ENTRIES)),
   encode: (text: string) => Uint32Array.from(new TextEncoder().encode(text)),
   decodeBytes: (tokens: ArrayLike<number>) => joinEntries(BYTE_ENTRIES, tokens),
@@ -86,8 +93,10 @@ export function decodeText(tokenizer: Pick<Tokenizer, 'decodeBytes'>, tokens: Ar
   return new TextDecoder('utf-8', { ignoreBOM: true }).decode(tokenizer.decodeBytes(tokens));
 }
 
-/** The tokenizer of a recipe. */
-export async function openTokenizer(name: Recipe['tokenizer']): Promise<Tokenizer> {
+/** Tokenizers that the software brings along: no file is needed. */
+export type BuiltInTokenizer = Exclude<Recipe['tokenizer'], 'json'>;
+
+export async function openTokenizer(name: BuiltInTokenizer): Promise<Tokenizer> {
   if (name === 'bytes') return byteTokenizer;
   return (await import('./tokenizerGpt2.js')).gpt2Tokenizer();
 }

@@ -24,6 +24,7 @@ export function gpt2Tokenizer(): Tokenizer {
   tokenizer = Object.freeze({
     name: 'gpt2',
     entries: entries.length,
+    documentEnd: entries.length - 1,
     root: blake3(serializeTokenizer(GPT2_PATTERN, entries)),
     encode: (input: string) => Uint32Array.from(encode(input, NO_SPECIAL)),
     decodeBytes: (tokens: ArrayLike<number>) => joinEntries(entries, tokens),

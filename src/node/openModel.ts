@@ -4,18 +4,21 @@
  * Our own files carry their recipe. A Hugging Face file has its `config.json` and `tokenizer.json` beside it; a
  * vocabulary of 256 without a tokenizer means bytes.
  */
-import { existsSync, readFileSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { PogoError } from '../errors.js';
-import { type ModelShape, sameShape, shapeFromHfConfig } from '../model/hf.js';
 import { readCheckpointInfo, readCheckpointWeights } from '../model/node/checkpoint.js';
-import { loadRecipe, type Recipe, validateRecipe } from '../model/recipe.js';
-import { openTokenizer } from '../model/tokenizer.js';
+import { recipeOfShape } from '../model/node/checkpointRecipe.js';
+import { readHfConfig, readHfTokenizer } from '../model/node/hfFolder.js';
+import {
+  openRecipeTokenizer,
+  openTokenizerFile,
+  requireTokenizer,
+  requireVocabulary,
+} from '../model/node/tokenizerFile.js';
+import type { Recipe } from '../model/recipe.js';
+import type { Tokenizer } from '../model/tokenizer.js';
 import { type ModelPlan, modelPlan } from '../model/unit.js';
-import { openHfTokenizer, type TextCodec } from './hfTokenizer.js';
-
-/** GPT-2's own `tokenizer.json` takes 2 MB. */
-const MAX_JSON_BYTES = 1 << 27;
+import { pogoHome } from './environment.js';
 
 export interface OpenedModel {
   readonly path: string;
@@ -23,88 +26,60 @@ export interface OpenedModel {
   readonly plan: ModelPlan;
   /** The weights that the file ships: f32 [layout.length] on shared memory. */
   readonly weights: Float32Array;
-  readonly codec: TextCodec;
+  readonly codec: Tokenizer;
 }
 
 /**
- * @param recipe what the caller says the model is; else the file, or the config beside it, says it
+ * @param path a safetensors file, an index of several, or a folder with one
+ * @param given what the caller says the model is; else the file, or the config beside it, says it
+ * @param dataFolder where the tokenizers of recipes are kept
  * @throws PogoError USAGE where nothing says what the model is, MISMATCH for another shape or tokenizer than the
- *   recipe's, SHAPE, MALFORMED, RECIPE, IO
+ *   recipe's, SHAPE, MALFORMED, RECIPE, MISSING, IO
  */
-export async function openModel(path: string, recipe?: Recipe): Promise<OpenedModel> {
+export async function openModel(
+  path: string,
+  given?: Recipe,
+  dataFolder = join(pogoHome(), 'data'),
+): Promise<OpenedModel> {
   const info = await readCheckpointInfo(path);
-  const shaped = info.format === 'hf' ? hfRecipe(path, recipe) : (recipe ?? info.recipe);
-  if (shaped === undefined) {
-    throw new PogoError('USAGE', `expected --recipe (${path} carries none), found no such option`, { path });
-  }
-  const plan = modelPlan(shaped);
+  const { recipe, codec } =
+    info.format === 'hf'
+      ? await openHf(info.folder, path, dataFolder, given)
+      : await openOwn(given ?? info.recipe, path, dataFolder);
+  const plan = modelPlan(recipe);
   const weights = new Float32Array(new SharedArrayBuffer(4 * plan.layout.length));
-  await readCheckpointWeights(path, shaped, weights);
-  const codec = await openCodec(path, info.format, shaped, recipe);
+  await readCheckpointWeights(path, recipe, weights);
   return { path, format: info.format, plan, weights, codec };
 }
 
-function readJson(path: string): unknown {
-  try {
-    const { size } = statSync(path);
-    if (size > MAX_JSON_BYTES) {
-      throw new PogoError('MALFORMED', `${path}: expected at most ${MAX_JSON_BYTES} bytes, found ${size}`, { path });
-    }
-    return JSON.parse(readFileSync(path, 'utf8'));
-  } catch (cause) {
-    if (cause instanceof SyntaxError) {
-      throw new PogoError('MALFORMED', `${path}: expected JSON, found: ${cause.message}`, { path }, cause);
-    }
-    throw PogoError.from(cause);
+interface Described {
+  readonly recipe: Recipe;
+  readonly codec: Tokenizer;
+}
+
+async function openOwn(recipe: Recipe | undefined, path: string, dataFolder: string): Promise<Described> {
+  if (recipe === undefined) {
+    throw new PogoError('USAGE', `expected --recipe (${path} carries none), found no such option`, { path });
   }
+  return { recipe, codec: await openRecipeTokenizer(recipe, dataFolder) };
 }
 
 /** A recipe around the shape of a Hugging Face model; only its shape is ever used. */
-function hfRecipe(path: string, given: Recipe | undefined): Recipe {
-  const config = join(dirname(path), 'config.json');
-  if (!existsSync(config)) {
-    if (given !== undefined) return given;
-    throw new PogoError('USAGE', `expected config.json beside ${path}, or --recipe; found neither`, { path });
+async function openHf(folder: string, path: string, dataFolder: string, given: Recipe | undefined): Promise<Described> {
+  if (given === undefined) {
+    const description = await readHfConfig(folder);
+    if (description === undefined) {
+      throw new PogoError('USAGE', `expected config.json beside ${path}, or --recipe; found neither`, { path });
+    }
+    const { tokenizer } = await readHfTokenizer(folder, description.shape.vocab);
+    return { recipe: recipeOfShape(description.shape, tokenizer), codec: tokenizer };
   }
-  const shape = shapeFromHfConfig(readJson(config));
-  if (given === undefined) return recipeOfShape(shape);
-  if (sameShape(given, shape)) return given;
-  throw new PogoError(
-    'MISMATCH',
-    `expected a model of recipe ${given.name}, found another shape in ${config}; leave --recipe out`,
-    { path: config },
-  );
-}
-
-function recipeOfShape(shape: ModelShape): Recipe {
-  const base = loadRecipe('gpt2-124m');
-  const { tokens, heldOutTokens } = { tokens: 4 * (shape.context + 1), heldOutTokens: shape.context + 1 };
-  return validateRecipe({
-    ...base,
-    ...shape,
-    name: 'imported',
-    tokenizer: shape.vocab >= base.vocab ? 'gpt2' : 'bytes',
-    sequencesPerUnit: 1,
-    data: { ...base.data, tokens, heldOutTokens },
-  });
-}
-
-async function openCodec(
-  path: string,
-  format: 'pogo' | 'hf',
-  recipe: Recipe,
-  given: Recipe | undefined,
-): Promise<TextCodec> {
-  if (format === 'pogo') return openTokenizer(recipe.tokenizer);
-  const file = join(dirname(path), 'tokenizer.json');
-  if (existsSync(file)) return openHfTokenizer(readJson(file));
-  if (given !== undefined) return openTokenizer(given.tokenizer);
-  if (recipe.vocab === 256) return openTokenizer('bytes');
-  throw new PogoError(
-    'USAGE',
-    `expected tokenizer.json beside ${path} (vocabulary of ${recipe.vocab} tokens), or --recipe; found neither`,
-    { path },
-  );
+  const file = join(folder, 'tokenizer.json');
+  const found = await openTokenizerFile(file);
+  if (found === undefined) return { recipe: given, codec: await openRecipeTokenizer(given, dataFolder) };
+  requireVocabulary(given, found.tokenizer, file);
+  requireTokenizer(given, found.tokenizer, file);
+  return { recipe: given, codec: found.tokenizer };
 }
 
 /**

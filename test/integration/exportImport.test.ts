@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
@@ -90,10 +90,22 @@ describe('pogo export and import', () => {
     await expect(pogo('export', '--state', state, '--checkpoint', file)).rejects.toMatchObject({ code: 'RECIPE' });
     const other = pogo('export', '--state', state, '--checkpoint', file, '--recipe', 'tiny');
     await expect(other).rejects.toMatchObject({ code: 'MISMATCH' });
-    const without = pogo('import', '--state', join(folder, 'n'), '--checkpoint', join(folder, 'model.safetensors'));
-    await expect(without).rejects.toMatchObject({ code: 'USAGE' });
+    const alone = join(folder, 'alone', 'model.safetensors');
+    await mkdir(join(folder, 'alone'));
+    await copyFile(join(folder, 'model.safetensors'), alone);
+    const without = pogo('import', '--state', join(folder, 'n'), '--checkpoint', alone);
+    await expect(without).rejects.toMatchObject({ code: 'MISSING' });
   });
 });
+
+/** Spelled as `tokenizer.json` does, from the bytes of our table. */
+function tokenizerJson(): unknown {
+  const plain = (b: number): boolean => (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
+  const others = Array.from({ length: 256 }, (_, b) => b).filter((b) => !plain(b));
+  const spell = (b: number): string => String.fromCodePoint(plain(b) ? b : 256 + others.indexOf(b));
+  const tokens = Array.from({ length: 50_257 }, (_, id) => [...gpt2Tokenizer().decodeBytes([id])].map(spell).join(''));
+  return { model: { type: 'BPE', vocab: Object.fromEntries(tokens.map((token, id) => [token, id])) } };
+}
 
 describe('a Hugging Face folder', () => {
   const config = { model_type: 'gpt2', n_embd: 64, n_layer: 2, n_head: 1, n_positions: 64, vocab_size: 50_257 };
@@ -105,17 +117,6 @@ describe('a Hugging Face folder', () => {
     return await recipeOfCheckpoint(join(place, 'model.safetensors'));
   }
 
-  /** Spelled as `tokenizer.json` does, from the bytes of our table. */
-  function tokenizerJson(): unknown {
-    const plain = (b: number): boolean => (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
-    const others = Array.from({ length: 256 }, (_, b) => b).filter((b) => !plain(b));
-    const spell = (b: number): string => String.fromCodePoint(plain(b) ? b : 256 + others.indexOf(b));
-    const tokens = Array.from({ length: 50_257 }, (_, id) =>
-      [...gpt2Tokenizer().decodeBytes([id])].map(spell).join(''),
-    );
-    return { model: { type: 'BPE', vocab: Object.fromEntries(tokens.map((token, id) => [token, id])) } };
-  }
-
   it('of GPT-2 is recognized by its table', async () => {
     const recipe = await recipeOf({ 'config.json': config, 'tokenizer.json': tokenizerJson() });
     expect(recipe).toMatchObject({ tokenizer: 'gpt2', width: 64, hidden: 256, layers: 2, norm: 'layer', bias: true });
@@ -124,7 +125,12 @@ describe('a Hugging Face folder', () => {
   it.each([
     ['no config', {}, 'MISSING'],
     ['no tokenizer for 50,257 tokens', { 'config.json': config }, 'MISSING'],
-    ['another tokenizer', { 'config.json': config, 'tokenizer.json': { model: { vocab: { a: 0 } } } }, 'MISMATCH'],
+    ['a tokenizer that is none', { 'config.json': config, 'tokenizer.json': { model: { type: 'BPE' } } }, 'MALFORMED'],
+    [
+      'more tokens than rows',
+      { 'config.json': { ...config, vocab_size: 50_000 }, 'tokenizer.json': tokenizerJson() },
+      'MISMATCH',
+    ],
     ['another architecture', { 'config.json': { ...config, model_type: 'llama' } }, 'MISMATCH'],
     ['another activation', { 'config.json': { ...config, activation_function: 'relu' } }, 'MISMATCH'],
     ['a width that is no multiple of 64', { 'config.json': { ...config, vocab_size: 256, n_embd: 100 } }, 'RECIPE'],

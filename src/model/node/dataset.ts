@@ -13,7 +13,8 @@ import { hashBytes } from '../../backend/merkleAddon.js';
 import { PogoError } from '../../errors.js';
 import { equalBytes, toHex } from '../../hex.js';
 import { bytesPerToken, type Recipe, validateRecipe } from '../recipe.js';
-import { openTokenizer, type Tokenizer } from '../tokenizer.js';
+import type { Tokenizer } from '../tokenizer.js';
+import { openRecipeTokenizer } from './tokenizerFile.js';
 import { readAll, writeAll, writeAtomically } from './wholeFile.js';
 
 /** Tokens over shared memory, for workers. */
@@ -210,13 +211,47 @@ export async function prepareData(recipe: Recipe, directory: string): Promise<Pr
       { path },
     );
   }
-  const tokenizer = await openTokenizer(recipe.tokenizer);
+  const tokenizer = await openRecipeTokenizer(recipe, directory);
   expectRoot('tokenizer', tokenizer.root, data.tokenizerRoot);
   const tokens = tokenizeText(text, tokenizer, recipe.vocab, data.name);
   expectRoot('token file', hashBytes(bytesOf(tokens)), data.tokensRoot);
   checkLength(tokens.length, recipe, path);
   await writeAtomically(path, (file) => writeAll(file, bytesOf(tokens), 0));
   return { tokens, tokensRoot: data.tokensRoot, textRoot: data.textRoot, path };
+}
+
+/**
+ * The novel as data of a recipe's shape under any tokenizer, its token file written where it is none of the built-in
+ * ones: data for a model that has none yet.
+ *
+ * @param recipe gives vocabulary and context; a twentieth of the tokens is held out
+ */
+export async function novelData(
+  tokenizer: Tokenizer,
+  recipe: Pick<Recipe, 'name' | 'vocab' | 'context'>,
+  directory: string,
+): Promise<Recipe['data']> {
+  const text = await readMobyDick();
+  const tokens = tokenizeText(text, tokenizer, recipe.vocab, 'the novel');
+  const sequence = recipe.context + 1;
+  if (tokens.length < 2 * sequence) {
+    throw new PogoError(
+      'DATA',
+      `expected at least ${2 * sequence} tokens for context ${recipe.context}, found ${tokens.length} in the novel; take a ` +
+        'shorter one with --context',
+    );
+  }
+  const name = tokenizer.name === 'gpt2' ? 'moby-dick-gpt2' : 'moby-dick';
+  const tokensRoot = hashBytes(bytesOf(tokens));
+  await writeAtomically(tokenFilePath(directory, name, tokensRoot), (file) => writeAll(file, bytesOf(tokens), 0));
+  return {
+    name,
+    textRoot: hashBytes(text),
+    tokensRoot,
+    tokenizerRoot: tokenizer.root,
+    tokens: tokens.length,
+    heldOutTokens: Math.max(sequence, Math.floor(tokens.length / 20)),
+  };
 }
 
 function expectRoot(what: string, found: Uint8Array, expected: Uint8Array): void {

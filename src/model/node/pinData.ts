@@ -7,8 +7,7 @@
 import { pathToFileURL } from 'node:url';
 import { blake3 } from '@noble/hashes/blake3.js';
 import { toHex } from '../../hex.js';
-import type { Recipe } from '../recipe.js';
-import { openTokenizer } from '../tokenizer.js';
+import { type BuiltInTokenizer, openTokenizer } from '../tokenizer.js';
 import { readMobyDick, tokenizeText } from './dataset.js';
 
 export interface DataRoots {
@@ -19,7 +18,7 @@ export interface DataRoots {
 }
 
 /** The roots of the novel under a tokenizer, computed from the installed package. */
-export async function mobyDickRoots(name: Recipe['tokenizer']): Promise<DataRoots> {
+export async function mobyDickRoots(name: BuiltInTokenizer): Promise<DataRoots> {
   const text = await readMobyDick();
   const tokenizer = await openTokenizer(name);
   const tokens = tokenizeText(text, tokenizer, tokenizer.entries, 'moby-dick');

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -10,8 +10,8 @@ import {
   writeCheckpoint,
 } from '../../../src/model/node/checkpoint.js';
 import { loadRecipe, type Recipe, validateRecipe } from '../../../src/model/recipe.js';
-import { type SafetensorsDtype, serializeSafetensorsHeader } from '../../../src/model/safetensors.js';
 import type { StateScalars, StateVectors } from '../../../src/model/state.js';
+import { type FileTensor, gpt2Tensors, writeSharded, writeTensors } from '../../support/hfTensors.js';
 
 const tiny = loadRecipe('tiny');
 /** A small GPT-2: LayerNorm, biases, and a vocabulary that needs padding. */
@@ -55,59 +55,6 @@ function withoutKeyBias(layout: Layout, theta: Float32Array): Float32Array {
     if (name.endsWith('.qkv.bias')) copy.fill(0, offset + size / 3, offset + (2 * size) / 3);
   }
   return copy;
-}
-
-interface FileTensor {
-  readonly name: string;
-  readonly shape: readonly number[];
-  readonly values: readonly number[];
-  readonly dtype?: SafetensorsDtype;
-}
-
-/** Writes a safetensors file from the test's own values: an encoder that shares nothing with the code under test. */
-async function writeFileOf(path: string, tensors: readonly FileTensor[], metadata = {}): Promise<void> {
-  const entries = tensors.map(({ name, shape, dtype = 'F32' }) => ({ name, shape, dtype }));
-  const { bytes } = serializeSafetensorsHeader(entries, metadata);
-  const parts = tensors.map(({ values, dtype = 'F32' }) => {
-    if (dtype === 'F32') return Buffer.from(Float32Array.from(values).buffer);
-    if (dtype === 'BF16')
-      return Buffer.from(Uint16Array.from(new Uint32Array(Float32Array.from(values).buffer), (b) => b >>> 16).buffer);
-    return Buffer.from(Int32Array.from(values).buffer);
-  });
-  await writeFile(path, Buffer.concat([bytes, ...parts]));
-}
-
-/** All tensors of a GPT-2 with `small`'s sizes, as Hugging Face names and shapes them. Values are exact in bf16. */
-function gpt2Tensors(prefix: string, dtype: SafetensorsDtype = 'F32'): FileTensor[] {
-  const C = 64;
-  const F = 256;
-  const shapes: [string, number[]][] = [
-    ['wte.weight', [257, C]],
-    ['wpe.weight', [64, C]],
-    ['h.0.ln_1.weight', [C]],
-    ['h.0.ln_1.bias', [C]],
-    ['h.0.attn.c_attn.weight', [C, 3 * C]],
-    ['h.0.attn.c_attn.bias', [3 * C]],
-    ['h.0.attn.c_proj.weight', [C, C]],
-    ['h.0.attn.c_proj.bias', [C]],
-    ['h.0.ln_2.weight', [C]],
-    ['h.0.ln_2.bias', [C]],
-    ['h.0.mlp.c_fc.weight', [C, F]],
-    ['h.0.mlp.c_fc.bias', [F]],
-    ['h.0.mlp.c_proj.weight', [F, C]],
-    ['h.0.mlp.c_proj.bias', [C]],
-    ['ln_f.weight', [C]],
-    ['ln_f.bias', [C]],
-  ];
-  return shapes.map(([name, shape], t) => {
-    const size = shape.reduce((product, axis) => product * axis, 1);
-    return {
-      name: prefix + name,
-      shape,
-      dtype,
-      values: Array.from({ length: size }, (_, i) => ((i * 7 + t) % 255) - 127),
-    };
-  });
 }
 
 describe('format pogo', () => {
@@ -210,7 +157,7 @@ describe('format hf', () => {
       { name: `${prefix}h.0.attn.bias`, shape: [1, 1, 2, 2], values: [1, 0, 1, 1] },
       { name: 'lm_head.weight', shape: [257, 64], values: tensors[0].values, dtype },
     ];
-    await writeFileOf(path, [...tensors, ...extra], { format: 'pt' });
+    await writeTensors(path, [...tensors, ...extra], { format: 'pt' });
     const { vectors } = await readCheckpoint(path, small);
     const layout = createLayout(small);
     const fileValues = (name: string) => tensors.find((tensor) => tensor.name === prefix + name)?.values ?? [];
@@ -270,7 +217,7 @@ describe('format hf', () => {
     ],
   ])('refuses %s', async (_, tensors, code, message) => {
     const path = join(folder, 'bad.safetensors');
-    await writeFileOf(path, tensors);
+    await writeTensors(path, tensors);
     await expect(readCheckpoint(path, small)).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
   });
 
@@ -280,12 +227,89 @@ describe('format hf', () => {
     const vectors = stateOf(recipe);
     await writeCheckpoint(path, recipe, scalars, vectors, 'hf');
     expect(sameBits((await readCheckpoint(path, recipe)).vectors.theta, vectors.ema)).toBe(true);
-    await writeFileOf(path, gpt2Tensors(''));
+    await writeTensors(path, gpt2Tensors(''));
     await expect(readCheckpoint(path, recipe)).rejects.toMatchObject({
       code: 'SHAPE',
       message: expect.stringMatching(/zeros/),
     });
   });
+
+  it('reads several files by their index, wherever the tensors lie', async () => {
+    const one = join(folder, 'one.safetensors');
+    await writeTensors(one, gpt2Tensors('transformer.'));
+    const { vectors } = await readCheckpoint(one, small);
+    for (const count of [1, 2, 5, 16]) {
+      const place = join(folder, `shards-${count}`);
+      await mkdir(place);
+      await writeSharded(place, gpt2Tensors('transformer.'), count);
+      for (const path of [place, join(place, 'model.safetensors.index.json')]) {
+        const found = await readCheckpoint(path, small);
+        expect(sameBits(found.vectors.theta, vectors.theta), `${count} files`).toBe(true);
+      }
+    }
+  });
+
+  it.each<[string, string, RegExp, (place: string) => Promise<void>]>([
+    ['a missing file', 'MISSING', /model-2-of-3/, (place) => rm(join(place, 'model-2-of-3.safetensors'))],
+    [
+      'a file cut short',
+      'MALFORMED',
+      /safetensors/,
+      async (place) => {
+        const file = join(place, 'model-3-of-3.safetensors');
+        const bytes = await readFile(file);
+        await writeFile(file, bytes.subarray(0, bytes.length - 4));
+      },
+    ],
+    ['no index and no file', 'MISSING', /index/, (place) => rm(join(place, 'model.safetensors.index.json'))],
+    ['an index that is no JSON', 'MALFORMED', /JSON/, (place) => index(place, () => '{')],
+    ['an index without a map', 'MALFORMED', /weight_map/, (place) => index(place, () => '{"metadata":{}}')],
+    [
+      'a name that leads elsewhere',
+      'MALFORMED',
+      /name/,
+      (place) => index(place, (text) => text.replace('model-1', '../model-1')),
+    ],
+    [
+      'a key twice',
+      'MALFORMED',
+      /twice/,
+      (place) => index(place, (text) => text.replace('{"wte', '{"wte.weight":"x.safetensors","wte')),
+    ],
+    [
+      'a tensor in another file than the index says',
+      'MALFORMED',
+      /wpe/,
+      (place) => index(place, (text) => text.replace('"wpe.weight":"model-2', '"wpe.weight":"model-1')),
+    ],
+    [
+      'a tensor that the index does not name',
+      'MALFORMED',
+      /ln_f/,
+      (place) => index(place, (text) => text.replace(/,"ln_f.bias":"[^"]*"/, '')),
+    ],
+    [
+      'a tensor in two files',
+      'MALFORMED',
+      /wte\.weight in one file/,
+      (place) =>
+        writeTensors(
+          join(place, 'model-2-of-3.safetensors'),
+          gpt2Tensors('').filter((_, i) => i % 3 === 1 || i === 0),
+        ),
+    ],
+  ])('refuses %s', async (_, code, message, spoil) => {
+    const place = await mkdtemp(join(folder, 'bad-'));
+    await writeSharded(place, gpt2Tensors(''), 3);
+    await spoil(place);
+    const refused = expect(readCheckpoint(place, small).then(() => 'was read')).rejects;
+    await refused.toMatchObject({ code, message: expect.stringMatching(message) });
+  });
+
+  async function index(place: string, edit: (text: string) => string): Promise<void> {
+    const file = join(place, 'model.safetensors.index.json');
+    await writeFile(file, edit(await readFile(file, 'utf8')));
+  }
 
   it('cannot express RMSNorm, and says so', async () => {
     const path = join(folder, 'rms.safetensors');

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { equalBytes } from '../../../src/hex.js';
-import { hfTokenizerEntries, hfTokenizerRoot } from '../../../src/model/hf.js';
+import { hfTokenizerEntries, hfTokenizerRoot } from '../../../src/model/hfVocabulary.js';
 import { readMobyDick } from '../../../src/model/node/dataset.js';
 import { decodeText, GPT2_PATTERN, openTokenizer } from '../../../src/model/tokenizer.js';
 

@@ -1,0 +1,83 @@
+/** Fields of a Hugging Face `config.json`, each checked as it is read: such files come from strangers. */
+
+import { PogoError } from '../errors.js';
+import { decimalToBits } from './fp32.js';
+import type { Recipe } from './recipe.js';
+
+/** The fields of a recipe that a model's file fixes. */
+export type ModelShape = Pick<
+  Recipe,
+  | 'family'
+  | 'vocab'
+  | 'layers'
+  | 'width'
+  | 'heads'
+  | 'hidden'
+  | 'context'
+  | 'norm'
+  | 'bias'
+  | 'normEpsilonBits'
+  | 'gemma'
+>;
+
+export class ConfigReader {
+  readonly #fields: Readonly<Record<string, unknown>>;
+  /** Where the fields lie in the file, for messages. */
+  readonly #path: string;
+
+  /** @throws PogoError MISMATCH for anything but an object */
+  constructor(value: unknown, path = '') {
+    this.#path = path;
+    this.#fields = {};
+    if (typeof value !== 'object' || value === null || Array.isArray(value))
+      this.mismatch('an object', value, '(whole)');
+    this.#fields = value as Readonly<Record<string, unknown>>;
+  }
+
+  /** The field, or undefined where it is absent or null. */
+  get(key: string): unknown {
+    return Object.hasOwn(this.#fields, key) ? (this.#fields[key] ?? undefined) : undefined;
+  }
+
+  has(key: string): boolean {
+    return this.get(key) !== undefined;
+  }
+
+  /** Requires one of the values that our arithmetic has. */
+  only(key: string, fallback: unknown, ...allowed: unknown[]): void {
+    const found = this.get(key) ?? fallback;
+    if (!allowed.includes(found)) {
+      this.mismatch(allowed.map((value) => JSON.stringify(value)).join(' or '), found, key);
+    }
+  }
+
+  /** A positive integer. */
+  count(key: string, fallback?: number): number {
+    const found = this.get(key) ?? fallback;
+    if (typeof found !== 'number' || !Number.isSafeInteger(found) || found < 1) {
+      this.mismatch('a positive integer', found, key);
+    }
+    return found;
+  }
+
+  number(key: string, fallback?: number): number {
+    const found = this.get(key) ?? fallback;
+    if (typeof found !== 'number' || !Number.isFinite(found)) this.mismatch('a number', found, key);
+    return found;
+  }
+
+  /** fp32 bits of a decimal. */
+  decimalBits(key: string, fallback: number): number {
+    return decimalToBits(String(this.number(key, fallback)));
+  }
+
+  mismatch(expected: string, found: unknown, key: string): never {
+    const shown = JSON.stringify(found)?.slice(0, 80) ?? 'nothing';
+    const field = `${this.#path}${key}`;
+    throw new PogoError(
+      'MISMATCH',
+      `config.json field ${field}: expected ${expected}, found ${shown}; this model is not supported`,
+      { field },
+    );
+  }
+}

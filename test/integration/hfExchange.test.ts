@@ -1,0 +1,199 @@
+/** Models of Hugging Face into state folders and back, through the command line. */
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { hfTokenizerJson } from '../../src/model/hfVocabulary.js';
+import { createLayout } from '../../src/model/layout.js';
+import { openRecipe } from '../../src/model/node/recipeFile.js';
+import { readStateFolder, readStateHeader } from '../../src/node/files/stateFolder.js';
+import { temporaryFolder } from '../support/bundles.js';
+import { eventFaults } from '../support/eventSchema.js';
+import { type FileTensor, gpt2Tensors, writeSharded, writeTensors } from '../support/hfTensors.js';
+import { eventsOf, pogo as runPogo } from '../support/pogo.js';
+
+const folder = temporaryFolder();
+const home = join(folder.path, 'home');
+const env = { POGO_HOME: home };
+const CONFIG = { model_type: 'gpt2', n_embd: 64, n_layer: 1, n_head: 1, n_positions: 128, vocab_size: 257 };
+
+/** A byte-level tokenizer with one merge: 257 tokens. */
+async function tokenizer(): Promise<Record<string, unknown>> {
+  const plain = await hfTokenizerJson('bytes');
+  const model = plain['model'] as { vocab: Record<string, number> };
+  return { ...plain, model: { ...model, vocab: { ...model.vocab, th: 256 }, merges: [['t', 'h']] } };
+}
+
+async function modelFolder(
+  name: string,
+  tensors: readonly FileTensor[],
+  config: object = CONFIG,
+  shards = 0,
+): Promise<string> {
+  const place = join(folder.path, name);
+  mkdirSync(place);
+  if (shards > 0) await writeSharded(place, tensors, shards);
+  else await writeTensors(join(place, 'model.safetensors'), tensors, { format: 'pt' });
+  writeFileSync(join(place, 'config.json'), JSON.stringify(config));
+  writeFileSync(join(place, 'tokenizer.json'), JSON.stringify(await tokenizer()));
+  return place;
+}
+
+/** Values of the size that trained weights have. */
+const tensors = gpt2Tensors('transformer.', 'F32', 257, 128).map((tensor) => ({
+  ...tensor,
+  values: tensor.values.map((value) => value / 1024),
+}));
+
+interface Result {
+  readonly code: number;
+  readonly event: Readonly<Record<string, unknown>>;
+}
+
+async function pogo(...args: string[]): Promise<Result> {
+  const { code, stdout } = await runPogo([...args, '--json'], env);
+  const events = eventsOf(stdout);
+  expect(events.flatMap(eventFaults)).toEqual([]);
+  return { code: code ?? -1, event: events[events.length - 1]! };
+}
+
+let model: string;
+beforeAll(async () => {
+  model = await modelFolder('model', tensors, CONFIG, 3);
+});
+afterAll(() => folder.remove());
+
+describe('import of a folder in several files', () => {
+  it('gives a state, a recipe that starts there, its data and its tokenizer', async () => {
+    const state = join(folder.path, 'state');
+    const { code, event } = await pogo('import', '--checkpoint', model, '--state', state, '--context', '64');
+    expect(code).toBe(0);
+    const recipe = openRecipe(String(event['recipe']));
+    expect(recipe).toMatchObject({ name: 'imported', tokenizer: 'json', vocab: 257, context: 64, width: 64 });
+    expect(event['thetaRoot']).toBe(Buffer.from((recipe.start as { root: Uint8Array }).root).toString('hex'));
+    const layout = createLayout(recipe);
+    const { header, vectors } = readStateFolder(state, layout);
+    expect(Buffer.from(header.recipeRoot).toString('hex')).toBe(event['recipeRoot']);
+    expect(vectors.m.every((value) => value === 0) && vectors.v.every((value) => value === 0)).toBe(true);
+    expect(Buffer.from(vectors.ema!.buffer).equals(Buffer.from(vectors.theta.buffer))).toBe(true);
+    const { offset, cols } = layout.byName('h0.fc.weight');
+    const file = tensors.find(({ name }) => name.endsWith('c_fc.weight'))!.values;
+    expect(vectors.theta[offset + 200 * cols + 9]).toBe(Math.fround(file[9 * 256 + 200]!));
+    const kept = readdirSync(join(home, 'data'));
+    expect(kept.some((name) => name.endsWith('.tokenizer.json'))).toBe(true);
+
+    // And it trains: the recipe's data are there, and the start is the one it names.
+    const bundle = join(folder.path, 'bundle');
+    const mined = await pogo(
+      'mine',
+      '--recipe',
+      String(event['recipe']),
+      '--from',
+      state,
+      '--dir',
+      bundle,
+      '--claims',
+      '1',
+    );
+    expect(mined.code).toBe(0);
+    expect(mined.event['fromRoot']).toBe(event['stateRoot']);
+  });
+
+  it('leaves nothing behind when a tensor is wrong, and says which', async () => {
+    const bad = tensors.map((tensor) =>
+      tensor.name.endsWith('ln_f.bias') ? { ...tensor, values: tensor.values.map(() => Number.NaN) } : tensor,
+    );
+    const place = await modelFolder('bad', bad, CONFIG, 3);
+    const state = join(folder.path, 'bad-state');
+    const { code, event } = await pogo('import', '--checkpoint', place, '--state', state);
+    expect([code, event['code']]).toEqual([2, 'MALFORMED']);
+    expect(event['message']).toContain('transformer.ln_f.bias');
+    expect(readdirSync(folder.path).filter((name) => name.includes('bad-state'))).toEqual([]);
+  });
+});
+
+describe('export', () => {
+  it('writes a folder that imports to the same θ, in one file and in several', async () => {
+    const state = join(folder.path, 'round');
+    const first = await pogo('import', '--checkpoint', model, '--state', state);
+    const recipe = String(first.event['recipe']);
+    for (const [name, more] of [
+      ['single', []],
+      ['several', ['--max-shard-bytes', '40000']],
+    ] as const) {
+      const out = join(folder.path, name);
+      mkdirSync(out);
+      const common = ['--state', state, '--format', 'hf', '--recipe', recipe] as const;
+      const { code, event } = await pogo('export', ...common, '--checkpoint', out, ...more);
+      expect(code).toBe(0);
+      const files = readdirSync(out);
+      expect(files).toContain('config.json');
+      expect(readFileSync(join(out, 'tokenizer.json')).equals(readFileSync(join(model, 'tokenizer.json')))).toBe(true);
+      expect(event['files']).toHaveLength(files.length);
+      expect(files.includes('model.safetensors.index.json')).toBe(name === 'several');
+      const again = join(folder.path, `${name}-state`);
+      const back = await pogo('import', '--checkpoint', out, '--state', again);
+      expect(back.event['thetaRoot']).toBe(first.event['thetaRoot']);
+      expect(back.event['recipeRoot']).toBe(first.event['recipeRoot']);
+      expect(readStateHeader(again).step).toBe(0);
+    }
+    const clash = await pogo(
+      'export',
+      '--state',
+      state,
+      '--format',
+      'hf',
+      '--recipe',
+      recipe,
+      '--checkpoint',
+      join(folder.path, 'several'),
+    );
+    expect([clash.code, clash.event['code']]).toEqual([5, 'IO']);
+  });
+});
+
+describe('a model that is refused', () => {
+  const head = { name: 'lm_head.weight', shape: [257, 64], values: tensors[0]!.values };
+  const other = { ...head, values: head.values.map((value) => value + 1) };
+  it.each<[string, readonly FileTensor[], object, string, RegExp]>([
+    ['an unknown architecture', tensors, { ...CONFIG, model_type: 'mamba' }, 'MISMATCH', /model_type.*mamba/],
+    ['no table', tensors.slice(1), CONFIG, 'SHAPE', /wte\.weight/],
+    [
+      'an extra tensor',
+      [...tensors, { name: 'transformer.h.1.ln_1.bias', shape: [1], values: [0] }],
+      CONFIG,
+      'SHAPE',
+      /h\.1\.ln_1/,
+    ],
+    ['a head of its own', [...tensors, other], CONFIG, 'SHAPE', /lm_head\.weight to equal/],
+    ['an untied config without a head', tensors, { ...CONFIG, tie_word_embeddings: false }, 'SHAPE', /lm_head\.weight/],
+    ['a width that is no multiple of 64', tensors, { ...CONFIG, n_embd: 96 }, 'RECIPE', /width/],
+    ['a tokenizer with more tokens than rows', tensors, { ...CONFIG, vocab_size: 256 }, 'MISMATCH', /257 in/],
+  ])('%s', async (name, files, config, code, message) => {
+    const place = await modelFolder(`refused ${name}`, files, config);
+    const state = join(folder.path, 'refused-state');
+    const { event } = await pogo('import', '--checkpoint', place, '--state', state);
+    expect(event['code']).toBe(code);
+    expect(event['message']).toMatch(message);
+    expect(readdirSync(folder.path).filter((entry) => entry.includes('refused-state'))).toEqual([]);
+  });
+
+  it('but not an untied head that equals the table', async () => {
+    const place = await modelFolder('equal head', [...tensors, head], { ...CONFIG, tie_word_embeddings: false });
+    const state = join(folder.path, 'equal-state');
+    expect((await pogo('import', '--checkpoint', place, '--state', state)).code).toBe(0);
+  });
+
+  it('another tokenizer than the recipe’s, where text is read', async () => {
+    const place = await modelFolder('other tokenizer', tensors);
+    const recipe = join(folder.path, 'state.recipe.json');
+    const text = join(folder.path, 'text.txt');
+    writeFileSync(text, 'the whale, the whale');
+    const good = await pogo('eval', '--checkpoint', place, '--data', text, '--recipe', recipe);
+    expect([good.code, good.event['tokenizer']]).toEqual([0, 'json']);
+    rmSync(join(place, 'tokenizer.json'));
+    writeFileSync(join(place, 'tokenizer.json'), JSON.stringify({ ...(await tokenizer()), version: '2.0' }));
+    const { event } = await pogo('eval', '--checkpoint', place, '--data', text, '--recipe', recipe);
+    expect(event['code']).toBe('MISMATCH');
+    expect(event['message']).toContain('root');
+  });
+});
