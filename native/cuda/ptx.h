@@ -52,6 +52,14 @@ static __device__ __forceinline__ void ldmatrix_x2(uint32_t r[2], const void* ro
                : "memory");
 }
 
+/** As ldmatrix_x4 with each matrix transposed as 8 x 8 of 16 bits: the pairs of bytes i / 4 of rows 2 (i % 4) and one more. */
+static __device__ __forceinline__ void ldmatrix_x4_trans(uint32_t r[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(pogo_shared_address(row))
+               : "memory");
+}
+
 /** Sixteen bytes from global to shared memory without registers; zeros where not `valid` (then `global` is not read). */
 static __device__ __forceinline__ void cp_async16(void* shared, const void* global, bool valid) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(pogo_shared_address(shared)), "l"(global),
@@ -177,6 +185,24 @@ static inline void ldmatrix_x4(uint32_t r[4], const void* row) {
 static inline void ldmatrix_x2(uint32_t r[2], const void* row) {
   PogoMatrixOperand operand = {r, static_cast<const unsigned char*>(row)};
   cuda_model::warp_collective(0xFFFFFFFFu, pogo_ldmatrix_emulated<2>, &operand, "ldmatrix_x2");
+}
+
+static inline void pogo_ldmatrix_trans_emulated(void* const* operands, int) {
+  for (int matrix = 0; matrix < 4; matrix += 1) {
+    for (int lane = 0; lane < 32; lane += 1) {
+      uint16_t pair[2];
+      for (int i = 0; i < 2; i += 1) {
+        const PogoMatrixOperand& from = *static_cast<const PogoMatrixOperand*>(operands[8 * matrix + 2 * (lane % 4) + i]);
+        if ((uintptr_t)from.row % 16 != 0) cuda_model::fail("ldmatrix: a row is not aligned to 16 bytes");
+        memcpy(&pair[i], from.row + 2 * (lane / 4), 2);
+      }
+      memcpy(&static_cast<const PogoMatrixOperand*>(operands[lane])->r[matrix], pair, 4);
+    }
+  }
+}
+static inline void ldmatrix_x4_trans(uint32_t r[4], const void* row) {
+  PogoMatrixOperand operand = {r, static_cast<const unsigned char*>(row)};
+  cuda_model::warp_collective(0xFFFFFFFFu, pogo_ldmatrix_trans_emulated, &operand, "ldmatrix_x4_trans");
 }
 
 static inline void cp_async16(void* shared, const void* global, bool valid) {

@@ -20,6 +20,12 @@ POGO_HD V pogo_attention_weight(V u, V m, V a) {
   return pogo_exp2c(pogo_mul(pogo_sub(u, m), a));
 }
 
+/** The same where u <= m and a >= 0, as scales of quantizers are. */
+template <class V>
+POGO_HD V pogo_attention_weight_below(V u, V m, V a) {
+  return pogo_exp2c_below(pogo_mul(pogo_sub(u, m), a));
+}
+
 /** exp2((m - m') a): the weight of a block's sums when the running maximum moves. */
 template <class V>
 POGO_HD V pogo_attention_rescale(V m, V m_new, V a) {
@@ -43,7 +49,7 @@ template <class V>
 POGO_HD V pogo_attention_probability(V u, V a, V lambda) {
   V z = pogo_sub(pogo_mul(u, a), lambda);
   // z > 0 ? +0 : z
-  return pogo_exp2c(pogo_min(z, pogo_fill(u, 0.0f)));
+  return pogo_exp2c_below(pogo_min(z, pogo_fill(u, 0.0f)));
 }
 
 #endif

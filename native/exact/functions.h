@@ -42,10 +42,9 @@ POGO_HD V pogo_exp2(V z) {
   return pogo_exp2_finish(z, p, t);
 }
 
-/** 2^z by the cubic: attention probabilities, whose result becomes an 8-bit code. */
+// The cubic of the clamped z in c.
 template <class V>
-POGO_HD V pogo_exp2c(V z) {
-  V c = pogo_exp2_clamp(z);
+POGO_HD V pogo_exp2c_clamped(V z, V c) {
   V round = pogo_fill(z, POGO_ROUND);
   V t = pogo_add(c, round);
   V f = pogo_sub(c, pogo_sub(t, round));
@@ -54,6 +53,18 @@ POGO_HD V pogo_exp2c(V z) {
   p = pogo_horner(p, f, POGO_EXP2C_C1);
   p = pogo_horner(p, f, POGO_ONE);
   return pogo_exp2_finish(z, p, t);
+}
+
+/** 2^z by the cubic: attention probabilities, whose result becomes an 8-bit code. */
+template <class V>
+POGO_HD V pogo_exp2c(V z) {
+  return pogo_exp2c_clamped(z, pogo_exp2_clamp(z));
+}
+
+/** The same where z is known to be at most 64 (or NaN): nothing to clamp. */
+template <class V>
+POGO_HD V pogo_exp2c_below(V z) {
+  return pogo_exp2c_clamped(z, z);
 }
 
 /** log2(x) of a normal x > 0. */
