@@ -14,7 +14,7 @@ import {
   readCheckpointInfo,
   writeCheckpoint,
 } from '../model/node/checkpoint.js';
-import { openRecipe, recipeOfRoot } from '../model/node/recipeFile.js';
+import { openRecipe } from '../model/node/recipeFile.js';
 import { SINGLE_FILE } from '../model/node/tensorFiles.js';
 import { type Recipe, recipeRoot, recipeToJson } from '../model/recipe.js';
 import { START_SCALARS } from '../model/state.js';
@@ -25,6 +25,7 @@ import { realFiles } from '../node/files/fileLayer.js';
 import { readStateFolder, readStateHeader, writeStateFolder } from '../node/files/stateFolder.js';
 import { exportHf } from '../node/hfExport.js';
 import { importHf } from '../node/hfImport.js';
+import { findRecipe } from '../node/recipeStore.js';
 import { headerOf } from '../protocol/stateHeader.js';
 import { type StateHeader, stateRoot } from '../protocol/types.js';
 import { printEvent } from './events.js';
@@ -50,7 +51,7 @@ function dataFolder(): string {
 
 async function exportState(options: Options): Promise<void> {
   const header = readStateHeader(options.state);
-  const recipe = recipeOfRoot(header.recipeRoot, options.recipe);
+  const recipe = findRecipe(pogoHome(), header.recipeRoot, options.recipe);
   const format = options.format ?? 'pogo';
   const weights = options.weights ?? (recipe.ema ? 'ema' : 'theta');
   if (weights === 'ema' && !recipe.ema) {

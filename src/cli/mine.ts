@@ -2,25 +2,25 @@
 import type { Command } from 'commander';
 import { toHex } from '../hex.js';
 import { countParameters, createLayout } from '../model/layout.js';
-import { openRecipe } from '../model/node/recipeFile.js';
 import { type Recipe, recipeRoot, tokensPerStep } from '../model/recipe.js';
 import type { MinedClaim, MinedStep } from '../node/claimMiner.js';
-import { type Environment, withEnvironment } from '../node/environment.js';
+import { type Environment, pogoHome, withEnvironment } from '../node/environment.js';
 import { readKeys } from '../node/keyFile.js';
 import { type MinedBundle, mineBundle } from '../node/mineBundle.js';
 import { parseSeed } from '../node/seed.js';
+import type { StartVector } from '../node/startSource.js';
 import { printEvent } from './events.js';
 import { bytesText, durationText } from './format.js';
 import { interruptible } from './interrupt.js';
 import { integerOption } from './options.js';
 import { passphraseFrom } from './passphrase.js';
+import { addStartOptions, openStartedRecipe, type StartOptions, startEvent, startText } from './startOptions.js';
 import { pogoVersion } from './version.js';
 
-interface Options {
+interface Options extends StartOptions {
   readonly recipe: string;
   readonly dir: string;
   readonly claims: number;
-  readonly from?: string;
   readonly seed?: string;
   readonly key?: string;
   readonly passphraseFile?: string;
@@ -30,7 +30,7 @@ interface Options {
 const out = (line: string): void => void process.stdout.write(`${line}\n`);
 
 async function mine(options: Options): Promise<void> {
-  const recipe = openRecipe(options.recipe);
+  const { recipe, start } = await openStartedRecipe(options.recipe, options, pogoHome());
   const seed = parseSeed(options.seed);
   await interruptible((signal) =>
     withEnvironment({ signal }, async (environment) => {
@@ -39,7 +39,7 @@ async function mine(options: Options): Promise<void> {
         options.key === undefined
           ? undefined
           : await readKeys(options.key, bls, 'miner', passphraseFrom(options.passphraseFile));
-      const report = options.json === true ? new JsonReport(recipe) : new TextReport(recipe, options);
+      const report = options.json === true ? new JsonReport(recipe) : new TextReport(recipe, options, start?.vector);
       report.begin(environment);
       const mined = await mineBundle({
         environment,
@@ -49,6 +49,7 @@ async function mine(options: Options): Promise<void> {
         seed,
         signal,
         ...(options.from === undefined ? {} : { from: options.from }),
+        ...(options.fromRecipe === undefined ? {} : { fromRecipe: options.fromRecipe }),
         ...(keys === undefined ? {} : { keys }),
         onStart: (start) => report.start(start.resumedClaims),
         onStep: (step) => report.step(step),
@@ -81,6 +82,7 @@ class JsonReport implements Report {
       recipe: this.#recipe.name,
       recipeRoot: toHex(recipeRoot(this.#recipe)),
       parameters: countParameters(createLayout(this.#recipe), this.#recipe),
+      ...startEvent(this.#recipe),
       backend: backend.name,
       isa: backend.isa,
       lanes,
@@ -126,14 +128,17 @@ class JsonReport implements Report {
 class TextReport implements Report {
   readonly #recipe: Recipe;
   readonly #options: Options;
+  /** Which vector of `--from` the recipe was derived from. */
+  readonly #vector: StartVector | undefined;
   #done = 0;
   #tokens = 0;
   #ms = 0;
   #total: number;
 
-  constructor(recipe: Recipe, options: Options) {
+  constructor(recipe: Recipe, options: Options, vector?: StartVector) {
     this.#recipe = recipe;
     this.#options = options;
+    this.#vector = vector;
     this.#total = recipe.stepsPerClaim * options.claims;
   }
 
@@ -144,6 +149,9 @@ class TextReport implements Report {
     out(
       `  ${recipe.stepsPerClaim} steps of ${tokensPerStep(recipe)} tokens; ${backend.name}/${backend.isa}, ${lanes} lane(s)`,
     );
+    if (this.#vector !== undefined) {
+      out(`  ${startText(recipe, this.#vector)}`);
+    }
     out(
       this.#options.key === undefined
         ? '  no --key: keys and beacons come from a public seed, so the bundle says demo: true'
@@ -185,13 +193,12 @@ class TextReport implements Report {
 }
 
 export function register(program: Command): void {
-  program
-    .command('mine')
+  const command = program.command('mine');
+  addStartOptions(command, 'state folder, finished run or checkpoint to start from (default: the recipe’s seed)')
     .description('train claims and write them as a bundle folder that can be copied to another machine')
     .requiredOption('--recipe <name|file>', 'what to train: see pogo recipe')
     .requiredOption('--dir <folder>', 'bundle folder; <folder>.work keeps what resuming needs')
     .option('--claims <n>', 'claims the bundle has in the end', integerOption('--claims', 1, 65_536), 1)
-    .option('--from <path>', 'state folder or checkpoint to start from (default: the recipe’s seed)')
     .option('--seed <hex>', '64 hex digits: beacons and demo keys derive from it (default: a public seed)')
     .option('--key <file>', 'the miner’s key: a keystore (pogo key new), or 64 hex digits that it derives from')
     .option('--passphrase-file <file>', 'file whose first line opens the keystore (else POGO_PASSPHRASE, else asked)')
@@ -204,7 +211,8 @@ Ctrl-C or a crash loses at most one step: the same command goes on where it stop
 Examples:
   pogo mine --recipe tiny --dir claims-of-tiny
   pogo mine --recipe moby --dir moby-claims --claims 4 --json
-  pogo mine --recipe moby --dir more --from .pogo/runs/1/state --key miner.json`,
+  pogo mine --recipe moby --dir more --from .pogo/runs/1/state --key miner.json
+  pogo mine --recipe sotu-finetune --dir tuned --from .pogo/runs/1`,
     )
     .action((options: Options) => mine(options));
 }

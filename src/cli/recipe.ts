@@ -1,6 +1,8 @@
 /** `pogo recipe [NAME|FILE]`: lists the recipes, or prints one in full with its root. */
 import type { Command } from 'commander';
+import { PogoError } from '../errors.js';
 import { toHex } from '../hex.js';
+import { deriveRecipe } from '../model/deriveRecipe.js';
 import { bitsToDecimal } from '../model/fp32.js';
 import { countParameters, createLayout, packedModelLayout, unitFileBytes } from '../model/layout.js';
 import { openRecipe } from '../model/node/recipeFile.js';
@@ -13,7 +15,14 @@ import {
   tokensPerStep,
   tokensPerUnit,
 } from '../model/recipe.js';
+import { pogoHome } from '../node/environment.js';
+import { writeFileAtomic } from '../node/files/durable.js';
+import { realFiles } from '../node/files/fileLayer.js';
+import { keepRecipe } from '../node/recipeStore.js';
+import { openStartSource, type StartVector, startFrom } from '../node/startSource.js';
 import { printEvent } from './events.js';
+import { rootOption } from './options.js';
+import { addStartOptions, type StartOptions, startEvent } from './startOptions.js';
 
 /** What follows from a recipe and is not part of it. */
 function derived(recipe: Recipe) {
@@ -74,8 +83,69 @@ function text(value: unknown): string {
     .join('\n'.padEnd(19));
 }
 
+interface DeriveOptions extends StartOptions {
+  readonly theta?: Uint8Array;
+  readonly shape?: true;
+  readonly name?: string;
+  readonly output?: string;
+  readonly json?: true;
+}
+
+/** A recipe with its start filled in: from a model, or from the root of its θ alone. */
+async function deriveFrom(base: Recipe, options: DeriveOptions): Promise<{ recipe: Recipe; vector?: StartVector }> {
+  const { from, theta, weights, fromRecipe, shape } = options;
+  if ((from === undefined) === (theta === undefined)) {
+    throw new PogoError('USAGE', 'expected --from, or --theta with the root of a θ, found both or neither');
+  }
+  if (theta !== undefined) {
+    return { recipe: deriveRecipe(base, { recipe: base, thetaRoot: theta, source: '--theta' }) };
+  }
+  const home = pogoHome();
+  const source = await openStartSource(from ?? '', {
+    home,
+    ...(fromRecipe === undefined ? {} : { recipe: fromRecipe }),
+  });
+  const { recipe, vector } = await startFrom(base, source, {
+    derive: true,
+    takeShape: shape === true,
+    ...(weights === undefined ? {} : { weights }),
+  });
+  return { recipe, vector };
+}
+
+async function derive(name: string, options: DeriveOptions): Promise<void> {
+  const base = openRecipe(name);
+  const derivedFrom = await deriveFrom(options.name === undefined ? base : { ...base, name: options.name }, options);
+  const { recipe, vector } = derivedFrom;
+  const root = toHex(keepRecipe(pogoHome(), recipe));
+  const text = `${JSON.stringify(recipeToJson(recipe), null, 2)}\n`;
+  if (options.output !== undefined) writeFileAtomic(realFiles, options.output, new TextEncoder().encode(text));
+  if (options.json === true) {
+    printEvent({
+      type: 'result',
+      command: 'recipe derive',
+      base: base.name,
+      baseRoot: toHex(recipeRoot(base)),
+      recipe: recipe.name,
+      recipeRoot: root,
+      ...startEvent(recipe),
+      ...(vector === undefined ? {} : { vector }),
+      ...(options.output === undefined ? {} : { file: options.output }),
+    });
+    return;
+  }
+  const start = recipe.start.kind === 'root' ? toHex(recipe.start.root) : '';
+  process.stdout.write(
+    `recipe ${recipe.name} derived from ${base.name}\n` +
+      `  start θ root   ${start}${vector === undefined ? '' : ` (${vector} of ${options.from})`}\n` +
+      `  recipe root    ${root}\n` +
+      `  pinned         data, shape, schedule and start: another θ, text or step size has another root\n` +
+      (options.output === undefined ? '' : `  file           ${options.output}\n`),
+  );
+}
+
 export function register(program: Command): void {
-  program
+  const command = program
     .command('recipe')
     .description('list the recipes, or print one in full with its root')
     .argument('[name]', 'built-in name, or a recipe file')
@@ -87,4 +157,16 @@ export function register(program: Command): void {
         process.stdout.write(`${JSON.stringify(recipeToJson(openRecipe(name)), null, 2)}\n`);
       else show(openRecipe(name), options.json === true);
     });
+  const sub = command
+    .command('derive')
+    .description('name the start of a recipe: the same recipe from a trained model, with its new root')
+    .argument('<recipe>', 'base recipe, such as sotu-finetune')
+    .option('--theta <root>', 'root of the start’s θ, where the model itself is not at hand', rootOption('--theta'))
+    .option('--shape', 'take shape and tokenizer of the model, too')
+    .option('--name <name>', 'name of the new recipe (default: that of the base)')
+    .option('-o, --output <file>', 'write the recipe as JSON')
+    .option('--json', 'events instead of text');
+  addStartOptions(sub, 'state folder, finished run or checkpoint to start from').action(
+    (base: string, options: DeriveOptions, self: Command) => derive(base, { ...self.optsWithGlobals(), ...options }),
+  );
 }

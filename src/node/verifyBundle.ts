@@ -10,7 +10,8 @@ import { randomBytes } from 'node:crypto';
 import * as path from 'node:path';
 import { invariant, PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
-import { decodeRecipe, type Recipe } from '../model/recipe.js';
+import { differsInStartOnly } from '../model/deriveRecipe.js';
+import { decodeRecipe, type Recipe, recipeRoot as recipeRootOf } from '../model/recipe.js';
 import { modelPlan } from '../model/unit.js';
 import type { Trainer } from '../pipeline/trainer.js';
 import { badUnits, detectionProbability, samplesForDetection } from '../protocol/detection.js';
@@ -32,6 +33,8 @@ export interface VerifyBundleOptions {
   readonly environment: Environment;
   /** The recipe that the bundle must be of; else it is taken from the bundle. */
   readonly recipeRoot?: Uint8Array;
+  /** A recipe that leaves its start open: the bundle's must be the same but for the start. */
+  readonly openRecipe?: Recipe;
   /** The state root that the first claim must start from. */
   readonly fromRoot?: Uint8Array;
   /** 32 bytes of public randomness that nobody knew when the claims were signed; else fresh local randomness. */
@@ -58,7 +61,7 @@ export interface VerifyStart {
 
 /** What the result rests on: pinned by the caller, derived, or taken from the bundle. */
 export interface Origin {
-  /** Names among `recipe`, `from`, `beacon`. */
+  /** Names among `recipe`, `recipe-but-start`, `from`, `beacon`. */
   readonly pinned: readonly string[];
   /** What nobody but the bundle vouches for. */
   readonly takenFromBundle: readonly string[];
@@ -136,6 +139,7 @@ class BundleCheck {
     const { environment } = this.#options;
     const plan = modelPlan(this.#recipe);
     requirePin('recipe', this.#options.recipeRoot, plan.root);
+    requireSameButStart(this.#options.openRecipe, this.#recipe);
     const chain = checkBundleChain(environment.bls, bundle, plan.root);
     requirePin('from state', this.#options.fromRoot, chain[0]!.assignment.fromRoot);
     const start = bundleStart(this.#opened, plan);
@@ -239,14 +243,17 @@ class BundleCheck {
   }
 
   #origin(startIsDerived: boolean): Origin {
-    const { recipeRoot, fromRoot, beacon } = this.#options;
+    const { recipeRoot, openRecipe, fromRoot, beacon } = this.#options;
+    // A state's root holds its recipe's: with it the start is pinned, too.
+    const open = openRecipe !== undefined && fromRoot === undefined;
+    const whole = recipeRoot !== undefined || (openRecipe !== undefined && fromRoot !== undefined);
     const pinned = [
-      ...(recipeRoot === undefined ? [] : ['recipe']),
+      ...(whole ? ['recipe'] : open ? ['recipe-but-start'] : []),
       ...(fromRoot === undefined ? [] : ['from']),
       ...(beacon === undefined ? [] : ['beacon']),
     ];
     const takenFromBundle = [
-      ...(recipeRoot === undefined ? ['recipe'] : []),
+      ...(whole ? [] : open ? ['start'] : ['recipe']),
       ...(fromRoot === undefined && !startIsDerived ? ['from'] : []),
       'chain',
       'miner',
@@ -311,6 +318,15 @@ function requirePin(what: string, pinned: Uint8Array | undefined, found: Uint8Ar
   throw new PogoError(
     'MISMATCH',
     `expected a bundle of ${what} ${toHex(pinned)}, found one of ${toHex(found)}; check another bundle, or drop that pin`,
+  );
+}
+
+function requireSameButStart(open: Recipe | undefined, found: Recipe): void {
+  if (open === undefined || differsInStartOnly(open, found, recipeRootOf)) return;
+  throw new PogoError(
+    'MISMATCH',
+    `expected a bundle of recipe ${open.name} with a start of its own, found recipe ${found.name}, which differs in more; ` +
+      'check another bundle, or drop that pin',
   );
 }
 

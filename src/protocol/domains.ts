@@ -42,6 +42,8 @@ export const CONTEXT = {
   draw1: 'pogo/draw-1/1',
   /** draw 1 ‖ step → stream of batch offsets */
   batch: 'pogo/batch/1',
+  /** draw 1 ‖ epoch → shift and order of an epoch's windows */
+  epoch: 'pogo/epoch/1',
   /** beacon 1 → stream that draws the miner */
   minerDraw: 'pogo/miner-draw/1',
   /** draw signature → stream of (step, unit) */

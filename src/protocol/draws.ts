@@ -8,6 +8,7 @@ import type { Recipe } from '../model/recipe.js';
 import { compareBytes } from './beacon.js';
 import type { Bls, KeyPair } from './bls.js';
 import { CONTEXT, DOMAIN, deriveHash, u64Bytes } from './domains.js';
+import { permutation } from './permutation.js';
 import { RandomStream } from './randomStream.js';
 import { DomainTag, Root } from './ssz.js';
 import { BatchOffsetsType } from './types.js';
@@ -21,17 +22,21 @@ export function draw1(beacon1: Uint8Array, recipeRoot: Uint8Array, claimNumber: 
 }
 
 /** The recipe fields that a batch depends on. */
-export type BatchShape = Pick<Recipe, 'sequencesPerUnit' | 'unitsPerStep' | 'context'> & {
+export type BatchShape = Pick<Recipe, 'sequencesPerUnit' | 'unitsPerStep' | 'context' | 'sampling'> & {
   readonly data: Pick<Recipe['data'], 'tokens' | 'heldOutTokens'>;
 };
 
 /**
- * Offsets of one step's batch, in tokens: `unitsPerStep · sequencesPerUnit` of them, unit by unit, each independent and
- * uniform over [0, tokens − heldOutTokens − context − 1]. A sequence is `tokens[o … o + context]`.
+ * Offsets of one step's batch, in tokens: `unitsPerStep · sequencesPerUnit` of them, unit by unit. A sequence is
+ * `tokens[o … o + context]`. By the recipe's sampling rule:
+ *
+ * - `uniform`: each independent and uniform over [0, tokens − heldOutTokens − context − 1];
+ * - `epochs`: windows without replacement ({@link drawWindows}).
  *
  * @param step the step's number in the run, counted from 0
  */
 export function drawBatch(draw: Uint8Array, step: number, recipe: BatchShape): number[] {
+  if (recipe.sampling === 'epochs') return drawWindows(draw, step, recipe);
   const bound = recipe.data.tokens - recipe.data.heldOutTokens - recipe.context;
   if (bound < 1) {
     throw new PogoError('DATA', `expected more than ${recipe.context} training tokens, found too few for one sequence`);
@@ -39,6 +44,35 @@ export function drawBatch(draw: Uint8Array, step: number, recipe: BatchShape): n
   const stream = new RandomStream(CONTEXT.batch, draw, u64Bytes(step));
   const offsets: number[] = [];
   for (let i = 0; i < recipe.unitsPerStep * recipe.sequencesPerUnit; i += 1) offsets.push(stream.below(bound));
+  return offsets;
+}
+
+/**
+ * The training part is cut into W windows of `context` tokens, one behind the other, behind a shift below `context`.
+ * Sequence n of the run (steps and their sequences counted through) is place n mod W of epoch ⌊n / W⌋; draw 1 and the
+ * epoch give the shift and the order. So inside a claim no window comes twice before all came once, and of the next
+ * claim's windows nobody knows more than of its draw 1.
+ */
+function drawWindows(draw: Uint8Array, step: number, recipe: BatchShape): number[] {
+  const { context } = recipe;
+  const windows = Math.floor((recipe.data.tokens - recipe.data.heldOutTokens - context) / context);
+  if (windows < 1) {
+    throw new PogoError('DATA', `expected at least ${2 * context} training tokens for one window, found fewer`);
+  }
+  const count = recipe.unitsPerStep * recipe.sequencesPerUnit;
+  const offsets: number[] = [];
+  let epoch = -1;
+  let shift = 0;
+  let order = (place: number): number => place;
+  for (let n = step * count; n < (step + 1) * count; n += 1) {
+    if (Math.floor(n / windows) !== epoch) {
+      epoch = Math.floor(n / windows);
+      const stream = new RandomStream(CONTEXT.epoch, draw, u64Bytes(epoch));
+      shift = stream.below(context);
+      order = permutation(stream, windows);
+    }
+    offsets.push(shift + context * order(n % windows));
+  }
   return offsets;
 }
 

@@ -13,7 +13,9 @@ import { hashBytes } from '../../backend/merkleAddon.js';
 import { PogoError } from '../../errors.js';
 import { equalBytes, toHex } from '../../hex.js';
 import { bytesPerToken, type Recipe, validateRecipe } from '../recipe.js';
+import { builtInData } from '../recipeData.js';
 import type { Tokenizer } from '../tokenizer.js';
+import { readSpeeches } from './speeches.js';
 import { openRecipeTokenizer } from './tokenizerFile.js';
 import { readAll, writeAll, writeAtomically } from './wholeFile.js';
 
@@ -190,8 +192,17 @@ function tokenFilePath(directory: string, name: string, tokensRoot: Uint8Array):
   return join(directory, `${name}-${toHex(tokensRoot).slice(0, 16)}.tokens`);
 }
 
+/** The text of an installed package that has this root; undefined for any other. */
+async function readBuiltInText(textRoot: Uint8Array): Promise<Uint8Array | undefined> {
+  if (builtInData(textRoot, 'bytes') === undefined) return undefined;
+  for (const text of [await readMobyDick(), await readSpeeches()]) {
+    if (equalBytes(hashBytes(text), textRoot)) return text;
+  }
+  return undefined;
+}
+
 /**
- * The tokens of a recipe: loaded from `directory` if they are there and match their root, else made from the novel.
+ * The tokens of a recipe: loaded from `directory` if they are there and match their root, else made from a built-in text.
  *
  * @param directory for token files; created if missing
  * @throws PogoError DATA if the recipe's data can neither be found nor be made, or is not what its roots say
@@ -202,8 +213,8 @@ export async function prepareData(recipe: Recipe, directory: string): Promise<Pr
   const loaded = await loadTokens(path, recipe);
   if (loaded !== undefined) return { tokens: loaded, tokensRoot: data.tokensRoot, textRoot: data.textRoot, path };
 
-  const text = await readMobyDick();
-  if (!equalBytes(hashBytes(text), data.textRoot)) {
+  const text = await readBuiltInText(data.textRoot);
+  if (text === undefined) {
     throw new PogoError(
       'DATA',
       `expected the token file ${path} of data "${data.name}" (text root ${toHex(data.textRoot)}), found none that matches; ` +

@@ -9,6 +9,7 @@ import { blake3 } from '@noble/hashes/blake3.js';
 import { toHex } from '../../hex.js';
 import { type BuiltInTokenizer, openTokenizer } from '../tokenizer.js';
 import { readMobyDick, tokenizeText } from './dataset.js';
+import { readSpeeches } from './speeches.js';
 
 export interface DataRoots {
   readonly textRoot: string;
@@ -19,9 +20,17 @@ export interface DataRoots {
 
 /** The roots of the novel under a tokenizer, computed from the installed package. */
 export async function mobyDickRoots(name: BuiltInTokenizer): Promise<DataRoots> {
-  const text = await readMobyDick();
+  return rootsOf(await readMobyDick(), name);
+}
+
+/** The same of the speeches. */
+export async function speechesRoots(name: BuiltInTokenizer): Promise<DataRoots> {
+  return rootsOf(await readSpeeches(), name);
+}
+
+async function rootsOf(text: Uint8Array, name: BuiltInTokenizer): Promise<DataRoots> {
   const tokenizer = await openTokenizer(name);
-  const tokens = tokenizeText(text, tokenizer, tokenizer.entries, 'moby-dick');
+  const tokens = tokenizeText(text, tokenizer, tokenizer.entries, 'the text');
   return {
     textRoot: toHex(blake3(text)),
     tokensRoot: toHex(blake3(new Uint8Array(tokens.buffer))),
@@ -32,6 +41,7 @@ export async function mobyDickRoots(name: BuiltInTokenizer): Promise<DataRoots> 
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
   for (const name of ['bytes', 'gpt2'] as const) {
-    process.stdout.write(`${name} ${JSON.stringify(await mobyDickRoots(name), null, 2)}\n`);
+    process.stdout.write(`moby-dick ${name} ${JSON.stringify(await mobyDickRoots(name), null, 2)}\n`);
+    process.stdout.write(`sotu ${name} ${JSON.stringify(await speechesRoots(name), null, 2)}\n`);
   }
 }

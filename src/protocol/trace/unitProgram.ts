@@ -21,8 +21,8 @@ import * as N from './rulesNorm.js';
 import * as Q from './rulesQuantize.js';
 import * as U from './rulesUnit.js';
 
-/** The part of a recipe that programs read: everything but the learning rates and the schedule. */
-export type ProgramRecipe = Omit<Recipe, 'learningRateBits' | 'start' | 'sampling' | 'detection'>;
+/** The part of a recipe that programs read: everything but the learning rates, the start and the detection target. */
+export type ProgramRecipe = Omit<Recipe, 'learningRateBits' | 'start' | 'detection'>;
 
 /** What makes one unit's program differ from another's. */
 export interface UnitSubject {

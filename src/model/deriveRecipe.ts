@@ -1,0 +1,82 @@
+/**
+ * Recipes that start from a trained model: a base recipe with the root of that model's θ as its start.
+ *
+ * The start belongs to the recipe, so its root is known only after the model is; everything else of the base stays. Two
+ * people who derive from one base and one θ have one recipe root.
+ */
+import { PogoError } from '../errors.js';
+import { toHex } from '../hex.js';
+import { isOpenStart, type Recipe } from './recipe.js';
+import { builtInData } from './recipeData.js';
+import { validateRecipe } from './recipeRules.js';
+
+/** What of a recipe the start's θ must fit: its layout, and what its numbers mean. */
+const SHAPE = [
+  'family',
+  'vocab',
+  'layers',
+  'width',
+  'heads',
+  'hidden',
+  'context',
+  'norm',
+  'bias',
+  'normEpsilonBits',
+] as const;
+
+/** The model that training starts from. */
+export interface StartModel {
+  /** Its recipe, or one made from a foreign file's description: only shape and tokenizer are read. */
+  readonly recipe: Recipe;
+  /** BLAKE3 of its θ, as a vector of the layout. */
+  readonly thetaRoot: Uint8Array;
+  /** For messages. */
+  readonly source: string;
+}
+
+/**
+ * @param base gives data, optimizer, schedule, sampling and sizes of steps and claims
+ * @param takeShape the start's shape and tokenizer take the place of the base's
+ * @throws PogoError MISMATCH for a start of another shape or tokenizer, or data that nobody has in that tokenizer's
+ *   tokens; RECIPE where the taken shape breaks a rule
+ */
+export function deriveRecipe(base: Recipe, start: StartModel, takeShape = false): Recipe {
+  const shaped = takeShape ? withShape(base, start) : base;
+  requireSameModel(shaped, start.recipe, start.source);
+  return validateRecipe({ ...shaped, start: { kind: 'root', root: start.thetaRoot } });
+}
+
+/** Whether two recipes are equal but for a start that one of them leaves open. */
+export function differsInStartOnly(open: Recipe, other: Recipe, root: (recipe: Recipe) => Uint8Array): boolean {
+  return isOpenStart(open) && toHex(root({ ...other, start: open.start })) === toHex(root(open));
+}
+
+/** @throws PogoError MISMATCH naming the field in which a start's model is another one than the recipe's */
+export function requireSameModel(recipe: Recipe, start: Recipe, source: string): void {
+  const differs = (field: string, expected: unknown, found: unknown): PogoError =>
+    new PogoError(
+      'MISMATCH',
+      `expected a model of recipe ${recipe.name} (${field} ${expected}), found ${field} ${found} in ${source}; ` +
+        'take another start, or its shape: pogo recipe derive --shape',
+      { field },
+    );
+  for (const field of SHAPE) if (recipe[field] !== start[field]) throw differs(field, recipe[field], start[field]);
+  if (recipe.tokenizer !== start.tokenizer) throw differs('tokenizer', recipe.tokenizer, start.tokenizer);
+}
+
+function withShape(base: Recipe, { recipe, source }: StartModel): Recipe {
+  const { tokenizer } = recipe;
+  const data = base.tokenizer === tokenizer ? base.data : builtInData(base.data.textRoot, tokenizer);
+  if (data === undefined) {
+    throw new PogoError(
+      'MISMATCH',
+      `expected data in tokens of ${tokenizer} (the tokenizer of ${source}), found tokens of ${base.tokenizer} in recipe ` +
+        `${base.name}; make them with: pogo data build --tokenizer ${tokenizer}`,
+    );
+  }
+  const shape = Object.fromEntries(SHAPE.map((field) => [field, recipe[field]])) as Pick<
+    Recipe,
+    (typeof SHAPE)[number]
+  >;
+  return validateRecipe({ ...base, ...shape, tokenizer, data });
+}
