@@ -10,6 +10,7 @@
 export { type ErrorCode, PogoError } from './errors.js';
 export { fromHex, toHex } from './hex.js';
 export { decodeOrigin, MAX_ORIGIN_BYTES, type OriginBody } from './ledger/origin.js';
+export { isOriginChain, originFiles, requireJoin, verifyOriginChain } from './ledger/originChain.js';
 export { type Origin, type OriginPins, verifyOrigin } from './ledger/originCheck.js';
 export {
   type LedgerState,

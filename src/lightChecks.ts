@@ -4,7 +4,8 @@
  */
 import { PogoError } from './errors.js';
 import { equalBytes, toHex } from './hex.js';
-import { type OriginPins, verifyOrigin } from './ledger/originCheck.js';
+import { verifyOriginChain } from './ledger/originChain.js';
+import type { OriginPins } from './ledger/originCheck.js';
 import { type Recipe, recipeRoot } from './model/recipe.js';
 import { verifyAggregatedAttestation } from './protocol/attestation.js';
 import { checkEvidence, type EvidenceExecutors } from './protocol/evidence.js';
@@ -153,8 +154,13 @@ export function checkOriginFile(
   pins: OriginPins = {},
 ): Promise<LightResult> {
   return answer(originGrounds(pins), () => {
-    const { kind, root, claims, fromRoot } = verifyOrigin(bls, file, pins);
-    const what = kind === 'state' ? 'state' : 'packed model';
-    return `${what} ${toHex(root)} comes from ${claims} voted ${claims === 1 ? 'claim' : 'claims'}, from state ${toHex(fromRoot)} on`;
+    const origins = verifyOriginChain(bls, file, pins);
+    return [...origins]
+      .reverse()
+      .map(({ kind, root, claims, fromRoot }) => {
+        const what = kind === 'state' ? 'state' : 'packed model';
+        return `${what} ${toHex(root)} comes from ${claims} voted ${claims === 1 ? 'claim' : 'claims'}, from state ${toHex(fromRoot)} on`;
+      })
+      .join('; that state starts from a vector of another: ');
   });
 }

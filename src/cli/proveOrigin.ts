@@ -4,7 +4,8 @@ import type { Command } from 'commander';
 import { PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
 import { MAX_ORIGIN_BYTES } from '../ledger/origin.js';
-import { type Origin, type OriginPins, verifyOrigin } from '../ledger/originCheck.js';
+import { encodeOriginChain, originFiles, verifyOriginChain } from '../ledger/originChain.js';
+import type { Origin, OriginPins } from '../ledger/originCheck.js';
 import { originGrounds } from '../lightChecks.js';
 import { modelPlan } from '../model/unit.js';
 import { pogoHome, withEnvironment } from '../node/environment.js';
@@ -18,10 +19,12 @@ import { decodeStrict } from '../protocol/ssz.js';
 import { printEvent } from './events.js';
 import { bytesText } from './format.js';
 import { rootOption } from './options.js';
+import { startEvent } from './startOptions.js';
 
 interface Options {
   readonly run?: string;
   readonly out?: string;
+  readonly after?: string;
   readonly writeGenesis?: string;
   readonly check?: string;
   readonly genesis?: string;
@@ -41,17 +44,20 @@ async function prove(checkpoint: string, options: Options): Promise<void> {
     proveOrigin({ checkpoint, directory, environment }),
   );
   const target = options.out ?? `${path.resolve(checkpoint)}.origin`;
-  writeFileAtomic(realFiles, target, file);
+  const before = options.after === undefined ? [] : originFiles(readOrigin(options.after));
+  const written = before.length === 0 ? file : encodeOriginChain([...before, file]);
+  const origins = before.length === 0 ? [origin] : verifyOriginChain(createNativeBls(), written);
+  writeFileAtomic(realFiles, target, written);
   if (options.writeGenesis !== undefined) {
     writeFileAtomic(realFiles, options.writeGenesis, GenesisType.serialize(genesis));
   }
   // Written from the ledger itself, so nothing is taken on trust but that folder.
   const grounds = [`the ledger of ${directory}, of one operator: all its keys derive from the seed of the run`];
-  show('proven', origin, target, file.length, grounds, options.json === true);
+  show('proven', origins, target, written.length, grounds, options.json === true);
 }
 
 async function check(file: string, checkpoint: string | undefined, options: Options): Promise<void> {
-  const bytes = readWholeFile(realFiles, file, MAX_ORIGIN_BYTES);
+  const bytes = readOrigin(file);
   const pins: OriginPins = {
     ...(options.chain === undefined ? {} : { chainId: options.chain }),
     ...(options.genesis === undefined
@@ -64,11 +70,17 @@ async function check(file: string, checkpoint: string | undefined, options: Opti
           ),
         }),
   };
-  const origin = verifyOrigin(createNativeBls(), bytes, pins);
+  const origins = verifyOriginChain(createNativeBls(), bytes, pins);
   const grounds = [...originGrounds(pins)];
+  const [origin] = origins.slice(-1) as [Origin];
+  if (origins.length > 1) grounds.push('the chain ids of the runs before it are taken from the file');
   if (checkpoint === undefined) grounds.push('a checkpoint was not given: the file speaks of the root above');
   else await requireCheckpoint(checkpoint, origin);
-  show('holds', origin, file, bytes.length, grounds, options.json === true);
+  show('holds', origins, file, bytes.length, grounds, options.json === true);
+}
+
+function readOrigin(file: string): Uint8Array {
+  return Uint8Array.from(readWholeFile(realFiles, file, MAX_ORIGIN_BYTES));
 }
 
 /** @throws PogoError MISMATCH when the file speaks of another checkpoint */
@@ -84,12 +96,14 @@ async function requireCheckpoint(checkpoint: string, origin: Origin): Promise<vo
 
 function show(
   verdict: 'proven' | 'holds',
-  origin: Origin,
+  origins: readonly Origin[],
   file: string,
   bytes: number,
   restsOn: readonly string[],
   json: boolean,
 ): void {
+  const [origin] = origins.slice(-1) as [Origin];
+  const earlier = origins.slice(0, -1);
   const { stakeFor, stake } = origin.leastVote;
   const leastVote = Number((stakeFor * 10_000n) / stake) / 10_000;
   if (json) {
@@ -109,6 +123,8 @@ function show(
       fromRoot: toHex(origin.fromRoot),
       falls: origin.falls,
       leastVote,
+      ...startEvent(origin.recipe),
+      ...(earlier.length === 0 ? {} : { earlier: earlier.map(earlierEvent) }),
       restsOn,
     });
     return;
@@ -118,10 +134,19 @@ function show(
   out(`  ${origin.kind === 'state' ? 'state     ' : 'model     '}${toHex(origin.root)}${step}`);
   out(`  claims    ${origin.claims}, the last one ${toHex(origin.claimRoot)}`);
   out(`  from      ${toHex(origin.fromRoot)}`);
+  for (const run of [...earlier].reverse()) {
+    out(`  which is  state ${toHex(run.root)} of recipe ${run.recipe.name}, after ${run.claims} claims of its own`);
+  }
   out(`  chain     ${toHex(origin.chainId)}`);
   out(`  votes     at least ${(100 * leastVote).toFixed(2)} % of the stake for each claim`);
   out('  it rests on');
   for (const ground of restsOn) out(`    ${ground}`);
+}
+
+/** A run that the checkpoint's run goes on from. */
+function earlierEvent({ root, recipe, chainId, claims, claimRoot, fromRoot }: Origin): Record<string, unknown> {
+  const roots = { root: toHex(root), chainId: toHex(chainId), claimRoot: toHex(claimRoot), fromRoot: toHex(fromRoot) };
+  return { recipe: recipe.name, claims, ...roots };
 }
 
 export function register(program: Command): void {
@@ -131,6 +156,7 @@ export function register(program: Command): void {
     .argument('[checkpoint]', 'safetensors file of a whole state, state folder, or packed 4-bit model')
     .option('--run <folder>', 'folder of the run (default: the newest of POGO_HOME)')
     .option('--out <file>', 'file to write (default: <checkpoint>.origin)')
+    .option('--after <file>', 'origin of the state that the run’s recipe starts from: one file spans both runs')
     .option('--write-genesis <file>', 'write the run’s genesis too, for --genesis')
     .option('--check <file>', 'check this file instead; with a checkpoint, that it speaks of that one')
     .option('--genesis <file>', 'of --check: SSZ of the genesis to count votes by')
@@ -145,13 +171,14 @@ Exit codes: 0 written, or the file holds; 2 the file is malformed, or of another
 Examples:
   pogo prove-origin model.safetensors --run .pogo/runs/1 --write-genesis genesis.ssz
   pogo prove-origin --check model.safetensors.origin --genesis genesis.ssz
-  pogo prove-origin model.safetensors --check model.safetensors.origin`,
+  pogo prove-origin model.safetensors --check model.safetensors.origin
+  pogo prove-origin tuned.safetensors --run .pogo/runs/2 --after model.safetensors.origin`,
     )
     .action(async (checkpoint: string | undefined, options: Options) => {
       const given = (...names: readonly (keyof Options)[]): string | undefined =>
         names.find((name) => options[name] !== undefined);
       if (options.check !== undefined) {
-        const other = given('run', 'out', 'writeGenesis');
+        const other = given('run', 'out', 'after', 'writeGenesis');
         if (other !== undefined) throw new PogoError('USAGE', `--check: expected no --${dashed(other)} beside it`);
         return check(options.check, checkpoint, options);
       }

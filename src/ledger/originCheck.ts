@@ -40,6 +40,7 @@ export interface Origin {
   readonly root: Uint8Array;
   readonly chainId: Uint8Array;
   readonly recipe: Recipe;
+  readonly recipeRoot: Uint8Array;
   /** Claims from the start state on. */
   readonly claims: number;
   /** Root of the last one. */
@@ -49,6 +50,8 @@ export interface Origin {
   readonly falls: number;
   /** Finished steps of the state; undefined for a packed model. */
   readonly step: number | undefined;
+  /** Roots of the state's vectors that another recipe can start from; undefined for a packed model. */
+  readonly vectors: { readonly thetaRoot: Uint8Array; readonly emaRoot: Uint8Array } | undefined;
   /** The smallest part of a committee's stake that voted for its claim. */
   readonly leastVote: { readonly stakeFor: bigint; readonly stake: bigint };
 }
@@ -109,6 +112,7 @@ export function verifyOrigin(bls: Bls, file: Uint8Array, pins: OriginPins = {}):
     ...checkSubject(origin, last.header, root),
     chainId: origin.chainId,
     recipe,
+    recipeRoot: root,
     claims: origin.claims.length,
     claimRoot: last.root,
     fromRoot: first.claim.header.fromRoot,
@@ -226,11 +230,11 @@ function checkSubject(
   { state: [header], step: [proven] }: OriginBody,
   last: ClaimHeader,
   recipe: Uint8Array,
-): Pick<Origin, 'kind' | 'root' | 'step'> {
+): Pick<Origin, 'kind' | 'root' | 'step' | 'vectors'> {
   if (header === undefined) {
     if (proven !== undefined) throw malformed('expected no step beside a packed model, found one');
     if (equalBytes(last.modelRoot, ZERO_ROOT)) throw malformed('expected a packed model, found the zero root');
-    return { kind: 'model', root: last.modelRoot, step: undefined };
+    return { kind: 'model', root: last.modelRoot, step: undefined, vectors: undefined };
   }
   requireRoot('MALFORMED', 'a state of recipe', recipe, header.recipeRoot);
   if (header.version !== STATE_VERSION) {
@@ -244,5 +248,5 @@ function checkSubject(
     requireRoot('MALFORMED', `step ${commitment.step} to end in state`, root, commitment.postStateRoot);
     if (proven.index + 1 >= steps) throw malformed('expected no step where a claim ends, found one');
   }
-  return { kind: 'state', root, step: header.step };
+  return { kind: 'state', root, step: header.step, vectors: { thetaRoot: header.thetaRoot, emaRoot: header.emaRoot } };
 }

@@ -24,7 +24,7 @@ import type { Bls } from '../protocol/bls.js';
 import { checkEvidence } from '../protocol/evidence.js';
 import { encodeTransaction } from '../protocol/ledgerTypes.js';
 import { decodeStrict } from '../protocol/ssz.js';
-import { headerOf } from '../protocol/stateHeader.js';
+import { headerOf, rootStartHeader } from '../protocol/stateHeader.js';
 import { type ClaimHeader, stateRoot } from '../protocol/types.js';
 import { ChildProcesses } from './children.js';
 import type { Environment } from './environment.js';
@@ -33,7 +33,7 @@ import { realFiles, removeTree } from './files/fileLayer.js';
 import { lockDirectory } from './files/lock.js';
 import { readStateFolder, writeStateFolder } from './files/stateFolder.js';
 import { Published } from './published.js';
-import { publishStart, startHeader } from './publishedStart.js';
+import { publishStart } from './publishedStart.js';
 import type { RoleOptions, RoleReport } from './roles/common.js';
 import type { MinerOptions } from './roles/miner.js';
 import { FINAL_STATE, type RunSettings, writeSettings } from './runFiles.js';
@@ -80,7 +80,12 @@ export async function runMainJob(options: RunJobOptions): Promise<RunResult> {
 
 /** Root of the state that a recipe starts from. */
 export function startStateRoot(plan: ModelPlan): Uint8Array {
-  return stateRoot(startHeader(plan, () => headerOf(plan.root, START_SCALARS, seedState(plan), hashBytes)));
+  const { start, ema } = plan.recipe;
+  return stateRoot(
+    start.kind === 'root'
+      ? rootStartHeader(plan.root, start.root, ema, plan.layout.length, hashBytes)
+      : headerOf(plan.root, START_SCALARS, seedState(plan), hashBytes),
+  );
 }
 
 /** The genesis of a run, with all keys: both follow from its settings. */

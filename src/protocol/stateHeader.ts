@@ -1,5 +1,5 @@
 /** The header of a state whose vectors are in memory. */
-import { type StateScalars, type StateVectors, vectorBytes } from '../model/state.js';
+import { START_SCALARS, type StateScalars, type StateVectors, vectorBytes } from '../model/state.js';
 import { STATE_VERSION, type StateHeader, ZERO_ROOT } from './types.js';
 
 /**
@@ -22,4 +22,22 @@ export function headerOf(
     vRoot: root(vectors.v),
     emaRoot: root(vectors.ema),
   };
+}
+
+/**
+ * Header of the start state of a recipe that starts from θ with a given root: it follows without θ's bytes.
+ *
+ * @param length elements of a vector of its layout
+ * @param hash BLAKE3 of bytes
+ */
+export function rootStartHeader(
+  recipeRoot: Uint8Array,
+  theta: Uint8Array,
+  ema: boolean,
+  length: number,
+  hash: (bytes: Uint8Array) => Uint8Array,
+): StateHeader {
+  const zeros = hash(new Uint8Array(4 * length));
+  const roots = { thetaRoot: theta, mRoot: zeros, vRoot: zeros, emaRoot: ema ? theta : ZERO_ROOT };
+  return { version: STATE_VERSION, recipeRoot, ...START_SCALARS, ...roots };
 }

@@ -11,9 +11,10 @@ import {
   recipeForData,
   type Tokens,
 } from '../../../src/model/node/dataset.js';
-import { mobyDickRoots } from '../../../src/model/node/pinData.js';
+import { mobyDickRoots, speechesRoots } from '../../../src/model/node/pinData.js';
+import { readSpeeches } from '../../../src/model/node/speeches.js';
 import { loadRecipe, type Recipe } from '../../../src/model/recipe.js';
-import { MOBY_BYTES, MOBY_GPT2 } from '../../../src/model/recipeData.js';
+import { MOBY_BYTES, MOBY_GPT2, SOTU_BYTES, SOTU_GPT2 } from '../../../src/model/recipeData.js';
 import { openTokenizer } from '../../../src/model/tokenizer.js';
 
 let folder: string;
@@ -31,10 +32,12 @@ function sameTokens(a: Tokens, b: Tokens): boolean {
 
 describe('the pinned data', () => {
   it.each([
-    ['bytes', MOBY_BYTES],
-    ['gpt2', MOBY_GPT2],
-  ] as const)('in tokens of %s are what the package gives', async (tokenizer, data) => {
-    expect(await mobyDickRoots(tokenizer)).toEqual({
+    ['the novel', 'bytes', MOBY_BYTES, mobyDickRoots],
+    ['the novel', 'gpt2', MOBY_GPT2, mobyDickRoots],
+    ['the speeches', 'bytes', SOTU_BYTES, speechesRoots],
+    ['the speeches', 'gpt2', SOTU_GPT2, speechesRoots],
+  ] as const)('of %s in tokens of %s are what the package gives', async (_, tokenizer, data, rootsOf) => {
+    expect(await rootsOf(tokenizer)).toEqual({
       textRoot: toHex(data.textRoot),
       tokensRoot: toHex(data.tokensRoot),
       tokenizerRoot: toHex(data.tokenizerRoot),
@@ -47,6 +50,18 @@ describe('the pinned data', () => {
     const numbers = [...text.matchAll(/^CHAPTER (\d+)\. /gm)].map((match) => Number(match[1]));
     expect(numbers).toEqual(Array.from({ length: 135 }, (_, i) => i + 1));
     expect(text.startsWith('CHAPTER 1. Loomings.\n\nCall me Ishmael.')).toBe(true);
+  });
+});
+
+describe('the speeches', () => {
+  it('come in an order that is no order of years', async () => {
+    const text = Buffer.from(await readSpeeches()).toString('utf8');
+    // Washington's first and Biden's, both inside and not at an end.
+    for (const opening of ['In meeting you again I feel much satisfaction', 'Madam Speaker']) {
+      const place = text.indexOf(opening);
+      expect(place).toBeGreaterThan(1000);
+      expect(place).toBeLessThan(text.length - SOTU_BYTES.heldOutTokens);
+    }
   });
 });
 
