@@ -5,8 +5,8 @@
  * people who derive from one base and one θ have one recipe root.
  */
 import { PogoError } from '../errors.js';
-import { toHex } from '../hex.js';
-import { isOpenStart, type Recipe } from './recipe.js';
+import { equalBytes, toHex } from '../hex.js';
+import { type GemmaOptions, isOpenStart, type Recipe } from './recipe.js';
 import { builtInData } from './recipeData.js';
 import { validateRecipe } from './recipeRules.js';
 
@@ -61,12 +61,24 @@ export function requireSameModel(recipe: Recipe, start: Recipe, source: string):
       { field },
     );
   for (const field of SHAPE) if (recipe[field] !== start[field]) throw differs(field, recipe[field], start[field]);
+  const options = Object.keys(recipe.gemma ?? {}) as (keyof GemmaOptions)[];
+  for (const field of options) {
+    const [expected, found] = [recipe, start].map(({ gemma }) => shown(gemma?.[field]));
+    if (expected !== found) throw differs(`gemma.${field}`, expected, found);
+  }
   if (recipe.tokenizer !== start.tokenizer) throw differs('tokenizer', recipe.tokenizer, start.tokenizer);
+  const [expected, found] = [recipe, start].map(({ data }) => toHex(data.tokenizerRoot));
+  if (expected !== found) throw differs('tokenizer', expected, found);
+}
+
+function shown(value: number | Uint8Array | undefined): string {
+  return value instanceof Uint8Array ? toHex(value) : String(value);
 }
 
 function withShape(base: Recipe, { recipe, source }: StartModel): Recipe {
-  const { tokenizer } = recipe;
-  const data = base.tokenizer === tokenizer ? base.data : builtInData(base.data.textRoot, tokenizer);
+  const { tokenizer, gemma } = recipe;
+  const same = equalBytes(base.data.tokenizerRoot, recipe.data.tokenizerRoot);
+  const data = same ? base.data : builtInData(base.data.textRoot, tokenizer);
   if (data === undefined) {
     throw new PogoError(
       'MISMATCH',
@@ -78,5 +90,6 @@ function withShape(base: Recipe, { recipe, source }: StartModel): Recipe {
     Recipe,
     (typeof SHAPE)[number]
   >;
-  return validateRecipe({ ...base, ...shape, tokenizer, data });
+  const { gemma: _other, ...others } = base;
+  return validateRecipe({ ...others, ...shape, tokenizer, data, ...(gemma === undefined ? {} : { gemma }) });
 }

@@ -1,15 +1,15 @@
 /**
- * A trained model as the start of another recipe: a state folder, a run with one, or a checkpoint file.
+ * A trained model as the start of another recipe: a state folder, a run with one, or a checkpoint in one file or several.
  *
  * A state has two vectors that can be the start's θ: the EMA, which was evaluated and shipped, and θ itself.
  */
-import { statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
 import { deriveRecipe, requireSameModel } from '../model/deriveRecipe.js';
 import { createLayout } from '../model/layout.js';
-import { readCheckpoint, readCheckpointInfo, readCheckpointWeights } from '../model/node/checkpoint.js';
+import { readCheckpoint, readCheckpointWeights, withFiles } from '../model/node/checkpoint.js';
 import { recipeOfCheckpoint } from '../model/node/checkpointRecipe.js';
 import { isOpenStart, type Recipe } from '../model/recipe.js';
 import { vectorBytes } from '../model/state.js';
@@ -43,11 +43,16 @@ export interface StartSourceOptions {
  *   RECIPE for a state whose recipe nobody knows; MALFORMED, CORRUPT, SHAPE, MISMATCH
  */
 export async function openStartSource(from: string, options: StartSourceOptions): Promise<StartSource> {
-  const status = statSync(from, { throwIfNoEntry: false });
-  if (status === undefined) {
+  if (!existsSync(from)) {
     throw new PogoError('IO', `expected a state folder or a checkpoint at ${from}, found nothing`, { path: from });
   }
-  return status.isDirectory() ? sourceOfFolder(stateFolderOf(from), options) : sourceOfFile(from, options);
+  const place = stateFolderOf(from);
+  return isStateFolder(place) ? sourceOfFolder(place, options) : sourceOfFile(place, options);
+}
+
+/** Whether a path is a state folder; a folder without a header is one of a model's files. */
+export function isStateFolder(path: string): boolean {
+  return existsSync(join(path, 'header.ssz'));
 }
 
 /** The state folder that a path means: that of a run's last finalized claim, or itself. */
@@ -72,17 +77,17 @@ function sourceOfFolder(folder: string, { home, recipe: named }: StartSourceOpti
 }
 
 async function sourceOfFile(file: string, { recipe: named }: StartSourceOptions): Promise<StartSource> {
-  const { format, header } = await readCheckpointInfo(file);
+  const vectors = await withFiles(file, async (files) =>
+    files.has('ema.wte') ? (['ema', 'theta'] as const) : (['theta'] as const),
+  );
   const recipe = await recipeOfCheckpoint(file, named);
-  const names = new Set(header.tensors.map(({ name }) => name));
-  const vectors = format === 'pogo' && names.has('ema.wte') ? (['ema', 'theta'] as const) : (['theta'] as const);
   return {
     path: file,
     recipe,
     vectors,
     async read(vector) {
       if (!vectors.some((name) => name === vector)) throw missing(file, vector);
-      if (vectors.length === 1 || vector === 'theta') return (await readCheckpoint(file, recipe)).vectors.theta;
+      if (vector === 'theta') return (await readCheckpoint(file, recipe)).vectors.theta;
       const weights = new Float32Array(new SharedArrayBuffer(4 * createLayout(recipe).length));
       await readCheckpointWeights(file, recipe, weights);
       return weights;

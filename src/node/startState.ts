@@ -1,5 +1,5 @@
 /** The state that a chain of claims starts from: a recipe's seed, a state folder, a run, or a checkpoint file. */
-import { statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
 import { readCheckpoint, readCheckpointInfo } from '../model/node/checkpoint.js';
@@ -8,7 +8,7 @@ import { rootState, START_SCALARS, type StateScalars, type StateVectors, seedSta
 import type { ModelPlan } from '../model/unit.js';
 import { hashBytes } from './files/digest.js';
 import { readStateFolder, readStateHeader } from './files/stateFolder.js';
-import { namedStart, openStartSource, type StartSourceOptions, stateFolderOf } from './startSource.js';
+import { isStateFolder, namedStart, openStartSource, type StartSourceOptions, stateFolderOf } from './startSource.js';
 
 export interface StartState {
   /** f32 on shared memory; `ema` empty where the recipe has none. */
@@ -49,24 +49,23 @@ export async function openStartState(
     );
   }
   const place = stateFolderOf(from);
-  const status = statSync(place, { throwIfNoEntry: false });
-  if (status === undefined) {
+  if (!existsSync(place)) {
     throw new PogoError('IO', `expected a state folder or a checkpoint at ${place}, found nothing`, { path: place });
   }
-  if (recipe.start.kind === 'root' && !(await isOwnState(plan, place, status.isDirectory()))) {
+  if (recipe.start.kind === 'root' && !(await isOwnState(plan, place))) {
     const { theta } = await namedStart(recipe, await openStartSource(place, source));
     return { vectors: rootState(plan, theta), scalars: START_SCALARS, derivable: false };
   }
-  const start = status.isDirectory() ? fromFolder(plan, place) : await fromCheckpoint(plan, place);
+  const start = isStateFolder(place) ? fromFolder(plan, place) : await fromCheckpoint(plan, place);
   requireRecipeStart(plan, start);
   return start;
 }
 
 /** Whether a start is a state of the recipe itself, so that it is a continuation. */
-async function isOwnState(plan: ModelPlan, from: string, isFolder: boolean): Promise<boolean> {
-  if (isFolder) return equalBytes(readStateHeader(from).recipeRoot, plan.root);
-  const { header } = await readCheckpointInfo(from);
-  return header.metadata.get('recipeRoot') === toHex(plan.root);
+async function isOwnState(plan: ModelPlan, from: string): Promise<boolean> {
+  if (isStateFolder(from)) return equalBytes(readStateHeader(from).recipeRoot, plan.root);
+  const { metadata } = await readCheckpointInfo(from);
+  return metadata.get('recipeRoot') === toHex(plan.root);
 }
 
 function fromFolder(plan: ModelPlan, folder: string): StartState {
