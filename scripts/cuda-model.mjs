@@ -10,6 +10,7 @@ import { findCompiler } from './lib/toolchains.mjs';
 
 const SOURCES = join(ROOT, 'native', 'cuda');
 const ORDERS = ['order=ascending', 'order=descending', 'order=seeded,seed=7'];
+const PROGRAMS = ['kernel_test_model', 'gemm_test_model'];
 const VARIANTS = {
   plain: { options: ['-DPOGO_MODEL_SANITIZE=OFF'], orders: ORDERS },
   sanitizers: { options: ['-DPOGO_MODEL_SANITIZE=ON'], orders: [ORDERS[2]] },
@@ -46,10 +47,12 @@ await cli(async (args) => {
     await command(join(folder, 'model_test'), [], `cuda-model-${variant}-self`);
     for (const order of VARIANTS[variant].orders) {
       const env = { ...process.env, POGO_CUDA_MODEL: order };
-      const result = await command(join(folder, 'kernel_test_model'), extra, `cuda-model-${variant}`, env);
-      progress(
-        `cuda model: ${variant}, ${order}: ${logExcerpt(result.log, 1).trim()} in ${result.seconds.toFixed(1)} s`,
-      );
+      for (const program of PROGRAMS) {
+        const log = `cuda-model-${variant}-${program}`;
+        const result = await command(join(folder, program), program === PROGRAMS[0] ? extra : [], log, env);
+        const line = logExcerpt(result.log, 1).trim();
+        progress(`cuda model: ${program}, ${variant}, ${order}: ${line} in ${result.seconds.toFixed(1)} s`);
+      }
     }
   }
 });

@@ -24,5 +24,6 @@ cmake -S native/cuda -B "$build" -DCMAKE_CUDA_COMPILER="$(realpath "$nvcc")" -DC
 cmake --build "$build" --parallel 2
 status=0
 "$build/kernel_test" || status=$?
+if [ "$status" = 0 ]; then "$build/gemm_test" || status=$?; fi
 if [ "$status" = 77 ]; then echo "gpu-test: compiled only, no GPU to run on" >&2; fi
 exit "$status"

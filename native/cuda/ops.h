@@ -463,6 +463,8 @@ Status blake3_trees(const Blake3TreesArgs& a, const Launch& launch);
 
 // Scratch memory in bytes: `size_t NAME_workspace(const ARGUMENTS& a, const DeviceTraits& device)`, NAME the launcher's, for
 // those that need some; an operation without a line here needs none. `device` may decide (clusters or two passes).
+size_t linear_gelu_input_gradient_workspace(const LinearGeluInputGradientArgs& a, const DeviceTraits& device);
+size_t head_forward_workspace(const HeadForwardArgs& a, const DeviceTraits& device);
 size_t diff_model_workspace(const DiffModelArgs& a, const DeviceTraits& device);
 size_t patch_model_workspace(const PatchModelArgs& a, const DeviceTraits& device);
 

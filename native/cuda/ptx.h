@@ -75,13 +75,17 @@ static __device__ __forceinline__ void cp_async_wait() {
 
 // Clusters (sm_90).
 static __device__ __forceinline__ uint32_t cluster_rank() {
-  uint32_t rank;
+  uint32_t rank = 0;
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
   asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+#endif
   return rank;
 }
 static __device__ __forceinline__ uint32_t cluster_size() {
-  uint32_t size;
+  uint32_t size = 1;
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
   asm volatile("mov.u32 %0, %%cluster_nctarank;" : "=r"(size));
+#endif
   return size;
 }
 /** Releases what this thread wrote; `cluster_wait` acquires what the others wrote before they arrived. */

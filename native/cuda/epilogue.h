@@ -1,0 +1,108 @@
+// What the epilogues of the products share: bias, dither words, maxima of rows, stores by whole lines.
+//
+// An epilogue is a struct with `Args`, `bytes<Shape>()` of staging, and `run<Shape>(g, args, place, staging, scratch,
+// sum)`, called by all threads of a block, also of an idle one (place.col0 >= N: its sums are undefined).
+#ifndef POGO_CUDA_EPILOGUE_H
+#define POGO_CUDA_EPILOGUE_H
+
+#include "../exact/quantize.h"
+#include "gemm_kernel.h"
+
+namespace pogo {
+
+/** Calls f(row, column, pair): the tile's row and column of a thread's pairs of elements, and their two registers. */
+template <class Shape, class F>
+static __device__ __forceinline__ void each_pair(float (&sum)[Shape::MT][Shape::NT][4], F f) {
+  POGO_UNROLL
+  for (int mt = 0; mt < Shape::MT; mt += 1) {
+    POGO_UNROLL
+    for (int h = 0; h < 2; h += 1) {
+      const uint32_t row = fragment_row<Shape>(threadIdx.x, mt, h);
+      POGO_UNROLL
+      for (int nt = 0; nt < Shape::NT; nt += 1) {
+        f(row, fragment_column<Shape>(threadIdx.x, nt), &sum[mt][nt][2 * h]);
+      }
+    }
+  }
+}
+
+/** Two neighbouring floats of a vector of `count`, 0 beyond it. */
+static __device__ __forceinline__ float2 load_pair(const float* x, uint32_t at, uint32_t count) {
+  float2 pair;
+  pair.x = at < count ? __ldg(x + at) : 0.0f;
+  pair.y = at + 1 < count ? __ldg(x + at + 1) : 0.0f;
+  return pair;
+}
+
+/** sum += bias of its column; `bias` f32 [N]. */
+template <class Shape>
+static __device__ __forceinline__ void add_bias(const GemmOperands& g, const float* bias, TilePlace place,
+                                                float (&sum)[Shape::MT][Shape::NT][4]) {
+  POGO_UNROLL
+  for (int nt = 0; nt < Shape::NT; nt += 1) {
+    const float2 b = load_pair(bias, place.col0 + fragment_column<Shape>(threadIdx.x, nt), g.N);
+    POGO_UNROLL
+    for (int mt = 0; mt < Shape::MT; mt += 1) {
+      POGO_UNROLL
+      for (int i = 0; i < 4; i += 1) sum[mt][nt][i] = pogo_add(sum[mt][nt][i], i % 2 == 0 ? b.x : b.y);
+    }
+  }
+}
+
+/** Dither words of the tile's columns, and of its rows counted from `t0`. A barrier must follow. */
+template <class Shape>
+static __device__ __forceinline__ void dither_words(const uint32_t* seed, uint32_t t0, TilePlace place,
+                                                    const TileScratch<Shape>& scratch) {
+  POGO_NO_UNROLL
+  for (uint32_t i = threadIdx.x; i < (uint32_t)(Shape::ROWS + Shape::COLUMNS); i += Shape::THREADS) {
+    if (i < (uint32_t)Shape::COLUMNS) {
+      scratch.column_words[i] = pogo_dither_column(seed, place.col0 + i);
+    } else {
+      scratch.row_words[i - Shape::COLUMNS] = pogo_dither_row(seed, t0 + place.row0 + i - Shape::COLUMNS);
+    }
+  }
+}
+
+/** The larger of the four lanes that share a row. */
+static __device__ __forceinline__ uint32_t quad_max(uint32_t value) {
+  value = pogo_imax(value, __shfl_xor_sync(0xFFFFFFFFu, value, 1));
+  return pogo_imax(value, __shfl_xor_sync(0xFFFFFFFFu, value, 2));
+}
+
+/**
+ * A staged tile to global memory: `rows` rows of `width` bytes each, `pitch` bytes apart in shared memory (a multiple of
+ * 16) and `stride` bytes apart at `out`. Sixteen bytes at a time where that is aligned.
+ */
+template <int THREADS>
+static __device__ __forceinline__ void store_tile(const unsigned char* tile, uint32_t pitch, unsigned char* out,
+                                                  size_t stride, uint32_t rows, uint32_t width) {
+  if (((reinterpret_cast<uintptr_t>(out) | stride | width) % 16) == 0) {
+    const uint32_t words = width / 16;
+    POGO_NO_UNROLL
+    for (uint32_t i = threadIdx.x; i < rows * words; i += THREADS) {
+      const uint32_t row = i / words, word = i % words;
+      *reinterpret_cast<uint4*>(out + row * stride + word * 16) =
+          *reinterpret_cast<const uint4*>(tile + row * pitch + word * 16);
+    }
+  } else {
+    POGO_NO_UNROLL
+    for (uint32_t i = threadIdx.x; i < rows * width; i += THREADS) {
+      const uint32_t row = i / width, byte = i % width;
+      out[row * stride + byte] = tile[row * pitch + byte];
+    }
+  }
+}
+
+/** Rows and columns of the tile that exist. */
+template <class Shape>
+static __device__ __forceinline__ uint32_t live_rows(const GemmOperands& g, TilePlace place) {
+  return min(g.M - place.row0, (uint32_t)Shape::ROWS);
+}
+template <class Shape>
+static __device__ __forceinline__ uint32_t live_columns(const GemmOperands& g, TilePlace place) {
+  return place.col0 < g.N ? min(g.N - place.col0, (uint32_t)Shape::COLUMNS) : 0u;
+}
+
+}  // namespace pogo
+
+#endif

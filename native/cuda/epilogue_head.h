@@ -1,0 +1,181 @@
+// The head (numerics 4, headForward): logits, softmax numerators and their codes by panels of 1024 vocabulary entries,
+// no tokens x vocabulary matrix in fp32.
+//
+// The maximum of a panel is gathered like the absmax of row codes (epilogue_codes.h): by a cluster, or in a pass of its
+// own. T64 fits the accumulators: element pairs are the first step, fragments nt and nt + 4, + 2, + 1 the next three, the
+// lanes of a row the last two. Sums of blocks of 64 entries go to memory; a small kernel adds them and does the rest.
+#ifndef POGO_CUDA_EPILOGUE_HEAD_H
+#define POGO_CUDA_EPILOGUE_HEAD_H
+
+#include "epilogue.h"
+#include "epilogue_codes.h"
+
+namespace pogo {
+
+/** An unsigned integer in the order of floats, 0 for none: maxima of floats by integer operations (-0 < +0, no matter). */
+POGO_HD uint32_t order_key(float x) {
+  const uint32_t bits = pogo_bits(x);
+  return bits ^ ((bits >> 31) != 0 ? 0xFFFFFFFFu : 0x80000000u);
+}
+POGO_HD float of_order_key(uint32_t key) { return pogo_of_bits(key ^ ((key >> 31) != 0 ? 0x80000000u : 0xFFFFFFFFu)); }
+
+/** A panel's maximum as it enters the exponentials: -0 becomes +0 (1.3). */
+POGO_HD float panel_maximum(uint32_t key) { return pogo_add(of_order_key(key), 0.0f); }
+
+struct HeadEpilogue {
+  struct Args {
+    /** i8 [T, V] or null (losses only). */
+    int8_t* codes;
+    const uint32_t* seed;
+    const uint32_t* targets;
+    /** u32 [P(V), T]: maxima as keys. */
+    uint32_t* maxima;
+    /** f32 [ceil(V / 64), T]. */
+    float* block_sums;
+    /** f32 [T]: z of the target. */
+    float* target_z;
+    unsigned long long* failure;
+    uint32_t entry, t0, vocab;
+    Reach reach;
+  };
+
+  template <class Shape>
+  POGO_HD constexpr uint32_t bytes() {
+    return Shape::ROWS * byte_pitch(Shape::COLUMNS);
+  }
+
+  template <class Shape>
+  static __device__ __forceinline__ void run(const GemmOperands& g, const Args& e, TilePlace place,
+                                             unsigned char* staging, const TileScratch<Shape>& scratch,
+                                             float (&sum)[Shape::MT][Shape::NT][4]) {
+    static_assert(Shape::SUBGROUPS == 4, "maxima of a row are read as four words");
+    const bool live = place.col0 < g.N;
+    const bool first_pass = e.reach == Reach::FIRST;
+    if (live) {
+      // z in place of the logits, and the row's maximum over 64 columns of a warp in its words of `tops`.
+      POGO_UNROLL
+      for (int mt = 0; mt < Shape::MT; mt += 1) {
+        POGO_UNROLL
+        for (int h = 0; h < 2; h += 1) {
+          const uint32_t row = fragment_row<Shape>(threadIdx.x, mt, h), t = place.row0 + row;
+          const uint32_t target = t < g.M ? __ldg(e.targets + t) : 0xFFFFFFFFu;
+          bool finite = true;
+          POGO_UNROLL
+          for (int block = 0; block < Shape::BLOCKS; block += 1) {
+            uint32_t top = 0;
+            POGO_UNROLL
+            for (int nt = 8 * block; nt < 8 * block + 8; nt += 1) {
+              const uint32_t n = place.col0 + fragment_column<Shape>(threadIdx.x, nt);
+              POGO_UNROLL
+              for (uint32_t k = 0; k < 2; k += 1) {
+                float& z = sum[mt][nt][2 * h + k];
+                z = pogo_mul(z, POGO_LOG2E);
+                if (n + k >= e.vocab) continue;
+                finite = finite && pogo_absmax_is_finite(pogo_abs_bits(z));
+                top = pogo_imax(top, order_key(z));
+                if (n + k == target && !first_pass) e.target_z[t] = z;
+              }
+            }
+            top = quad_max(top);
+            const uint32_t subgroup = fragment_column<Shape>(threadIdx.x, 8 * block) / 32;
+            if (threadIdx.x % 4 == 0) {
+              scratch.tops[row * Shape::SUBGROUPS + subgroup] = top;
+              scratch.tops[row * Shape::SUBGROUPS + subgroup + 1] = 0;
+            }
+          }
+          if (!finite && t < g.M) pogo_report(e.failure, e.entry, FAILURE_NON_FINITE, t);
+        }
+      }
+      if (e.codes != nullptr && !first_pass) dither_words<Shape>(e.seed, e.t0, place, scratch);
+    }
+    __syncthreads();
+
+    uint32_t top = 0;
+    const bool owns_row = threadIdx.x < (uint32_t)Shape::ROWS;
+    const uint32_t t = place.row0 + threadIdx.x, panel = place.col0 / PANEL;
+    const bool owns = owns_row && t < g.M && live;
+    if (owns_row && live) {
+      const uint4 tops = *reinterpret_cast<const uint4*>(scratch.tops + threadIdx.x * Shape::SUBGROUPS);
+      top = pogo_imax(pogo_imax(tops.x, tops.y), pogo_imax(tops.z, tops.w));
+    }
+    if (first_pass) {
+      if (owns) atomicMax(e.maxima + (size_t)panel * g.M + t, top);
+      return;
+    }
+    if (e.reach == Reach::SECOND && owns) top = __ldg(e.maxima + (size_t)panel * g.M + t);
+    if (e.reach == Reach::CLUSTER) {
+      if (owns_row) scratch.tops[threadIdx.x * Shape::SUBGROUPS] = top;
+      cluster_sync();
+      if (owns_row) {
+        const uint32_t blocks = cluster_size();
+        POGO_NO_UNROLL
+        for (uint32_t rank = 0; rank < blocks; rank += 1) {
+          top = pogo_imax(top, *map_shared(scratch.tops + threadIdx.x * Shape::SUBGROUPS, rank));
+        }
+      }
+      cluster_arrive();
+    }
+    if (owns_row) scratch.multipliers[threadIdx.x * Shape::SUBGROUPS] = panel_maximum(top);
+    if (owns && e.reach != Reach::SECOND && place.col0 % PANEL == 0) e.maxima[(size_t)panel * g.M + t] = top;
+    __syncthreads();
+
+    if (live) {
+      POGO_UNROLL
+      for (int mt = 0; mt < Shape::MT; mt += 1) {
+        POGO_UNROLL
+        for (int h = 0; h < 2; h += 1) {
+          const uint32_t row = fragment_row<Shape>(threadIdx.x, mt, h);
+          const float maximum = scratch.multipliers[row * Shape::SUBGROUPS];
+          const uint32_t row_word = scratch.row_words[row];
+          POGO_UNROLL
+          for (int block = 0; block < Shape::BLOCKS; block += 1) {
+            float pairs[8];
+            POGO_UNROLL
+            for (int nt = 8 * block; nt < 8 * block + 8; nt += 1) {
+              const uint32_t column = fragment_column<Shape>(threadIdx.x, nt), n = place.col0 + column;
+              float p[2];
+              uint32_t codes[2] = {0, 0};
+              POGO_UNROLL
+              for (uint32_t k = 0; k < 2; k += 1) {
+                p[k] = n + k < e.vocab ? pogo_exp2(pogo_sub(sum[mt][nt][2 * h + k], maximum)) : 0.0f;
+              }
+              pairs[nt - 8 * block] = pogo_add(p[0], p[1]);
+              if (e.codes == nullptr) continue;
+              const uint2 words = *reinterpret_cast<const uint2*>(scratch.column_words + column);
+              codes[0] = pogo_code_dithered_bits(p[0], POGO_Q8_C, words.x, row_word) & 255u;
+              codes[1] = pogo_code_dithered_bits(p[1], POGO_Q8_C, words.y, row_word) & 255u;
+              if (n >= e.vocab) codes[0] = 0;
+              if (n + 1 >= e.vocab) codes[1] = 0;
+              *reinterpret_cast<uint16_t*>(staging + row * byte_pitch(Shape::COLUMNS) + column) =
+                  (uint16_t)(codes[0] | codes[1] << 8);
+            }
+            POGO_UNROLL
+            for (int s = 4; s > 0; s /= 2) {
+              POGO_UNROLL
+              for (int i = 0; i < 4; i += 1) {
+                if (i < s) pairs[i] = pogo_add(pairs[i], pairs[i + s]);
+              }
+            }
+            float total = pogo_add(pairs[0], __shfl_xor_sync(0xFFFFFFFFu, pairs[0], 2));
+            total = pogo_add(total, __shfl_xor_sync(0xFFFFFFFFu, total, 1));
+            const uint32_t n0 = place.col0 + fragment_column<Shape>(threadIdx.x, 8 * block);
+            if (threadIdx.x % 4 == 0 && place.row0 + row < g.M && n0 < g.N) {
+              e.block_sums[(size_t)(n0 / 64) * g.M + place.row0 + row] = total;
+            }
+          }
+        }
+      }
+      __syncthreads();
+      if (e.codes != nullptr) {
+        store_tile<Shape::THREADS>(staging, byte_pitch(Shape::COLUMNS),
+                                   reinterpret_cast<unsigned char*>(e.codes + (size_t)place.row0 * g.N + place.col0),
+                                   g.N, live_rows<Shape>(g, place), live_columns<Shape>(g, place));
+      }
+    }
+    if (e.reach == Reach::CLUSTER) cluster_wait();
+  }
+};
+
+}  // namespace pogo
+
+#endif

@@ -1,0 +1,123 @@
+// headForward: the product with its epilogue, then one thread a token for what the whole vocabulary decides.
+#include "epilogue_head.h"
+#include "gemm_forms.h"
+
+namespace pogo {
+namespace {
+
+constexpr uint32_t TOKEN_THREADS = 128;
+
+struct HeadTotals {
+  const uint32_t* targets;
+  const uint32_t* maxima;
+  const float* block_sums;
+  const float* target_z;
+  float* loss;
+  /** Null: losses only. */
+  float* e_scales;
+  unsigned long long* failure;
+  uint32_t entry, T, V, vocab;
+  float inverse_tokens;
+};
+
+/** Sums of a panel's blocks, ascending. */
+__device__ float panel_sum(const HeadTotals& a, uint32_t panel, uint32_t t) {
+  const uint32_t first = panel * (PANEL / 64), blocks = (a.V + 63) / 64, end = min(first + PANEL / 64, blocks);
+  float sum = a.block_sums[(size_t)first * a.T + t];
+  for (uint32_t block = first + 1; block < end; block += 1) sum = pogo_add(sum, a.block_sums[(size_t)block * a.T + t]);
+  return sum;
+}
+
+__global__ void __launch_bounds__(TOKEN_THREADS) head_totals(HeadTotals a) {
+  const uint32_t t = blockIdx.x * TOKEN_THREADS + threadIdx.x;
+  if (t >= a.T) return;
+  const uint32_t panels = (a.V + PANEL - 1) / PANEL;
+  uint32_t key = a.maxima[t];
+  for (uint32_t p = 1; p < panels; p += 1) key = pogo_imax(key, a.maxima[(size_t)p * a.T + t]);
+  const float maximum = panel_maximum(key);
+  float total = 0.0f;
+  for (uint32_t p = 0; p < panels; p += 1) {
+    const float m = panel_maximum(a.maxima[(size_t)p * a.T + t]);
+    const float term = pogo_mul(panel_sum(a, p, t), pogo_exp2(pogo_sub(m, maximum)));
+    total = p == 0 ? term : pogo_add(total, term);
+  }
+  const float lse = pogo_add(maximum, pogo_log2(total));
+  if (a.targets[t] >= a.vocab) {
+    pogo_report(a.failure, a.entry, FAILURE_TARGET, t);
+    return;
+  }
+  const float loss = pogo_mul(pogo_sub(lse, a.target_z[t]), POGO_LN2);
+  if (!pogo_absmax_is_finite(pogo_abs_bits(loss))) pogo_report(a.failure, a.entry, FAILURE_NON_FINITE, t);
+  a.loss[t] = loss;
+  if (a.e_scales == nullptr) return;
+  for (uint32_t p = 0; p < panels; p += 1) {
+    const float m = panel_maximum(a.maxima[(size_t)p * a.T + t]);
+    const float e = pogo_exp2(pogo_sub(m, lse));
+    a.e_scales[(size_t)p * a.T + t] = pogo_mul(pogo_mul(e, POGO_Q8_R), a.inverse_tokens);
+  }
+}
+
+template <bool DEEP>
+Status products(const GemmOperands& g, HeadEpilogue::Args e, const Launch& launch) {
+  using Loop = MmaLoop<LargeTile, DEEP>;
+  const GroupPlan plan = plan_groups(g.N, PANEL, LargeTile::COLUMNS, *launch.device);
+  e.reach = plan.reach;
+  if (plan.reach != Reach::FIRST) return launch_gemm<Loop, HeadEpilogue>(g, e, plan.cluster, launch, "head_forward");
+  const size_t panels = (g.N + PANEL - 1) / PANEL;
+  POGO_TRY(cudaMemsetAsync(e.maxima, 0, panels * g.M * sizeof(uint32_t), launch.stream), "head_forward");
+  Status status = launch_gemm<Loop, HeadEpilogue>(g, e, 0, launch, "head_forward");
+  if (!status.ok()) return status;
+  e.reach = Reach::SECOND;
+  return launch_gemm<Loop, HeadEpilogue>(g, e, 0, launch, "head_forward");
+}
+
+}  // namespace
+
+size_t head_forward_workspace(const HeadForwardArgs& a, const DeviceTraits&) {
+  const size_t panels = (a.V + PANEL - 1) / PANEL, blocks = (a.V + 63) / 64;
+  return (panels + blocks + 1) * a.T * sizeof(float);
+}
+
+Status head_forward(const HeadForwardArgs& a, const Launch& launch) {
+  if (a.T == 0) return Status();
+  const uint32_t panels = (a.V + PANEL - 1) / PANEL;
+  if (a.vocab > a.V || a.vocab <= (panels - 1) * PANEL) {
+    return failed(cudaErrorInvalidValue, "head_forward: a panel of the vocabulary is masked altogether");
+  }
+  if (launch.workspace.bytes < head_forward_workspace(a, *launch.device)) {
+    return failed(cudaErrorInvalidValue, "head_forward: too small a workspace");
+  }
+  HeadEpilogue::Args e = {};
+  e.codes = a.codes;
+  e.seed = a.seed;
+  e.targets = a.targets;
+  e.maxima = static_cast<uint32_t*>(launch.workspace.data);
+  e.block_sums = reinterpret_cast<float*>(e.maxima + (size_t)panels * a.T);
+  e.target_z = e.block_sums + (size_t)((a.V + 63) / 64) * a.T;
+  e.failure = launch.failure;
+  e.entry = launch.entry;
+  e.t0 = a.t0;
+  e.vocab = a.vocab;
+  const GemmOperands g = {a.a, a.aScales, a.w, a.wScales, nullptr, a.T, a.V, a.C};
+  const Status status = is_shallow(g.K) ? products<false>(g, e, launch) : products<true>(g, e, launch);
+  if (!status.ok()) return status;
+  HeadTotals totals = {};
+  totals.targets = a.targets;
+  totals.maxima = e.maxima;
+  totals.block_sums = e.block_sums;
+  totals.target_z = e.target_z;
+  totals.loss = a.loss;
+  totals.e_scales = a.codes == nullptr ? nullptr : a.eScales;
+  totals.failure = launch.failure;
+  totals.entry = launch.entry;
+  totals.T = a.T;
+  totals.V = a.V;
+  totals.vocab = a.vocab;
+  totals.inverse_tokens = pogo_inverse_count(a.U);
+  POGO_TRY(POGO_LAUNCH(head_totals, dim3((a.T + TOKEN_THREADS - 1) / TOKEN_THREADS), dim3(TOKEN_THREADS), 0,
+                       launch.stream, totals),
+           "head_totals");
+  return Status();
+}
+
+}  // namespace pogo
