@@ -42,16 +42,16 @@ function fileBytes(path) {
 }
 
 async function sliceOf(name, context) {
-  const { loadRecipe, validateRecipe } = await load('model/recipe.js');
+  const [{ validateRecipe }, { openRecipe }] = await Promise.all([load('model/recipe.js'), load('model/node/recipeFile.js')]);
   const { blake3 } = await import('@noble/hashes/blake3.js');
-  const base = loadRecipe(name);
+  const base = openRecipe(name);
   const tokens = 8192;
   const file = new Uint8Array(2 * tokens);
   const words = new Uint16Array(file.buffer);
   for (let i = 0; i < tokens; i += 1) words[i] = (i * 2654435761) % VOCAB;
   const recipe = validateRecipe({
     ...base,
-    name: `${name}-slice`,
+    name: `${base.name}-slice`,
     tokenizer: 'bytes',
     layers: 1,
     vocab: VOCAB,
