@@ -1,5 +1,7 @@
 /** `pogo recipe [NAME|FILE]`: lists the recipes, or prints one in full with its root. */
 import type { Command } from 'commander';
+import { planOf } from '../cost/plan.js';
+import { figureText } from '../cost/text.js';
 import { PogoError } from '../errors.js';
 import { toHex } from '../hex.js';
 import { deriveRecipe } from '../model/deriveRecipe.js';
@@ -74,6 +76,32 @@ function show(recipe: Recipe, json: boolean): void {
     ['bytes', `${facts.unitBytes} a gradient unit, ${facts.modelBytes} the 4-bit model, ${facts.vectorBytes} a vector`],
   ];
   for (const [key, value] of lines) process.stdout.write(`${key.padEnd(18)}${text(value)}\n`.trimStart());
+}
+
+/** Memory, disk and traffic of each role. */
+function plan(recipe: Recipe, json: boolean): void {
+  const sections = planOf(recipe);
+  if (json) {
+    const rows = sections.map(({ title, rows }) => ({
+      title,
+      rows: rows.map(({ name, figure }) => ({ name, ...figure })),
+    }));
+    printEvent({
+      type: 'result',
+      command: 'recipe',
+      recipe: recipe.name,
+      recipeRoot: toHex(recipeRoot(recipe)),
+      sections: rows,
+    });
+    return;
+  }
+  for (const { title, rows } of sections) {
+    process.stdout.write(`${title}\n`);
+    for (const { name, figure } of rows) {
+      process.stdout.write(`  ${name.padEnd(32)} ${figureText(figure).padStart(18)}  ${figure.source}\n`);
+    }
+    process.stdout.write('\n');
+  }
 }
 
 function text(value: unknown): string {
@@ -151,8 +179,10 @@ export function register(program: Command): void {
     .argument('[name]', 'built-in name, or a recipe file')
     .option('--json', 'events instead of text; the field `view` is a recipe file')
     .option('--file', 'print only the recipe, as a file to start from')
-    .action((name: string | undefined, options: { json?: true; file?: true }) => {
+    .option('--plan', 'memory, disk and traffic of lanes, state and verifiers')
+    .action((name: string | undefined, options: { json?: true; file?: true; plan?: true }) => {
       if (name === undefined) list(options.json === true);
+      else if (options.plan === true) plan(openRecipe(name), options.json === true);
       else if (options.file === true)
         process.stdout.write(`${JSON.stringify(recipeToJson(openRecipe(name)), null, 2)}\n`);
       else show(openRecipe(name), options.json === true);

@@ -54,3 +54,18 @@ describe('pogo cost', () => {
     expect(stderr).toMatch(/exist\.json/);
   });
 });
+
+describe('pogo recipe --plan', () => {
+  it('counts memory, disk and traffic by role, as text and as an event that matches the schema', async () => {
+    const { code, stdout } = await pogo(['recipe', 'gpt2-124m', '--plan', '--json']);
+    expect(code).toBe(0);
+    const [event] = eventsOf(stdout);
+    expect(eventFaults(event as Record<string, unknown>)).toEqual([]);
+    const sections = (event as { sections: { rows: { name: string; value: number; basis: string }[] }[] }).sections;
+    const rows = sections.flatMap(({ rows }) => rows);
+    expect(rows.every(({ basis }) => basis === 'counted')).toBe(true);
+    expect(rows.find(({ name }) => name === 'parameters')?.value).toBe(124_439_808);
+    const text = await pogo(['recipe', 'gpt2-124m', '--plan']);
+    expect(text.stdout).toMatch(/A verifier of one claim/);
+  });
+});
