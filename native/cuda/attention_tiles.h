@@ -77,6 +77,16 @@ static __device__ __forceinline__ float larger(float a, float b) {
 #endif
 }
 
+/** P of the backward pass, as pogo_attention_probability where nothing is NaN: a minimum of one instruction. */
+static __device__ __forceinline__ float probability(float u, float a, float lambda) {
+  const float z = pogo_sub(pogo_mul(u, a), lambda);
+#if defined(__CUDA_ARCH__)
+  return pogo_exp2c_below(fminf(z, 0.0f));
+#else
+  return pogo_exp2c_below(pogo_min(z, 0.0f));
+#endif
+}
+
 /** Magnitudes: as the maximum of bits (1.2), a NaN wins. */
 static __device__ __forceinline__ float larger_magnitude(float top, float x) {
 #if defined(__CUDA_ARCH__)
