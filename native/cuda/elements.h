@@ -1,30 +1,30 @@
-// Element functions of the kernels that native/exact does not have: each is read by nvcc and by the C++ compiler.
+// Fields of 4 bits inside a word, for the difference of packed models: each nibble by itself, modulo 16. The same as
+// exact/nibbles.h byte by byte (test/kernel_test.cc compares the two over whole models).
 #ifndef POGO_CUDA_ELEMENTS_H
 #define POGO_CUDA_ELEMENTS_H
 
-#include "../exact/quantize.h"
+#include "../exact/arith.h"
 
-/** The byte of two neighbouring gradient elements: low nibble first. Dead groups and missing elements have code 0. */
-POGO_HD uint8_t pogo_quantize4_pair(float x0, float x1, float multiplier, bool live0, bool live1, uint32_t column0,
-                                    uint32_t column1, uint32_t row) {
-  uint32_t low = live0 ? pogo_code_dithered(x0, multiplier, column0, row) & 15u : 0u;
-  uint32_t high = live1 ? pogo_code_dithered(x1, multiplier, column1, row) & 15u : 0u;
-  return (uint8_t)(low | (high << 4));
+// The top bit of each field is kept out of the carry and added back by xor.
+static constexpr uint32_t POGO_NIBBLE_TOPS = 0x88888888u;
+
+/** a - b in every nibble. */
+POGO_HD uint32_t pogo_nibbles_sub8(uint32_t a, uint32_t b) {
+  return ((a | POGO_NIBBLE_TOPS) - (b & ~POGO_NIBBLE_TOPS)) ^ ((a ^ ~b) & POGO_NIBBLE_TOPS);
 }
 
-// Fields of 4 or 8 bits inside a word: the top bit of each field is kept out of the carry and added back by xor.
-POGO_HD uint32_t pogo_field_tops(int bits) { return bits == 4 ? 0x88888888u : 0x80808080u; }
-
-/** a - b in every field, modulo 2^bits. */
-POGO_HD uint32_t pogo_field_sub(uint32_t a, uint32_t b, int bits) {
-  uint32_t tops = pogo_field_tops(bits);
-  return ((a | tops) - (b & ~tops)) ^ ((a ^ ~b) & tops);
+/** a + b in every nibble. */
+POGO_HD uint32_t pogo_nibbles_add8(uint32_t a, uint32_t b) {
+  return ((a & ~POGO_NIBBLE_TOPS) + (b & ~POGO_NIBBLE_TOPS)) ^ ((a ^ b) & POGO_NIBBLE_TOPS);
 }
 
-/** a + b in every field, modulo 2^bits. */
-POGO_HD uint32_t pogo_field_add(uint32_t a, uint32_t b, int bits) {
-  uint32_t tops = pogo_field_tops(bits);
-  return ((a & ~tops) + (b & ~tops)) ^ ((a ^ b) & tops);
+/** Bit i: whether nibble i is not zero. */
+POGO_HD uint32_t pogo_nibble_bits(uint32_t x) {
+  uint32_t m = x | (x >> 1);
+  m = (m | (m >> 2)) & 0x11111111u;
+  m = (m | (m >> 3)) & 0x03030303u;
+  m = (m | (m >> 6)) & 0x000F000Fu;
+  return (m | (m >> 12)) & 0xFFu;
 }
 
 #endif

@@ -66,6 +66,11 @@ static __device__ __forceinline__ void cp_async16(void* shared, const void* glob
                "r"(valid ? 16 : 0)
                : "memory");
 }
+/** The same of the first `bytes` of 16, zeros behind them; `global` is read no further. */
+static __device__ __forceinline__ void cp_async16_part(void* shared, const void* global, uint32_t bytes) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(pogo_shared_address(shared)), "l"(global), "r"(bytes)
+               : "memory");
+}
 static __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 /** Until at most N of this thread's groups are left; other threads see them after a barrier. */
 template <int N>
@@ -214,6 +219,12 @@ static inline void cp_async16(void* shared, const void* global, bool valid) {
     cuda_model::fail("cp_async16: an address is not aligned to 16 bytes");
   }
   cuda_model::async_copy(shared, global, 16, valid ? 16 : 0);
+}
+static inline void cp_async16_part(void* shared, const void* global, uint32_t bytes) {
+  if ((uintptr_t)shared % 16 != 0 || (bytes > 0 && (uintptr_t)global % 16 != 0)) {
+    cuda_model::fail("cp_async16_part: an address is not aligned to 16 bytes");
+  }
+  cuda_model::async_copy(shared, global, 16, bytes);
 }
 static inline void cp_async_commit() { cuda_model::async_commit(); }
 template <int N>

@@ -1,97 +1,120 @@
 // 4-bit gradient codes (numerics 2.5) and their values.
 //
-// Memory decides: 4 bytes are read and half a byte is written per element. A warp owns one group of 64 columns and walks
-// down rows, so the column words of the dither are hashed once and each lane holds two neighbouring elements, one byte
-// of codes. absmax is gathered on integers (numerics 1.2), so its order does not matter.
-#include "elements.h"
-#include "ops.h"
+// Memory decides: 4 bytes are read and half a byte is written per element. A warp owns 128 columns (two groups) and walks
+// down 16 rows, so the column words of the dither are hashed once, and each lane hashes the word of one row for all.
+#include "groups.h"
 
 namespace pogo {
 namespace {
 
-constexpr int WARP = 32;
-constexpr int GROUP = 64;
-constexpr int WARPS_PER_BLOCK = 8;
-/** Rows of a warp: enough to pay for the column words; not yet tuned on a device. */
-constexpr int ROWS_PER_WARP = 8;
+constexpr int THREADS = 256;
+constexpr uint32_t WARPS = THREADS / WARP_LANES;
+/** Rows of a warp: pays for the column words and the row words. Chosen by counting instructions, not yet measured. */
+constexpr uint32_t TASK_ROWS = 16;
+/** Of them, rows that are loaded before any is used. */
+constexpr uint32_t LOADED_ROWS = 4;
 
-__global__ void quantize4_kernel(const float* __restrict__ x, uint8_t* __restrict__ codes,
-                                 uint16_t* __restrict__ scales, const uint32_t* __restrict__ seed,
-                                 uint32_t rows, uint32_t cols, unsigned long long* failure, uint32_t entry) {
-  uint32_t lane = threadIdx.x;
-  uint32_t group = blockIdx.x * WARPS_PER_BLOCK + threadIdx.y;
-  uint32_t groups = (cols + GROUP - 1) / GROUP;
-  if (group >= groups) return;
-  uint32_t column = group * GROUP + 2 * lane;
-  bool has0 = column < cols;
-  bool has1 = column + 1 < cols;
-  uint32_t word0 = pogo_dither_column(seed, column);
-  uint32_t word1 = pogo_dither_column(seed, column + 1);
-  for (uint64_t first = (uint64_t)blockIdx.y * ROWS_PER_WARP; first < rows; first += (uint64_t)gridDim.y * ROWS_PER_WARP) {
-    uint32_t end = (uint32_t)(first + ROWS_PER_WARP < rows ? first + ROWS_PER_WARP : rows);
-    for (uint32_t row = (uint32_t)first; row < end; row += 1) {
-      uint64_t at = (uint64_t)row * cols + column;
-      float x0 = has0 ? x[at] : 0.0f;
-      float x1 = has1 ? x[at + 1] : 0.0f;
-      uint32_t absmax = __reduce_max_sync(0xFFFFFFFFu, pogo_imax(pogo_abs_bits(x0), pogo_abs_bits(x1)));
+__global__ void __launch_bounds__(THREADS) quantize4_kernel(Quantize4Args a, uint32_t column_tasks, uint64_t tasks,
+                                                            unsigned long long* failure, uint32_t entry) {
+  const uint32_t lane = threadIdx.x % WARP_LANES;
+  const uint64_t task = (uint64_t)blockIdx.x * WARPS + threadIdx.x / WARP_LANES;
+  if (task >= tasks) return;
+  const uint32_t row_task = (uint32_t)(task / column_tasks);
+  const uint32_t column = ((uint32_t)(task - (uint64_t)row_task * column_tasks)) * WARP_ELEMENTS + 4 * lane;
+  const uint32_t first = row_task * TASK_ROWS;
+  const uint32_t rows = min(TASK_ROWS, a.rows - first);
+  uint32_t words[4];
+  POGO_UNROLL
+  for (uint32_t e = 0; e < 4; e += 1) words[e] = pogo_dither_column(a.seed, column + e);
+  const uint32_t row_words = pogo_dither_row(a.seed, first + lane % TASK_ROWS);
+  const uint64_t groups_of_row = (a.cols + GROUP - 1) / GROUP;
+  const bool owns = column < a.cols;
+  POGO_NO_UNROLL
+  for (uint32_t batch = 0; batch < rows; batch += LOADED_ROWS) {
+    float4 v[LOADED_ROWS];
+    POGO_UNROLL
+    for (uint32_t r = 0; r < LOADED_ROWS; r += 1) {
+      const uint64_t start = (uint64_t)(first + batch + r) * a.cols;
+      v[r] = load_quad(a.x, start + column, batch + r < rows ? start + a.cols : 0);
+    }
+    POGO_UNROLL
+    for (uint32_t r = 0; r < LOADED_ROWS; r += 1) {
+      if (batch + r >= rows) break;
+      const uint64_t row = first + batch + r;
+      const uint32_t absmax = group_absmax(v[r]);
       float multiplier = 0.0f;
       uint16_t stored = 0;
-      bool live = pogo_q4(absmax, POGO_Q4_R, &multiplier, &stored);
-      // The groups of a matrix row are whole, so this index holds for vectors and matrices alike.
-      uint64_t index = ((uint64_t)row * cols) / GROUP + group;
-      bool finite = pogo_absmax_is_finite(absmax) && stored < (POGO_INFINITY_BITS >> 16);
-      if (lane == 0) {
-        scales[index] = stored;
-        if (!finite) pogo_report(failure, entry, FAILURE_NON_FINITE, index);
+      // A dead group has multiplier 0: its codes are 0 whatever the dither.
+      pogo_q4(absmax, POGO_Q4_R, &multiplier, &stored);
+      if (owns && lane % GROUP_LANES == 0) {
+        const uint64_t group = row * groups_of_row + column / GROUP;
+        a.scales[group] = stored;
+        if (!group_is_finite(absmax, stored)) pogo_report(failure, entry, FAILURE_NON_FINITE, group);
       }
-      uint32_t dither_row = pogo_dither_row(seed, row);
-      uint8_t pair = pogo_quantize4_pair(x0, x1, multiplier, live && has0, live && has1, word0, word1, dither_row);
-      if (has0) codes[at / 2] = pair;
+      const uint32_t word = __shfl_sync(ALL_LANES, row_words, (int)(batch + r));
+      const uint32_t c0 = pogo_code_dithered_bits(v[r].x, multiplier, words[0], word);
+      const uint32_t c1 = pogo_code_dithered_bits(v[r].y, multiplier, words[1], word);
+      const uint32_t c2 = pogo_code_dithered_bits(v[r].z, multiplier, words[2], word);
+      const uint32_t c3 = pogo_code_dithered_bits(v[r].w, multiplier, words[3], word);
+      uint8_t* out = a.codes + (row * a.cols + column) / 2;
+      if (column + 4 <= a.cols) {
+        *reinterpret_cast<uint16_t*>(out) = (uint16_t)low_nibbles(c0, c1, c2, c3);
+      } else if (owns) {
+        // The end of a vector. +0 behind it has code 0 whatever the dither: |delta| <= 1/2.
+        const uint32_t nibbles = low_nibbles(c0, c1, c2, c3);
+        out[0] = (uint8_t)nibbles;
+        if (column + 2 < a.cols) out[1] = (uint8_t)(nibbles >> 8);
+      }
     }
   }
+  // The rest of the tensor's last leaf.
+  if (task != 0) return;
+  const uint64_t count = (uint64_t)a.rows * a.cols;
+  for (uint64_t i = (count + 1) / 2 + lane; i < a.codeBytes; i += WARP_LANES) a.codes[i] = 0;
+  for (uint64_t i = (count + GROUP - 1) / GROUP + lane; i < a.scaleCount; i += WARP_LANES) a.scales[i] = 0;
 }
 
-__global__ void dequantize4_kernel(const uint8_t* __restrict__ codes, const uint16_t* __restrict__ scales,
-                                   float* __restrict__ x, uint64_t pairs) {
-  uint64_t stride = (uint64_t)gridDim.x * blockDim.x;
-  for (uint64_t i = (uint64_t)blockIdx.x * blockDim.x + threadIdx.x; i < pairs; i += stride) {
-    float scale = pogo_of_bf16(scales[i / (GROUP / 2)]);
-    uint8_t byte = codes[i];
-    float2 value;
-    value.x = pogo_mul(pogo_to_float((uint32_t)pogo_nibble(byte, 0)), scale);
-    value.y = pogo_mul(pogo_to_float((uint32_t)pogo_nibble(byte, 1)), scale);
-    reinterpret_cast<float2*>(x)[i] = value;
+__global__ void __launch_bounds__(THREADS) dequantize4_kernel(const uint16_t* __restrict__ codes,
+                                                              const uint16_t* __restrict__ scales, float4* __restrict__ x,
+                                                              uint64_t quads) {
+  constexpr uint32_t UNROLLED = 4;
+  const uint64_t stride = (uint64_t)gridDim.x * THREADS;
+  for (uint64_t first = (uint64_t)blockIdx.x * THREADS + threadIdx.x; first < quads; first += UNROLLED * stride) {
+    uint32_t code[UNROLLED];
+    float scale[UNROLLED];
+    POGO_UNROLL
+    for (uint32_t k = 0; k < UNROLLED; k += 1) {
+      const uint64_t i = first + k * stride;
+      code[k] = i < quads ? codes[i] : 0;
+      scale[k] = i < quads ? pogo_of_bf16(scales[i / GROUP_LANES]) : 0.0f;
+    }
+    POGO_UNROLL
+    for (uint32_t k = 0; k < UNROLLED; k += 1) {
+      const uint64_t i = first + k * stride;
+      if (i < quads) x[i] = nibble_values(code[k], scale[k]);
+    }
   }
 }
 
 }  // namespace
 
+/** A failure's index: the group of 64, counted over the whole tensor. */
 Status quantize4(const Quantize4Args& a, const Launch& launch) {
-  size_t count = (size_t)a.rows * a.cols;
-  size_t code_bytes = (count + 1) / 2, scale_count = (count + 63) / 64;
-  if (a.codeBytes > code_bytes) {
-    POGO_TRY(cudaMemsetAsync(a.codes + code_bytes, 0, a.codeBytes - code_bytes, launch.stream), "memset of quantize4's codes");
-  }
-  if (a.scaleCount > scale_count) {
-    POGO_TRY(cudaMemsetAsync(a.scales + scale_count, 0, 2 * (a.scaleCount - scale_count), launch.stream),
-             "memset of quantize4's scales");
-  }
-  if (count == 0) return Status();
-  uint32_t groups = (a.cols + GROUP - 1) / GROUP;
-  uint32_t row_blocks = (a.rows + ROWS_PER_WARP - 1) / ROWS_PER_WARP;
-  dim3 grid((groups + WARPS_PER_BLOCK - 1) / WARPS_PER_BLOCK, row_blocks < 65535u ? row_blocks : 65535u);
-  POGO_TRY(POGO_LAUNCH(quantize4_kernel, grid, dim3(WARP, WARPS_PER_BLOCK), 0, launch.stream, a.x, a.codes, a.scales, a.seed,
-                       a.rows, a.cols, launch.failure, launch.entry),
+  if (a.rows == 0 || a.cols == 0) return Status();
+  const uint32_t column_tasks = (a.cols + WARP_ELEMENTS - 1) / WARP_ELEMENTS;
+  const uint64_t tasks = (uint64_t)((a.rows + TASK_ROWS - 1) / TASK_ROWS) * column_tasks;
+  POGO_TRY(POGO_LAUNCH(quantize4_kernel, (unsigned)((tasks + WARPS - 1) / WARPS), THREADS, 0, launch.stream, a, column_tasks,
+                       tasks, launch.failure, launch.entry),
            "quantize4_kernel");
   return Status();
 }
 
 Status dequantize4(const Dequantize4Args& a, const Launch& launch) {
   if (a.n == 0) return Status();
-  uint64_t pairs = a.n / 2;
-  uint64_t blocks = (pairs + 255) / 256;
-  POGO_TRY(POGO_LAUNCH(dequantize4_kernel, (unsigned)(blocks < 65536 ? blocks : 65536), 256, 0, launch.stream, a.codes,
-                       a.scales, a.x, pairs),
+  const uint64_t quads = a.n / 4;
+  POGO_TRY(POGO_LAUNCH(dequantize4_kernel, stride_blocks((quads + THREADS - 1) / THREADS, launch.device), THREADS, 0,
+                       launch.stream, reinterpret_cast<const uint16_t*>(a.codes), a.scales, reinterpret_cast<float4*>(a.x),
+                       quads),
            "dequantize4_kernel");
   return Status();
 }

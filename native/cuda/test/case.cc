@@ -195,16 +195,20 @@ void subtree(const uint8_t* bytes, size_t count, uint64_t chunk, bool root, uint
 
 }  // namespace
 
-std::string digest(const uint8_t* bytes, size_t count) {
-  uint32_t cv[8];
-  subtree(bytes, count, 0, true, cv);
+std::string hexadecimal(const uint8_t* bytes) {
   std::string text;
   char digits[3];
   for (int i = 0; i < 32; i += 1) {
-    snprintf(digits, sizeof digits, "%02x", (cv[i / 4] >> (8 * (i % 4))) & 255u);
+    snprintf(digits, sizeof digits, "%02x", bytes[i]);
     text += digits;
   }
   return text;
+}
+
+std::string digest(const uint8_t* bytes, size_t count) {
+  uint32_t cv[8];
+  subtree(bytes, count, 0, true, cv);
+  return hexadecimal(reinterpret_cast<const uint8_t*>(cv));
 }
 
 }  // namespace test

@@ -63,6 +63,8 @@ uint32_t counter_word(uint32_t seed, uint32_t i);
 /** The cases of `folder`/OPERATION.json. Ends the program where the file is missing or not as described. */
 std::vector<Case> read_vectors(const std::string& folder, const std::string& operation);
 
+/** 32 bytes in hexadecimal. */
+std::string hexadecimal(const uint8_t* bytes);
 /** BLAKE3 in hexadecimal. */
 std::string digest(const uint8_t* bytes, size_t count);
 

@@ -2,6 +2,8 @@
 // zero, subnormals, tiny, huge, extreme codes).
 #include "operations.h"
 
+#include "../../cpu/arena.h"
+
 namespace test {
 namespace {
 
@@ -44,7 +46,7 @@ class Maker {
       uint32_t r = word();
       a.bytes[i] = (uint8_t)(style_ == Style::EXTREME ? ((r & 1u) != 0 ? 127 : -127) : (int)(r % 255u) - 127);
     }
-    if (style_ == Style::ZEROS) memset(a.bytes.data(), 0, row < count ? row : count);
+    for (size_t i = 0; style_ == Style::ZEROS && i < row && i < count; i += 1) a.bytes[i] = 0;
     one.set(name, std::move(a));
   }
   void f32(const char* name, size_t count, int e = -4, uint32_t span = 4, bool out = false) {
@@ -88,7 +90,7 @@ class Maker {
   /** An output that holds garbage before. */
   void out(const char* name, Type type, size_t count) {
     Array a = array(type, count);
-    memset(a.bytes.data(), 0x63, a.bytes.size());
+    a.bytes.assign(a.bytes.size(), 0x63);
     a.out = true;
     one.set(name, std::move(a));
   }
@@ -422,7 +424,9 @@ void make(Maker& m, const std::string& op) {
     std::vector<uint8_t> patch(start + n + (n + 16383) / 16384);
     uint32_t end[2];
     pogo::DiffModelArgs diff = {older.data(), newer.data(), patch.data() + start, end, n};
-    operation_named("diffModel").oracle(&diff, nullptr);
+    PogoArena* arena = pogo_arena_new();
+    operation_named("diffModel").oracle(&diff, arena);
+    pogo_arena_delete(arena);
     patch.resize(start + end[0]);
     // Some are damaged: a bit changed, cut, or with bytes behind.
     uint32_t damage = m.between(0, 5);
