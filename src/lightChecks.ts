@@ -125,16 +125,17 @@ export function checkAttestationFile(
 }
 
 /** What an answer about a file of origin rests on. */
-export function originGrounds({ chainId, genesis }: OriginPins): readonly string[] {
+export function originGrounds({ chainId, genesis, job }: OriginPins): readonly string[] {
   const known = genesis === undefined ? chainId : chainIdOf(genesis);
   const open = 'is taken from the file: it is not pinned';
+  const start = job === undefined ? genesis?.job.startStateRoot : job.startStateRoot;
   return [
     known === undefined
       ? `the chain id ${open}`
       : `chain id ${toHex(known)}, given by you${genesis === undefined ? '' : ' with its genesis'}`,
-    genesis === undefined
+    start === undefined
       ? `the start state ${open}, so what it was is open`
-      : `start state ${toHex(genesis.job.startStateRoot)} of that genesis`,
+      : `start state ${toHex(start)}${job === undefined ? ' of that genesis' : `, given by you with job ${job.id}`}`,
     genesis === undefined
       ? 'the committees’ keys and stakes are taken from the file: whether those keys have stake anywhere is open'
       : 'the keys and stakes of that genesis: who joined, left or lost stake since is not counted',

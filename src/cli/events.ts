@@ -68,6 +68,16 @@ export interface DisputeEvent {
   readonly [more: string]: unknown;
 }
 
+export interface JobEvent {
+  readonly type: 'job';
+  readonly job: number;
+  readonly owner: string;
+  readonly change: 'created' | 'funded' | 'ended' | 'closed';
+  readonly claims: number;
+  readonly refund: string;
+  readonly [more: string]: unknown;
+}
+
 export interface OutcomeEvent {
   readonly type: 'outcome';
   readonly claim: number;
@@ -137,6 +147,7 @@ export type PogoEvent =
   | AttestationEvent
   | EvidenceEvent
   | DisputeEvent
+  | JobEvent
   | OutcomeEvent
   | SampleEvent
   | SummaryEvent

@@ -18,7 +18,7 @@ import { GenesisType } from '../protocol/ledgerTypes.js';
 import { decodeStrict } from '../protocol/ssz.js';
 import { printEvent } from './events.js';
 import { bytesText } from './format.js';
-import { rootOption } from './options.js';
+import { integerOption, rootOption } from './options.js';
 import { startEvent } from './startOptions.js';
 
 interface Options {
@@ -29,6 +29,7 @@ interface Options {
   readonly check?: string;
   readonly genesis?: string;
   readonly chain?: Uint8Array;
+  readonly job?: number;
   readonly json?: true;
 }
 
@@ -41,7 +42,7 @@ async function prove(checkpoint: string, options: Options): Promise<void> {
   const directory = path.resolve(options.run ?? newestRunDirectory(path.resolve(pogoHome()), '--run'));
   if (!hasRun(directory)) throw new PogoError('USAGE', `--run: expected the folder of a run, found ${directory}`);
   const { file, origin, genesis } = await withEnvironment({ lanes: 1 }, (environment) =>
-    proveOrigin({ checkpoint, directory, environment }),
+    proveOrigin({ checkpoint, directory, environment, job: options.job ?? 0 }),
   );
   const target = options.out ?? `${path.resolve(checkpoint)}.origin`;
   const before = options.after === undefined ? [] : originFiles(readOrigin(options.after));
@@ -60,6 +61,7 @@ async function check(file: string, checkpoint: string | undefined, options: Opti
   const bytes = readOrigin(file);
   const pins: OriginPins = {
     ...(options.chain === undefined ? {} : { chainId: options.chain }),
+    ...(options.job === undefined || options.job === 0 ? {} : { job: { id: options.job } }),
     ...(options.genesis === undefined
       ? {}
       : {
@@ -74,6 +76,8 @@ async function check(file: string, checkpoint: string | undefined, options: Opti
   const grounds = [...originGrounds(pins)];
   const [origin] = origins.slice(-1) as [Origin];
   if (origins.length > 1) grounds.push('the chain ids of the runs before it are taken from the file');
+  if (origin.job !== 0)
+    grounds.push(`the file for the recipe and the start state of job ${origin.job}, which an owner made`);
   if (checkpoint === undefined) grounds.push('a checkpoint was not given: the file speaks of the root above');
   else await requireCheckpoint(checkpoint, origin);
   show('holds', origins, file, bytes.length, grounds, options.json === true);
@@ -118,6 +122,7 @@ function show(
       ...(origin.step === undefined ? {} : { step: origin.step }),
       recipe: origin.recipe.name,
       chainId: toHex(origin.chainId),
+      job: origin.job,
       claims: origin.claims,
       claimRoot: toHex(origin.claimRoot),
       fromRoot: toHex(origin.fromRoot),
@@ -137,7 +142,7 @@ function show(
   for (const run of [...earlier].reverse()) {
     out(`  which is  state ${toHex(run.root)} of recipe ${run.recipe.name}, after ${run.claims} claims of its own`);
   }
-  out(`  chain     ${toHex(origin.chainId)}`);
+  out(`  chain     ${toHex(origin.chainId)}${origin.job === 0 ? '' : `, job ${origin.job}`}`);
   out(`  votes     at least ${(100 * leastVote).toFixed(2)} % of the stake for each claim`);
   out('  it rests on');
   for (const ground of restsOn) out(`    ${ground}`);
@@ -155,6 +160,11 @@ export function register(program: Command): void {
     .description('show which finalized claims a checkpoint comes from, in one file; or check such a file')
     .argument('[checkpoint]', 'safetensors file of a whole state, state folder, or packed 4-bit model')
     .option('--run <folder>', 'folder of the run (default: the newest of POGO_HOME)')
+    .option(
+      '--job <n>',
+      'the owner’s job that the checkpoint is of (default: the run’s own)',
+      integerOption('--job', 0, 4096),
+    )
     .option('--out <file>', 'file to write (default: <checkpoint>.origin)')
     .option('--after <file>', 'origin of the state that the run’s recipe starts from: one file spans both runs')
     .option('--write-genesis <file>', 'write the run’s genesis too, for --genesis')

@@ -8,6 +8,7 @@ import { toHex } from '../hex.js';
 import { bitsToFloat } from '../model/fp32.js';
 import { generate } from '../model/generate.js';
 import { countParameters, createLayout, packedModelLayout } from '../model/layout.js';
+import { openRecipe } from '../model/node/recipeFile.js';
 import { openRecipeTokenizer } from '../model/node/tokenizerFile.js';
 import { loadRecipe, recipeRoot } from '../model/recipe.js';
 import { unpackModel } from '../model/state.js';
@@ -18,7 +19,14 @@ import { Environment } from '../node/environment.js';
 import { BlobStore } from '../node/files/blobStore.js';
 import { startVectors } from '../node/publishedStart.js';
 import { type RunResult, runMainJob } from '../node/run.js';
-import { hasRun, newestRunDirectory, nextRunDirectory, type RunSettings, readSettings } from '../node/runFiles.js';
+import {
+  hasRun,
+  newestRunDirectory,
+  nextRunDirectory,
+  type RunJobSettings,
+  type RunSettings,
+  readSettings,
+} from '../node/runFiles.js';
 import { parseSeed } from '../node/seed.js';
 import { badUnits, committeeDetection, samplesForDetection } from '../protocol/detection.js';
 import { type LossPoint, svgChart, terminalChart } from './chart.js';
@@ -42,6 +50,7 @@ interface Flags extends StartOptions {
   readonly cheat?: string;
   readonly seed?: string;
   readonly evidenceBytes?: string;
+  readonly job?: string;
   readonly resume?: boolean;
   readonly json?: boolean;
 }
@@ -63,6 +72,7 @@ export function register(program: Command): void {
     .option('--verifiers <n>', `verifiers (default: ${DEFAULT_VERIFIERS})`)
     .option('--cheat <kind|none>', `what the second miner does (default: ${DEFAULT_CHEAT})`)
     .option('--evidence-bytes <n>', 'largest evidence that verifiers send; what is larger they dispute to one element')
+    .option('--job <recipe:claims>', 'a job of an owner on the same ledger, paid from its own fund')
     .option('--seed <hex>', '64 digits; keys, genesis and beacons derive from it')
     .option('--resume', 'go on with the newest run, or with that of --dir')
     .addOption(new Option('--json', 'events, one a line'))
@@ -77,6 +87,12 @@ function count(name: string, text: string | undefined, preset: number): number {
     throw new PogoError('USAGE', `${name}: expected an integer of 1 to ${MAX_COUNT}, found ${JSON.stringify(text)}`);
   }
   return value;
+}
+
+/** `NAME:CLAIMS`, or a recipe alone for one claim. */
+function jobOf(text: string): RunJobSettings {
+  const [, recipe, claims] = /^(.*?)(?::(\d+))?$/.exec(text) ?? [];
+  return { recipe: openRecipe(recipe ?? text), claims: count('--job', claims, 1) };
 }
 
 function bytes(name: string, text: string): number {
@@ -105,6 +121,7 @@ async function plan(flags: Flags, environment: Environment): Promise<Plan> {
       'cheat',
       'seed',
       'evidenceBytes',
+      'job',
       'from',
       'weights',
       'fromRecipe',
@@ -135,6 +152,7 @@ async function plan(flags: Flags, environment: Environment): Promise<Plan> {
     verifiers: count('--verifiers', flags.verifiers, DEFAULT_VERIFIERS),
     ...(cheat === 'none' ? {} : { cheat }),
     ...(evidenceBytes === undefined ? {} : { evidenceBytes }),
+    ...(flags.job === undefined ? {} : { jobs: [jobOf(flags.job)] }),
   };
   return { settings, directory, resumed: false, ...(start === undefined ? {} : { start }) };
 }

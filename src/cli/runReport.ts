@@ -54,7 +54,7 @@ export class RunReport {
   #verifyCpu = 0;
   #replaySeconds = 0;
   readonly #claimBytes = new Map<string, number>();
-  readonly #turns = new Map<number, number>();
+  readonly #turns = new Map<string, number>();
   #liveLine = false;
   #claimSteps = 0;
 
@@ -119,13 +119,13 @@ export class RunReport {
         return this.#step(role, report);
       case 'trained':
         this.#trainCpu += report.cpuSeconds;
-        this.#claimBytes.set(`${report.claim}/${report.attempt}`, report.bytes);
+        this.#claimBytes.set(`${report.job}/${report.claim}/${report.attempt}`, report.bytes);
         return;
       case 'checking':
         if (!process.stdout.isTTY) return;
         return this.#live(`  ${role} recomputed ${report.units} of ${report.of} drawn units`);
       case 'checked':
-        this.#checked.set(`${role}/${report.claim}/${report.attempt}`, report);
+        this.#checked.set(`${role}/${report.job}/${report.claim}/${report.attempt}`, report);
         this.#verifySeconds += report.seconds;
         this.#verifyCpu += report.cpuSeconds;
         this.#replaySeconds += report.replaySeconds;
@@ -159,10 +159,13 @@ export class RunReport {
     for (const event of block.events) this.#ledgerEvent(event, names, past);
   }
 
-  #step(role: string, { claim, step, loss, tokens, ms, stateRoot }: Extract<RoleReport, { type: 'step' }>): void {
-    this.event({ type: 'step', claim, step, loss, tokens, ms: Math.round(ms * 10) / 10, stateRoot });
-    this.#addPoint({ step, loss });
-    this.#record({ step, loss });
+  #step(role: string, { job, claim, step, loss, tokens, ms, stateRoot }: Extract<RoleReport, { type: 'step' }>): void {
+    this.event({ type: 'step', ...ofJob(job), claim, step, loss, tokens, ms: Math.round(ms * 10) / 10, stateRoot });
+    // The curve is that of the run's own job.
+    if (job === 0) {
+      this.#addPoint({ step, loss });
+      this.#record({ step, loss });
+    }
     this.#trained += 1;
     this.#trainMs += ms;
     this.#tokens += tokens;
@@ -177,23 +180,27 @@ export class RunReport {
     switch (event.type) {
       case 'assigned':
         if (past) return;
-        this.#turns.set(event.claimNumber, (this.#turns.get(event.claimNumber) ?? 0) + 1);
-        return this.line(
-          `\nclaim ${event.claimNumber}${(this.#turns.get(event.claimNumber) ?? 1) > 1 ? ' once more' : ''}: beacon 1 drew ${names.of(event.miner)} and its batches`,
-        );
+        {
+          const name = `${of(event)}claim ${event.claimNumber}`;
+          const turns = (this.#turns.get(name) ?? 0) + 1;
+          this.#turns.set(name, turns);
+          const again = turns > 1 ? ' once more' : '';
+          return this.line(`\n${name}${again}: beacon 1 drew ${names.of(event.miner)} and its batches`);
+        }
       case 'claim': {
         const { header } = event.claim;
         this.event({
           type: 'claim',
           claim: event.claimNumber,
           attempt: event.attempt,
+          ...ofJob(event.job),
           miner: names.of(header.miner),
           claimRoot: toHex(claimRoot(header)),
           fromRoot: toHex(header.fromRoot),
           toRoot: toHex(header.toRoot),
           modelRoot: toHex(header.modelRoot),
           steps: this.#claimSteps,
-          bytes: this.#claimBytes.get(`${event.claimNumber}/${event.attempt}`) ?? 0,
+          bytes: this.#claimBytes.get(`${event.job ?? 0}/${event.claimNumber}/${event.attempt}`) ?? 0,
         });
         if (!past)
           this.line(
@@ -210,11 +217,25 @@ export class RunReport {
         if (!past)
           this.line(`  ledger: evidence of ${names.of(event.finder)} checked: ${event.verdict} (${event.reason})`);
         return;
+      case 'job':
+        this.event({
+          type: 'job',
+          job: event.job,
+          owner: names.of(event.owner),
+          change: event.change,
+          claims: event.claims,
+          refund: `${event.refund}`,
+          ...(event.toRoot === undefined ? {} : { toRoot: toHex(event.toRoot) }),
+          ...(event.modelRoot === undefined ? {} : { modelRoot: toHex(event.modelRoot) }),
+        });
+        if (!past) this.line(`job ${event.job} of ${names.of(event.owner)} ${event.change}: ${jobText(event)}`);
+        return;
       case 'dispute':
         this.event({
           type: 'dispute',
           claim: event.claimNumber,
           attempt: event.attempt,
+          ...ofJob(event.job),
           dispute: event.dispute,
           challenger: names.of(event.challenger),
           accused: names.of(event.accused),
@@ -235,11 +256,12 @@ export class RunReport {
 
   #attestation(event: Extract<LedgerEvent, { type: 'attestation' }>, names: RunNames, past: boolean): void {
     const verifier = names.of(event.verifier);
-    const checked = this.#checked.get(`${verifier}/${event.claimNumber}/${event.attempt}`);
+    const checked = this.#checked.get(`${verifier}/${event.job ?? 0}/${event.claimNumber}/${event.attempt}`);
     this.event({
       type: 'attestation',
       claim: event.claimNumber,
       attempt: event.attempt,
+      ...ofJob(event.job),
       verifier,
       verdict: event.verdict,
       checks: checked?.checks ?? 0,
@@ -257,12 +279,13 @@ export class RunReport {
 
   #outcome(event: Extract<LedgerEvent, { type: 'outcome' }>, names: RunNames, past: boolean): void {
     const { claimNumber: claim, attempt, outcome, stakeFor, stakeAgainst, slashed, height } = event;
-    if (outcome === 'finalized') this.#claimEnds.push((claim + 1) * this.#claimSteps);
+    if (outcome === 'finalized' && event.job === undefined) this.#claimEnds.push((claim + 1) * this.#claimSteps);
     if (outcome !== 'reopened' && outcome !== 'missed') {
       this.event({
         type: 'outcome',
         claim,
         attempt,
+        ...ofJob(event.job),
         outcome,
         miner: names.of(event.miner),
         stakeFor: `${stakeFor}`,
@@ -271,7 +294,7 @@ export class RunReport {
         height,
       });
     }
-    if (past) return this.line(`claim ${claim} ${outcome} (before this start)`);
+    if (past) return this.line(`${of(event)}claim ${claim} ${outcome} (before this start)`);
     const words: Record<typeof outcome, string> = {
       finalized: `FINALIZED with ${coins(stakeFor)} of stake for it; ${names.of(event.miner)} earned ${coins(event.reward)}`,
       slashed: `SLASHED: ${names.of(event.miner)} lost ${coins(slashed)}, of which ${coins(event.burned)} burned`,
@@ -280,7 +303,7 @@ export class RunReport {
       missed: `${names.of(event.miner)} missed its turn`,
       reopened: 'no quorum; drawn once more',
     };
-    this.line(`  ${words[outcome]} (height ${height})`);
+    this.line(`  ${of(event)}${words[outcome]} (height ${height})`);
   }
 
   #live(text: string): void {
@@ -301,4 +324,19 @@ export class RunReport {
 
 function short(root: Uint8Array): string {
   return toHex(root).slice(0, 12);
+}
+
+/** Names an owner's job in front of what happened to its claim. */
+function of({ job }: { readonly job?: number }): string {
+  return job === undefined ? '' : `job ${job}, `;
+}
+
+function ofJob(job: number | undefined): { readonly job?: number } {
+  return job === undefined || job === 0 ? {} : { job };
+}
+
+function jobText({ change, claims, refund, modelRoot }: Extract<LedgerEvent, { type: 'job' }>): string {
+  if (change !== 'ended') return `${claims} claims final`;
+  const model = modelRoot === undefined ? 'no model' : `model ${short(modelRoot)}`;
+  return `${claims} claims final, ${model}, ${coins(refund)} of its fund back`;
 }

@@ -62,6 +62,7 @@ export function logBars(
   );
   return (
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${y + 8}" font-family="sans-serif" font-size="12">` +
+    `<title>${escaped(title)}</title>` +
     `<rect width="100%" height="100%" fill="white"/>` +
     `<text x="${WIDTH / 2}" y="18" text-anchor="middle" font-size="14">${escaped(title)}</text>` +
     `${parts.join('')}${lines.join('')}</svg>\n`

@@ -6,11 +6,11 @@ import { PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
 import { decodeRecipe, type Recipe, recipeRoot } from '../model/recipe.js';
 import { attestationData } from '../protocol/attestation.js';
-import { compareBytes, genesisBeacon } from '../protocol/beacon.js';
+import { compareBytes, firstBeacon } from '../protocol/beacon.js';
 import type { Bls } from '../protocol/bls.js';
 import { verifyClaimSignature } from '../protocol/claim.js';
 import { draw1 } from '../protocol/draws.js';
-import { chainIdOf, type Genesis, ROLE } from '../protocol/ledgerTypes.js';
+import { chainIdOf, type Genesis, type Job, ROLE } from '../protocol/ledgerTypes.js';
 import { openCommitment } from '../protocol/listProof.js';
 import {
   AttestationDataType,
@@ -30,6 +30,11 @@ export interface OriginPins {
   readonly chainId?: Uint8Array;
   /** Gives chain id, recipe, start state and every committee, as long as the stakes are those of genesis. */
   readonly genesis?: Genesis;
+  /**
+   * The owner's job that the file must be of. Genesis says nothing of its recipe and start state: where they are not given
+   * here, they are the file's own.
+   */
+  readonly job?: Pick<Job, 'id'> & Partial<Pick<Job, 'recipeRoot' | 'startStateRoot'>>;
 }
 
 /** Where a checkpoint comes from, once the check has passed. */
@@ -39,6 +44,8 @@ export interface Origin {
   /** State root, or BLAKE3 of the packed model. */
   readonly root: Uint8Array;
   readonly chainId: Uint8Array;
+  /** 0 for the genesis job, else the number of an owner's. */
+  readonly job: number;
   readonly recipe: Recipe;
   readonly recipeRoot: Uint8Array;
   /** Claims from the start state on. */
@@ -102,7 +109,7 @@ export function verifyOrigin(bls: Bls, file: Uint8Array, pins: OriginPins = {}):
     if (!verifyClaimSignature(bls, link.claim)) {
       throw malformed(`expected the signature of ${toHex(header.miner)} over claim ${number}, found another`);
     }
-    const parentBeacon = previous?.beacon1 ?? genesisBeacon(origin.chainId);
+    const parentBeacon = previous?.beacon1 ?? firstBeacon(origin.chainId, header.job);
     const vote = checkVote(bls, origin, link, own, parentBeacon, pins.genesis);
     if (leastVote === undefined || vote.stakeFor * leastVote.stake < leastVote.stakeFor * vote.stake) leastVote = vote;
     previous = { header, root: own, beacon1: link.beacon1 };
@@ -111,6 +118,7 @@ export function verifyOrigin(bls: Bls, file: Uint8Array, pins: OriginPins = {}):
   return {
     ...checkSubject(origin, last.header, root),
     chainId: origin.chainId,
+    job: first.claim.header.job,
     recipe,
     recipeRoot: root,
     claims: origin.claims.length,
@@ -129,15 +137,22 @@ function recipeOf(origin: OriginBody): Recipe {
   }
 }
 
-function checkPins(bls: Bls, origin: OriginBody, root: Uint8Array, { chainId, genesis }: OriginPins): void {
+function checkPins(bls: Bls, origin: OriginBody, root: Uint8Array, pins: OriginPins): void {
+  const { chainId, genesis } = pins;
   if (chainId !== undefined) requireRoot('MISMATCH', 'chain', chainId, origin.chainId);
-  if (genesis === undefined) return;
-  const { job, parameters, members } = genesis;
   const { header } = origin.claims[0]!.claim;
+  const job: OriginPins['job'] = pins.job ?? genesis?.job;
+  if (job?.recipeRoot !== undefined) requireRoot('MISMATCH', 'recipe', job.recipeRoot, root);
+  if (job?.startStateRoot !== undefined) requireRoot('MISMATCH', 'start state', job.startStateRoot, header.fromRoot);
+  if (job !== undefined && header.job !== job.id) {
+    throw new PogoError(
+      'MISMATCH',
+      `origin: expected job ${job.id}, found ${header.job}: an owner’s job is named with it`,
+    );
+  }
+  if (genesis === undefined) return;
+  const { parameters, members } = genesis;
   requireRoot('MISMATCH', 'chain', chainIdOf(genesis), origin.chainId);
-  requireRoot('MISMATCH', 'recipe', job.recipeRoot, root);
-  requireRoot('MISMATCH', 'start state', job.startStateRoot, header.fromRoot);
-  if (header.job !== job.id) throw new PogoError('MISMATCH', `origin: expected job ${job.id}, found ${header.job}`);
   const { quorumNumerator: numerator, quorumDenominator: denominator } = parameters;
   if (!(3 * numerator >= 2 * denominator && numerator <= denominator && denominator > 0)) {
     throw malformed(`genesis: expected a quorum from 2/3 to 1, found ${numerator}/${denominator}`);

@@ -7,6 +7,7 @@ import { equalBytes, toHex } from '../hex.js';
 import { decodeTransaction } from '../protocol/ledgerTypes.js';
 import { type Attestation, type SignedClaim, VERDICT } from '../protocol/types.js';
 import type { LedgerEvent } from './stateEvents.js';
+import { scopesOf } from './stateScope.js';
 import type { LedgerState, Seat } from './stateTypes.js';
 
 /** A finalized claim with the equal positive votes of its last round: at least one, each with an opened receipt. */
@@ -21,13 +22,18 @@ export interface FinalizedVotes {
 
 /** Takes the blocks of a chain in order. */
 export class OriginLog {
-  readonly #finalized: FinalizedVotes[] = [];
+  readonly #finalized = new Map<number, FinalizedVotes[]>();
   /** Positive votes by claim root. */
   readonly #votes = new Map<string, Attestation[]>();
 
-  /** Finalized claims so far, from claim 0 on. */
+  /** Finalized claims of a job so far, from claim 0 on. */
+  finalizedOf(job: number): readonly FinalizedVotes[] {
+    return this.#finalized.get(job) ?? [];
+  }
+
+  /** Those of the genesis job. */
   get finalized(): readonly FinalizedVotes[] {
-    return this.#finalized;
+    return this.finalizedOf(0);
   }
 
   /**
@@ -49,7 +55,10 @@ export class OriginLog {
     }
     for (const event of events) {
       if (event.type !== 'outcome' || event.outcome === 'reopened') continue;
-      if (event.outcome === 'finalized') this.#finalized.push(this.#votesOf(before, after, event));
+      if (event.outcome === 'finalized') {
+        const job = event.job ?? 0;
+        this.#finalized.set(job, [...this.finalizedOf(job), this.#votesOf(before, after, event)]);
+      }
       this.#votes.delete(toHex(event.claimRoot));
     }
   }
@@ -60,8 +69,13 @@ export class OriginLog {
     outcome: Extract<LedgerEvent, { type: 'outcome' }>,
   ): FinalizedVotes {
     const { claimRoot } = outcome;
-    const open = before.open.find((other) => equalBytes(other.claimRoot, claimRoot));
-    const settled = after.settled.find((other) => equalBytes(other.claimRoot, claimRoot));
+    const ofClaim = (other: { readonly claimRoot: Uint8Array }): boolean => equalBytes(other.claimRoot, claimRoot);
+    const open = scopesOf(before)
+      .flatMap((scope) => scope.open)
+      .find(ofClaim);
+    const settled = scopesOf(after)
+      .flatMap((scope) => scope.settled)
+      .find(ofClaim);
     const claim = open?.claim[0];
     if (open === undefined || claim === undefined || settled === undefined) {
       throw new PogoError('INTERNAL', `expected claim ${toHex(claimRoot)} to be open before it is finalized`);

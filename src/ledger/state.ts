@@ -5,6 +5,7 @@
  * What it guarantees: a claim is accepted from the drawn miner only and binds its bond; only checked evidence slashes;
  * every claim gets an outcome; money is conserved; a refused transaction changes nothing.
  */
+import { equalBytes } from '../hex.js';
 import type { Bls } from '../protocol/bls.js';
 import { chainIdOf, decodeTransaction, type Genesis, type Transaction } from '../protocol/ledgerTypes.js';
 import { decodeStrict } from '../protocol/ssz.js';
@@ -14,12 +15,14 @@ import { applyAnswer, applyChallenge, applySilence } from './stateAvailability.j
 import { applyAttestation, applyBeaconShare, applyClaim } from './stateClaims.js';
 import { applyDispute, applyDisputeOrder } from './stateDisputes.js';
 import type { LedgerEvent } from './stateEvents.js';
-import { applyCommitEvidence, applyEvidence, type EvidenceChecker } from './stateEvidence.js';
+import { applyCommitEvidence, applyEvidence, committedClaim, type EvidenceChecker } from './stateEvidence.js';
 import { membersOfGenesis } from './stateGenesis.js';
+import { applyCreateJob, applyFundJob, applyJobTick } from './stateJobs.js';
 import { applyRegister, applyTransfer, applyUnbond, applyWithdraw, authorize } from './stateMembers.js';
 import { requireRule } from './stateMoney.js';
 import { openClaims } from './stateOpen.js';
 import { applyReceipt, applyReceiptReveal } from './stateReceipts.js';
+import { scopeOfClaim, scopeOfJob, scopesOf } from './stateScope.js';
 import { applyTick } from './stateTick.js';
 import { type LedgerState, LedgerStateType, totalMoney } from './stateTypes.js';
 
@@ -41,6 +44,13 @@ export function genesisState(genesis: Genesis, bls: Bls): LedgerState {
     3 * parameters.quorumNumerator >= 2 * parameters.quorumDenominator &&
       parameters.quorumNumerator <= parameters.quorumDenominator,
     'genesis: expected a quorum from 2/3 to 1',
+  );
+  requireRule(
+    parameters.mostSteps === 0 ||
+      (parameters.leastSteps >= 1 &&
+        parameters.leastSteps <= genesis.job.stepsPerClaim &&
+        genesis.job.stepsPerClaim <= parameters.mostSteps),
+    'genesis: expected 1 ≤ least ≤ first ≤ most steps of a claim',
   );
   requireRule(parameters.finderDenominator > 0, 'genesis: expected a finder’s share');
   const keys = new Set(genesis.members.map((member) => member.publicKey.join()));
@@ -64,12 +74,14 @@ export function genesisState(genesis: Genesis, bls: Bls): LedgerState {
     open: [],
     finalized: [],
     finalizedCount: 0,
+    stepsDone: 0,
     historyRoot: ZERO_ROOT,
-    commitments: [],
-    pieces: [],
     epoch: 0,
     epochStake: 0n,
     settled: [],
+    jobs: [],
+    commitments: [],
+    pieces: [],
     disputes: [],
     disputeCount: 0,
     traces: [],
@@ -103,6 +115,84 @@ export function createLedgerMachine(options: LedgerMachineOptions): StateMachine
 
 /** Applies one transaction in place. On an error the caller drops the state: it may be changed in part. */
 async function applyTransaction(
+  root: LedgerState,
+  transaction: Transaction,
+  bls: Bls,
+  checkEvidence: EvidenceChecker,
+  events: LedgerEvent[],
+): Promise<void> {
+  const scope = scopeFor(root, transaction);
+  const done: LedgerEvent[] = [];
+  await applyIn(scope, transaction, bls, checkEvidence, done);
+  events.push(...inJob(scope, done));
+  if (root.jobs.length === 0) return;
+  // Stake that one job's claim set free may be what another waited for; and a deadline may have come.
+  for (const other of scopesOf(root)) {
+    const opened: LedgerEvent[] = [];
+    openClaims(other, opened);
+    events.push(...inJob(other, opened));
+  }
+}
+
+/** What happened to claims of an owner's job says so. */
+function inJob(scope: LedgerState, events: readonly LedgerEvent[]): LedgerEvent[] {
+  const job = scope.job.id;
+  return events.map((event) => (job !== 0 && 'claimNumber' in event ? { ...event, job } : event));
+}
+
+/** The job that a transaction belongs to: named by it, or by the claim, dispute or beacon that it is about. */
+function scopeFor(root: LedgerState, { kind, body }: Transaction): LedgerState {
+  switch (kind) {
+    case 'beacon-share':
+      return (
+        scopesOf(root).find(({ open }) =>
+          open.some(({ parentBeacon }) => equalBytes(parentBeacon, body.message.parentBeacon)),
+        ) ?? root
+      );
+    case 'claim':
+      return scopeOfJob(root, body.header.job);
+    case 'sized-claim':
+      return scopeOfJob(root, body.claim.header.job);
+    case 'turn-tick':
+      return scopeOfJob(root, body.job);
+    case 'attestation':
+      return scopeOfClaim(root, body.data.claimRoot);
+    case 'receipt':
+      return scopeOfClaim(root, body.message.claimRoot);
+    case 'receipt-reveal':
+      return scopeOfClaim(root, body.claimRoot);
+    case 'challenge-piece':
+      return scopeOfClaim(root, body.order.piece.claimRoot);
+    case 'answer-piece':
+      return scopeOfClaim(root, body.piece.claimRoot);
+    case 'piece-silence':
+      return scopeOfClaim(root, body.claimRoot);
+    case 'commit-evidence':
+      return scopeOfClaim(root, body.order.claimRoot);
+    case 'evidence':
+      return scopeOfClaim(root, committedClaim(root, body) ?? ZERO_ROOT);
+    case 'open-dispute':
+      return scopeOfClaim(root, body.order.claimRoot);
+    case 'publish-trace':
+      return scopeOfClaim(root, body.trace.statement.claimRoot);
+    case 'name-operation':
+    case 'contest-node':
+      return scopeOfDispute(root, body.order.dispute);
+    case 'open-node':
+    case 'prove-element':
+    case 'dispute-tick':
+      return scopeOfDispute(root, body.dispute);
+    default:
+      return root;
+  }
+}
+
+function scopeOfDispute(root: LedgerState, id: number): LedgerState {
+  const claimRoot = root.disputes.find((dispute) => dispute.id === id)?.claimRoot;
+  return claimRoot === undefined ? root : scopeOfClaim(root, claimRoot);
+}
+
+async function applyIn(
   state: LedgerState,
   transaction: Transaction,
   bls: Bls,
@@ -129,8 +219,24 @@ async function applyTransaction(
       return applyAnswer(state, transaction.body, events);
     case 'piece-silence':
       return applySilence(state, transaction.body, events);
+    case 'sized-claim':
+      return applyClaim(state, bls, transaction.body.claim, events, transaction.body.chunksRoot);
     case 'tick':
       return applyTick(state, transaction.body, events);
+    case 'turn-tick':
+      return applyTick(state, transaction.body.tick, events);
+    case 'job-tick':
+      return applyJobTick(state, transaction.body, events);
+    case 'create-job': {
+      const { order, signature } = transaction.body;
+      authorize(state, bls, transaction.kind, order, signature);
+      return applyCreateJob(state, order, events);
+    }
+    case 'fund-job': {
+      const { order, signature } = transaction.body;
+      authorize(state, bls, transaction.kind, order, signature);
+      return applyFundJob(state, order, events);
+    }
     case 'evidence':
       return applyEvidence(state, checkEvidence, transaction.body, events);
     case 'commit-evidence': {

@@ -8,6 +8,7 @@ import { verifyAttestation } from '../protocol/attestation.js';
 import { type BeaconId, beaconFromVerifiedShares, compareBytes, verifyBeaconShare } from '../protocol/beacon.js';
 import type { Bls } from '../protocol/bls.js';
 import { verifyClaim } from '../protocol/claim.js';
+import { hasLength } from '../protocol/claimSteps.js';
 import { draw1 } from '../protocol/draws.js';
 import { STAGE } from '../protocol/ledgerTypes.js';
 import {
@@ -80,7 +81,7 @@ function completeBeacon(state: LedgerState, open: OpenClaim, events: LedgerEvent
     return;
   }
   // A candidate existed when the claim was opened; if all have left since, the tick of this stage reopens the claim.
-  const miner = minerOf(state, open.claimNumber, beacon) ?? NO_KEY;
+  const miner = minerOf(state, open.sequence, beacon) ?? NO_KEY;
   open.beacon1 = beacon;
   open.draw1 = draw1(beacon, state.job.recipeRoot, open.claimNumber);
   open.miner = miner;
@@ -89,7 +90,14 @@ function completeBeacon(state: LedgerState, open: OpenClaim, events: LedgerEvent
   events.push({ type: 'assigned', ...turn, miner, draw1: open.draw1, fromRoot: open.fromRoot });
 }
 
-export function applyClaim(state: LedgerState, bls: Bls, claim: SignedClaim, events: LedgerEvent[]): void {
+/** @param chunksRoot shows how long the list is; needed where K changes from claim to claim */
+export function applyClaim(
+  state: LedgerState,
+  bls: Bls,
+  claim: SignedClaim,
+  events: LedgerEvent[],
+  chunksRoot?: Uint8Array,
+): void {
   const { claimNumber, attempt } = claim.header;
   const open = openClaimOf(state, claimNumber);
   if (open === undefined || open.stage !== STAGE.training) {
@@ -97,6 +105,12 @@ export function applyClaim(state: LedgerState, bls: Bls, claim: SignedClaim, eve
   }
   const root = verifyClaim(bls, claim, assignmentOf(state, open));
   requireRule(!equalBytes(claim.header.modelRoot, ZERO_ROOT), 'expected the root of a 4-bit model, found zeros');
+  // The recipe allows a range: how many steps this claim has, the ledger said.
+  const sized = chunksRoot !== undefined && hasLength(claim.header.listRoot, chunksRoot, open.steps);
+  requireRule(
+    state.parameters.mostSteps === 0 || sized,
+    `expected a claim that shows its ${open.steps} steps, found another`,
+  );
   const member = memberOf(state, open.miner);
   requireRule(
     member !== undefined && member.stake - member.locked >= open.bond,
@@ -106,6 +120,7 @@ export function applyClaim(state: LedgerState, bls: Bls, claim: SignedClaim, eve
   open.claim = [claim];
   open.claimRoot = root;
   open.stage = STAGE.claimed;
+  open.trainedHeights = state.height - open.stageHeight;
   open.stageHeight = state.height;
   open.parentBeacon = open.beacon1;
   events.push({ type: 'claim', claimNumber, attempt, claimRoot: root, claim });

@@ -7,8 +7,8 @@ import { RandomStream } from '../protocol/randomStream.js';
 import { beaconFine } from './stateMoney.js';
 import { type LedgerState, MEMBER_STATUS, type Member, type Seat } from './stateTypes.js';
 
-function isEligible(member: Member, role: number, claimNumber: number): boolean {
-  return member.status === MEMBER_STATUS.active && (member.roles & role) !== 0 && member.eligibleFrom <= claimNumber;
+function isEligible(member: Member, role: number, sequence: number): boolean {
+  return member.status === MEMBER_STATUS.active && (member.roles & role) !== 0 && member.eligibleFrom <= sequence;
 }
 
 /**
@@ -24,12 +24,13 @@ export function committeeOf(
   claimNumber: number,
   attempt: number,
   parentBeacon: Uint8Array,
+  sequence = claimNumber,
 ): Seat[] {
   const { committeeSize, verifierStake } = state.parameters;
   // Whoever draws beacons can pay for a share that it keeps.
   const fine = beaconFine(state.parameters);
   const candidates = state.members
-    .filter((member) => isEligible(member, ROLE.verifier, claimNumber) && member.stake >= verifierStake)
+    .filter((member) => isEligible(member, ROLE.verifier, sequence) && member.stake >= verifierStake)
     .filter((member) => member.stake >= fine && member.stake > 0n)
     .map(({ publicKey, stake }) => ({ publicKey, stake }))
     .sort((a, b) => compareBytes(a.publicKey, b.publicKey));
@@ -53,27 +54,27 @@ export function committeeOf(
 }
 
 /** Miners that may be drawn for a claim: their free stake covers the bond. */
-export function minerCandidates(state: LedgerState, claimNumber: number): Member[] {
+export function minerCandidates(state: LedgerState, sequence: number): Member[] {
   const { minerBond } = state.parameters;
   return state.members.filter(
     (member) =>
-      isEligible(member, ROLE.miner, claimNumber) && member.stake > 0n && member.stake - member.locked >= minerBond,
+      isEligible(member, ROLE.miner, sequence) && member.stake > 0n && member.stake - member.locked >= minerBond,
   );
 }
 
 /** The stake-weighted draw of a claim's miner. */
-export function minerOf(state: LedgerState, claimNumber: number, beacon1: Uint8Array): Uint8Array | undefined {
-  return drawMiner(beacon1, minerCandidates(state, claimNumber));
+export function minerOf(state: LedgerState, sequence: number, beacon1: Uint8Array): Uint8Array | undefined {
+  return drawMiner(beacon1, minerCandidates(state, sequence));
 }
 
 /**
  * Lets those who wait for their first epoch take part at once when nobody else can: a chain whose members all left
  * would otherwise stand still for ever, since epochs are counted in claims.
  */
-export function admitWaiting(state: LedgerState, role: number, claimNumber: number): void {
+export function admitWaiting(state: LedgerState, role: number, sequence: number): void {
   for (const member of state.members) {
-    if (member.status === MEMBER_STATUS.active && (member.roles & role) !== 0 && member.eligibleFrom > claimNumber) {
-      member.eligibleFrom = claimNumber;
+    if (member.status === MEMBER_STATUS.active && (member.roles & role) !== 0 && member.eligibleFrom > sequence) {
+      member.eligibleFrom = sequence;
     }
   }
 }

@@ -7,6 +7,7 @@ import { type Dispute, type TraceRecord, TURN } from '../protocol/dispute/transa
 import { type DisputeSubject, DisputeSubjectType } from '../protocol/dispute/types.js';
 import type { SignedClaim } from '../protocol/types.js';
 import { accountOf } from './stateMoney.js';
+import { scopesOf } from './stateScope.js';
 import type { LedgerState } from './stateTypes.js';
 
 /** Disputes of one claim that may exist at once, those under way included. */
@@ -21,7 +22,9 @@ export function disputedClaimOf(
   state: LedgerState,
   { claimRoot }: Pick<Dispute, 'claimRoot'>,
 ): SignedClaim | undefined {
-  return state.open.find((open) => equalBytes(open.claimRoot, claimRoot))?.claim[0];
+  return scopesOf(state)
+    .flatMap(({ open }) => open)
+    .find((open) => equalBytes(open.claimRoot, claimRoot))?.claim[0];
 }
 
 /** Whether a claim is disputed, by `challenger` or by anybody. */

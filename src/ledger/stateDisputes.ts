@@ -108,7 +108,7 @@ function openDispute(state: LedgerState, order: Order<'open-dispute'>, events: L
     isModel || kind === SUBJECT_KIND.state || kind === SUBJECT_KIND.unit,
     `expected a unit, a state or a model, found ${kind}`,
   );
-  requireRule(isModel ? stepIndex === 0 : stepIndex < state.job.stepsPerClaim, 'expected a step of the claim');
+  requireRule(isModel ? stepIndex === 0 : stepIndex < open.steps, 'expected a step of the claim');
   requireRule(kind === SUBJECT_KIND.unit || unit === 0, 'expected no unit for this subject, found one');
   const all = disputesOf(state, order.claimRoot);
   const mine = all.some(({ challenger }) => equalBytes(challenger, order.sender));

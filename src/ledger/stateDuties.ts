@@ -8,9 +8,10 @@ import type { BeaconId } from '../protocol/beacon.js';
 import type { ClaimAssignment } from '../protocol/claim.js';
 import { encodeTransaction, STAGE } from '../protocol/ledgerTypes.js';
 import type { Recheck } from '../protocol/receipt.js';
-import { type SignedClaim, VERDICT } from '../protocol/types.js';
+import { claimRoot as claimRootOf, type SignedClaim, VERDICT } from '../protocol/types.js';
 import { assignmentOf, beaconIdOf, receiptOf, sharesFrom, votersOf } from './stateOpen.js';
 import { recheckOf } from './stateReceipts.js';
+import { jobRecordOf, scopesOf } from './stateScope.js';
 import type { LedgerState, OpenClaim, SettledClaim } from './stateTypes.js';
 
 export type Duty =
@@ -42,20 +43,19 @@ export interface RecheckDuty extends Recheck {
 
 /** Receipts of settled claims that a key was drawn to look at. */
 export function rechecksOf(state: LedgerState, publicKey: Uint8Array): RecheckDuty[] {
-  return state.settled.flatMap((claim) => {
+  const settled = scopesOf(state).flatMap((scope) => scope.settled);
+  return settled.flatMap((claim) => {
     const recheck = recheckOf(claim, publicKey);
     return recheck === undefined ? [] : [{ ...recheck, claim }];
   });
 }
 
-/** First step of a claim: all claims of a chain have K steps. */
-export function firstStepOf(state: LedgerState, claimNumber: number): number {
-  return claimNumber * state.job.stepsPerClaim;
-}
-
 /** Duties of a key, in the order of the claims. */
 export function dutiesOf(state: LedgerState, publicKey: Uint8Array): Duty[] {
-  return state.open.flatMap((open) => dutiesIn(state, open, publicKey));
+  return scopesOf(state).flatMap((scope) => [
+    ...deliveriesIn(scope, publicKey),
+    ...scope.open.flatMap((open) => dutiesIn(scope, open, publicKey)),
+  ]);
 }
 
 function dutiesIn(state: LedgerState, open: OpenClaim, publicKey: Uint8Array): Duty[] {
@@ -66,8 +66,7 @@ function dutiesIn(state: LedgerState, open: OpenClaim, publicKey: Uint8Array): D
     const asked = state.pieces.filter(({ piece }) => equalBytes(piece.claimRoot, open.claimRoot));
     if (asked.length > 0) return asked.map(({ piece }) => ({ duty: 'show-piece', claim: made, piece }));
   }
-  const steps = state.job.stepsPerClaim;
-  const firstStep = firstStepOf(state, open.claimNumber);
+  const { steps, firstStep } = open;
   const id = beaconIdOf(state, open);
   if (id !== undefined) {
     // The next block is where a share sent now would stand.
@@ -97,14 +96,20 @@ function revealIn(open: OpenClaim, publicKey: Uint8Array): Duty[] {
   return [{ duty: 'reveal', claim, claimRoot: open.claimRoot, round: open.round }];
 }
 
-/** A tick of an open claim's present stage, as a transaction. */
-export function tickFor(open: OpenClaim): Uint8Array {
-  return encodeTransaction('tick', {
-    claimNumber: open.claimNumber,
-    attempt: open.attempt,
-    stage: open.stage,
-    sequence: open.ticks,
-  });
+/** Pieces of an owner's newest finalized claim, which its maker still has to show. */
+function deliveriesIn(state: LedgerState, publicKey: Uint8Array): Duty[] {
+  const [claim] = jobRecordOf(state)?.delivery ?? [];
+  if (claim === undefined || !equalBytes(claim.header.miner, publicKey)) return [];
+  const root = claimRootOf(claim.header);
+  return state.pieces
+    .filter(({ piece }) => equalBytes(piece.claimRoot, root))
+    .map(({ piece }) => ({ duty: 'show-piece', claim, piece }));
+}
+
+/** A tick of an open claim's present stage, as a transaction. @param job number of the owner's job it belongs to */
+export function tickFor({ claimNumber, attempt, stage, ticks }: OpenClaim, job = 0): Uint8Array {
+  const tick = { claimNumber, attempt, stage, sequence: ticks };
+  return job === 0 ? encodeTransaction('tick', tick) : encodeTransaction('turn-tick', { job, tick });
 }
 
 /**
@@ -112,7 +117,9 @@ export function tickFor(open: OpenClaim): Uint8Array {
  * nothing else makes blocks while everybody waits.
  */
 export function waitingTicks(state: LedgerState): Uint8Array[] {
-  return state.open
-    .filter((open) => open.stage === STAGE.claimed && state.height + 1 < sharesFrom(state, open))
-    .map(tickFor);
+  return scopesOf(state).flatMap((scope) =>
+    scope.open
+      .filter((open) => open.stage === STAGE.claimed && state.height + 1 < sharesFrom(scope, open))
+      .map((open) => tickFor(open, scope.job.id)),
+  );
 }

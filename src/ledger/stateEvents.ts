@@ -8,6 +8,8 @@ import type { BeaconKind, SignedClaim } from '../protocol/types.js';
 interface Turn {
   readonly claimNumber: number;
   readonly attempt: number;
+  /** Number of the owner's job; absent for the genesis job. */
+  readonly job?: number;
 }
 
 export type Outcome = 'finalized' | 'slashed' | 'rejected' | 'void' | 'missed' | 'reopened';
@@ -87,6 +89,20 @@ export type LedgerEvent =
       readonly change: 'queued' | 'opened' | 'traced' | 'named' | 'node-opened' | 'contested' | 'convicted' | 'lost';
       readonly reason: string;
     })
+  | {
+      readonly type: 'job';
+      readonly job: number;
+      readonly owner: Uint8Array;
+      /** `ended`: no claim follows, the rest of the fund is back; `closed`: the owner has had its time to ask for the model. */
+      readonly change: 'created' | 'funded' | 'ended' | 'closed';
+      /** Finalized so far. */
+      readonly claims: number;
+      readonly refund: bigint;
+      readonly recipeRoot?: Uint8Array;
+      /** Of the last finalized claim: what the owner paid for. */
+      readonly toRoot?: Uint8Array;
+      readonly modelRoot?: Uint8Array;
+    }
   | {
       readonly type: 'member';
       readonly publicKey: Uint8Array;

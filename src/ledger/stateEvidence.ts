@@ -41,6 +41,12 @@ export function applyCommitEvidence(state: LedgerState, order: Order<'commit-evi
   events.push({ type: 'evidence-committed', claimRoot: order.claimRoot, finder: order.sender });
 }
 
+/** The claim that revealed evidence was committed against. */
+export function committedClaim(state: LedgerState, reveal: TransactionBody<'evidence'>): Uint8Array | undefined {
+  const commitment = evidenceCommitment(reveal.evidence, reveal.finder, reveal.salt);
+  return state.commitments.find((other) => equalBytes(other.commitment, commitment))?.claimRoot;
+}
+
 export async function applyEvidence(
   state: LedgerState,
   check: EvidenceChecker,

@@ -45,6 +45,9 @@ export const EMBEDDED_PARAMETERS: ProtocolParameters = {
   disputeBondSurplus: 0n,
   extraDisputes: 0,
   availabilityClock: 0,
+  leastSteps: 0,
+  mostSteps: 0,
+  targetHeights: 0,
 };
 
 /** The members that a chain begins with: they may be drawn at once. */
@@ -72,6 +75,8 @@ export interface DemoGenesisOptions {
   /** State root of the recipe's start state. */
   readonly startStateRoot: Uint8Array;
   readonly parameters?: Partial<ProtocolParameters>;
+  /** Accounts without stake, beside those of the members. */
+  readonly accounts?: Genesis['accounts'];
   /** Stake of each miner (5 bonds) and verifier (2 × the smallest stake) by default. */
   readonly minerStake?: bigint;
   readonly verifierStake?: bigint;
@@ -115,7 +120,10 @@ export function createDemoGenesis(options: DemoGenesisOptions): DemoGenesis {
       stepsPerClaim: recipe.stepsPerClaim,
     },
     // Verifiers need a balance for the bonds of their accusations.
-    accounts: [...miners, ...verifiers].map(({ publicKey }) => ({ publicKey, balance: 100n * COIN })),
+    accounts: [
+      ...[...miners, ...verifiers].map(({ publicKey }) => ({ publicKey, balance: 100n * COIN })),
+      ...(options.accounts ?? []),
+    ],
     members: [
       ...miners.map((keys) => member(keys, ROLE.miner, options.minerStake ?? 5n * parameters.minerBond)),
       ...verifiers.map((keys) => member(keys, ROLE.verifier, options.verifierStake ?? 2n * parameters.verifierStake)),

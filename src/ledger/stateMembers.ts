@@ -5,6 +5,7 @@ import { type Order, type OrderKind, orderMessage, ROLE } from '../protocol/ledg
 import type { LedgerEvent } from './stateEvents.js';
 import { accountOf, debit, memberOf, requireRule } from './stateMoney.js';
 import { openClaims } from './stateOpen.js';
+import { claimsSoFar, scopesOf } from './stateScope.js';
 import { type LedgerState, MEMBER_STATUS } from './stateTypes.js';
 
 /**
@@ -48,7 +49,7 @@ export function applyRegister(state: LedgerState, bls: Bls, order: Order<'regist
     status: MEMBER_STATUS.active,
     stake,
     locked: 0n,
-    eligibleFrom: nextClaim(state) + state.parameters.epochClaims,
+    eligibleFrom: claimsSoFar(state) + state.parameters.epochClaims,
     silence: 0,
     unbondHeight: 0,
     unbondClaim: 0,
@@ -81,7 +82,16 @@ export function applyWithdraw(state: LedgerState, order: Order<'withdraw'>, even
     state.finalizedCount >= member.unbondClaim && member.locked === 0n,
     `expected every claim below ${member.unbondClaim} to be settled first, found ${state.finalizedCount}`,
   );
-  const claim = state.settled.find(({ voters, receipts }) =>
+  // Of jobs of owners: whoever is no longer drawn leaves their open claims as these settle.
+  const busy = state.jobs.some(({ open }) =>
+    open.some(
+      ({ committee, miner }) =>
+        equalBytes(miner, order.sender) || committee.some((seat) => equalBytes(seat.publicKey, order.sender)),
+    ),
+  );
+  requireRule(!busy, 'expected no open claim of a job with a seat or a turn of this member, found one');
+  const settled = scopesOf(state).flatMap((scope) => scope.settled);
+  const claim = settled.find(({ voters, receipts }) =>
     [...voters, ...receipts.map((receipt) => receipt.verifier)].some((key) => equalBytes(key, order.sender)),
   );
   requireRule(

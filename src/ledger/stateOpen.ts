@@ -1,11 +1,12 @@
 /** Open claims: how one begins, and what its fields mean in each stage. */
 import { equalBytes } from '../hex.js';
-import { type BeaconId, genesisBeacon } from '../protocol/beacon.js';
+import { type BeaconId, firstBeacon } from '../protocol/beacon.js';
 import type { ClaimAssignment } from '../protocol/claim.js';
 import { ROLE, STAGE } from '../protocol/ledgerTypes.js';
 import { BEACON_KIND, VERDICT, ZERO_ROOT } from '../protocol/types.js';
 import { admitWaiting, committeeOf, minerCandidates, seatStake } from './stateCommittee.js';
 import type { LedgerEvent } from './stateEvents.js';
+import { claimsSoFar, mayOpen } from './stateScope.js';
 import type { LedgerState, OpenClaim, ReceiptRecord } from './stateTypes.js';
 
 /** Stands where no miner has been drawn. */
@@ -21,6 +22,7 @@ export function openClaimOf(state: LedgerState, claimNumber: number): OpenClaim 
  */
 export function openClaims(state: LedgerState, events: LedgerEvent[]): void {
   while (state.open.length < state.parameters.maxOpenClaims) {
+    if (!mayOpen(state, events)) return;
     const parent = state.open.at(-1);
     if (parent !== undefined && parent.claim.length === 0) return;
     const claimNumber = state.finalizedCount + state.open.length;
@@ -35,19 +37,24 @@ export function openClaims(state: LedgerState, events: LedgerEvent[]): void {
 function openClaim(state: LedgerState, claimNumber: number, parent: OpenClaim | undefined): OpenClaim | undefined {
   const last = state.finalized.at(-1);
   // The parent of beacon 1 is the beacon 1 of the claim before: nothing that depends on when other stages ended.
-  const parentBeacon = parent?.beacon1 ?? last?.beacon1 ?? genesisBeacon(state.chainId);
+  const parentBeacon = parent?.beacon1 ?? last?.beacon1 ?? firstBeacon(state.chainId, state.job.id);
   const attempt = state.falls;
-  let committee = committeeOf(state, claimNumber, attempt, parentBeacon);
+  const sequence = claimsSoFar(state);
+  let committee = committeeOf(state, claimNumber, attempt, parentBeacon, sequence);
   if (committee.length === 0) {
-    admitWaiting(state, ROLE.verifier, claimNumber);
-    committee = committeeOf(state, claimNumber, attempt, parentBeacon);
+    admitWaiting(state, ROLE.verifier, sequence);
+    committee = committeeOf(state, claimNumber, attempt, parentBeacon, sequence);
   }
-  if (minerCandidates(state, claimNumber).length === 0) admitWaiting(state, ROLE.miner, claimNumber);
-  if (committee.length === 0 || minerCandidates(state, claimNumber).length === 0) return undefined;
+  if (minerCandidates(state, sequence).length === 0) admitWaiting(state, ROLE.miner, sequence);
+  if (committee.length === 0 || minerCandidates(state, sequence).length === 0) return undefined;
   countEpoch(state, claimNumber, seatStake(committee));
   return {
     claimNumber,
     attempt,
+    sequence,
+    steps: state.job.stepsPerClaim,
+    firstStep: parent === undefined ? state.stepsDone : parent.firstStep + parent.steps,
+    trainedHeights: 0,
     stage: STAGE.beaconOne,
     stageHeight: state.height,
     ticks: 0,

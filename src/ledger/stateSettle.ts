@@ -4,6 +4,7 @@
  */
 import { equalBytes, toHex } from '../hex.js';
 import { LOSS_NOT_MEASURED } from '../protocol/attestation.js';
+import { nextSteps } from '../protocol/claimSteps.js';
 import { CONTEXT, deriveHash } from '../protocol/domains.js';
 import { STAGE } from '../protocol/ledgerTypes.js';
 import { type AttestationData, AttestationDataType, VERDICT, ZERO_ROOT } from '../protocol/types.js';
@@ -20,6 +21,7 @@ import {
   unlock,
 } from './stateMoney.js';
 import { allOpened, openClaims, receiptOf, votersOf } from './stateOpen.js';
+import { jobRecordOf, releaseDelivery } from './stateScope.js';
 import {
   FinalizedClaimType,
   GAIN_OFFSET,
@@ -143,10 +145,10 @@ function nextRound(state: LedgerState, open: OpenClaim, events: LedgerEvent[]): 
 function finalize(state: LedgerState, open: OpenClaim, tally: Tally, events: LedgerEvent[]): void {
   const { header } = open.claim[0]!;
   const { heldOutBeforeBits, heldOutAfterBits } = tally.agreed!;
-  const gain = windowGain(state, claimGain(heldOutBeforeBits, heldOutAfterBits));
+  const gain = windowGain(state, claimGain(heldOutBeforeBits, heldOutAfterBits), open.steps);
   forfeitCommitments(state, open.claimRoot, open.miner);
   dropDisputes(state, open.claimRoot);
-  unlock(memberOf(state, open.miner), open.bond);
+  holdBond(state, open);
   const reward =
     payReward(state, open.miner, state.parameters.claimReward) +
     payReward(state, open.miner, usefulnessBonus(state, gain));
@@ -159,6 +161,7 @@ function finalize(state: LedgerState, open: OpenClaim, tally: Tally, events: Led
     miner: open.miner,
     toRoot: header.toRoot,
     modelRoot: header.modelRoot,
+    steps: open.steps,
     beacon1: open.beacon1,
     heldOutBeforeBits,
     heldOutAfterBits,
@@ -167,10 +170,23 @@ function finalize(state: LedgerState, open: OpenClaim, tally: Tally, events: Led
   };
   state.finalized = [...state.finalized, finalized].slice(-RECENT_CLAIMS);
   state.finalizedCount += 1;
+  state.stepsDone += open.steps;
+  const { stepsPerClaim } = state.job;
+  const steps = nextSteps(state.parameters, open.steps, open.trainedHeights);
+  if (steps !== stepsPerClaim) state.job = { ...state.job, stepsPerClaim: steps };
   state.historyRoot = deriveHash(CONTEXT.history, state.historyRoot, FinalizedClaimType.hashTreeRoot(finalized));
   remember(state, open);
   state.open.shift();
   events.push({ ...outcomeEvent(state, open, 'finalized', tally), reward });
+}
+
+/** The bond is free again; that of an owner's newest claim once another is final, since the owner may still ask for it. */
+function holdBond(state: LedgerState, open: OpenClaim): void {
+  const record = jobRecordOf(state);
+  if (record === undefined) return unlock(memberOf(state, open.miner), open.bond);
+  releaseDelivery(state, record);
+  record.delivery = [open.claim[0]!];
+  record.held = open.bond;
 }
 
 /** Keeps what its verifiers can still be accused of, for one epoch of claims. */
@@ -180,8 +196,8 @@ function remember(state: LedgerState, open: OpenClaim): void {
     .filter(({ data }) => data.verdict === VERDICT.positive)
     .map(({ verifier }) => verifier);
   const record = { claimNumber, attempt, claimRoot, miner, beacon2, receipts, voters };
-  const { height, job, parameters } = state;
-  const settled = { ...record, height, steps: job.stepsPerClaim, committee: committee.length, convicted: [] };
+  const { height, parameters } = state;
+  const settled = { ...record, height, steps: open.steps, committee: committee.length, convicted: [] };
   const kept = Math.max(1, parameters.epochClaims);
   const all = [...state.settled, settled];
   for (const old of all.slice(0, -kept)) burnCommitments(state, old.claimRoot);

@@ -6,7 +6,7 @@ import { ContainerType, ListCompositeType, type ValueOf } from '@chainsafe/ssz';
 import { equalBytes } from '../hex.js';
 import { PieceType } from '../protocol/availability.js';
 import { DisputeType, TraceRecordType } from '../protocol/dispute/transactions.js';
-import { JobType, MAX_ACCOUNTS, ProtocolParametersType } from '../protocol/ledgerTypes.js';
+import { JobRulesType, JobType, MAX_ACCOUNTS, ProtocolParametersType } from '../protocol/ledgerTypes.js';
 import { Float32Bits, Money, PublicKey, Root, Signature, Uint8, Uint32, Uint64 } from '../protocol/ssz.js';
 import { AttestationType, MAX_COMMITTEE, SignedClaimType } from '../protocol/types.js';
 
@@ -51,6 +51,13 @@ export type ReceiptRecord = ValueOf<typeof ReceiptRecordType>;
 export const OpenClaimType = new ContainerType({
   claimNumber: Uint64,
   attempt: Uint32,
+  /** Claims of all jobs that were opened before it and not void: what waiting for an epoch is counted by. */
+  sequence: Uint64,
+  /** K, and the first step. */
+  steps: Uint32,
+  firstStep: Uint64,
+  /** Heights from its draw to its claim. */
+  trainedHeights: Uint64,
   stage: Uint8,
   /** Height at which the stage began. */
   stageHeight: Uint64,
@@ -85,6 +92,7 @@ export const FinalizedClaimType = new ContainerType({
   miner: PublicKey,
   toRoot: Root,
   modelRoot: Root,
+  steps: Uint32,
   beacon1: Root,
   heldOutBeforeBits: Float32Bits,
   heldOutAfterBits: Float32Bits,
@@ -136,34 +144,64 @@ export type PieceChallenge = ValueOf<typeof PieceChallengeType>;
 /** Finalized claims that the state remembers in full. */
 export const RECENT_CLAIMS = 64;
 
+/** One chain of claims: that of the genesis job, or of an owner's. */
+const chainOfClaims = {
+  /** `stepsPerClaim` is the K of the next claim that is opened. */
+  job: JobType,
+  /** Claims that were slashed, rejected, or missed so far: the attempt number of the next claim that is opened. */
+  falls: Uint32,
+  /** Ascending claim numbers, each building on the one before; the first on the last finalized claim. */
+  open: new ListCompositeType(OpenClaimType, 1024),
+  /** The last {@link RECENT_CLAIMS} of them, ascending. */
+  finalized: new ListCompositeType(FinalizedClaimType, RECENT_CLAIMS),
+  finalizedCount: Uint64,
+  /** Steps of all finalized claims. */
+  stepsDone: Uint64,
+  /** Chain of hash_tree_roots of all finalized claims. */
+  historyRoot: Root,
+  /** Stake of the first committee of the present epoch of claims, and the epoch's number. */
+  epoch: Uint64,
+  epochStake: Money,
+  /** The last settled claims, oldest first. */
+  settled: new ListCompositeType(SettledClaimType, 1 << 16),
+};
+
+export const JOB_STATUS = { open: 0, delivering: 1, closed: 2 } as const;
+/** Jobs of owners on one chain. */
+export const MAX_JOBS = 1 << 12;
+
+/** A job of an owner, with its chain of claims. */
+export const JobRecordType = new ContainerType({
+  ...chainOfClaims,
+  owner: PublicKey,
+  rules: JobRulesType,
+  status: Uint8,
+  /** What is left of its money; the rewards of its claims come out of it. */
+  fund: Money,
+  /** The newest finalized claim: its maker's bond stays locked until the next one is final, or the owner has it. */
+  delivery: new ListCompositeType(SignedClaimType, 1),
+  /** What of that stake is locked, and until when the owner may ask for pieces once no claim follows. */
+  held: Money,
+  deliverUntil: Uint64,
+});
+export type JobRecord = ValueOf<typeof JobRecordType>;
+
 export const LedgerStateType = new ContainerType(
   {
     version: Uint32,
     chainId: Root,
     parameters: ProtocolParametersType,
-    job: JobType,
     height: Uint64,
     accounts: new ListCompositeType(AccountType, MAX_ACCOUNTS),
     members: new ListCompositeType(MemberType, MAX_ACCOUNTS),
     rewardPool: Money,
     burned: Money,
-    /** Claims that were slashed, rejected, or missed so far: the attempt number of the next claim that is opened. */
-    falls: Uint32,
-    /** Ascending claim numbers, each building on the one before; the first on the last finalized claim. */
-    open: new ListCompositeType(OpenClaimType, 1024),
-    /** The last {@link RECENT_CLAIMS} of them, ascending. */
-    finalized: new ListCompositeType(FinalizedClaimType, RECENT_CLAIMS),
-    finalizedCount: Uint64,
-    /** Chain of hash_tree_roots of all finalized claims. */
-    historyRoot: Root,
+    ...chainOfClaims,
+    /** Jobs of owners, by number from 1 on. */
+    jobs: new ListCompositeType(JobRecordType, MAX_JOBS),
     commitments: new ListCompositeType(CommitmentType, MAX_ACCOUNTS),
     /** Challenges without an answer. */
     pieces: new ListCompositeType(PieceChallengeType, MAX_ACCOUNTS),
-    /** Stake of the first committee of the present epoch of claims, and the epoch's number. */
-    epoch: Uint64,
-    epochStake: Money,
-    /** The last settled claims, oldest first. */
-    settled: new ListCompositeType(SettledClaimType, 1 << 16),
     /** In the order in which they were opened. */
     disputes: new ListCompositeType(DisputeType, MAX_ACCOUNTS),
     disputeCount: Uint64,
@@ -193,6 +231,7 @@ export function totalMoney(state: LedgerState): bigint {
     sum(state.commitments.map((commitment) => commitment.bond)) +
     sum(state.disputes.map((dispute) => dispute.bond)) +
     sum(state.pieces.map((challenge) => challenge.bond)) +
+    sum(state.jobs.map((job) => job.fund)) +
     state.rewardPool +
     state.burned
   );

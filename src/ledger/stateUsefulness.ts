@@ -25,13 +25,13 @@ export function claimGain(beforeBits: number, afterBits: number): bigint {
 }
 
 /** Gain over a claim and its finalized ancestors, back over at least `usefulnessSteps` steps as far as there are. */
-export function windowGain(state: LedgerState, gain: bigint): bigint {
-  let steps = state.job.stepsPerClaim;
+export function windowGain(state: LedgerState, gain: bigint, ownSteps: number): bigint {
+  let steps = ownSteps;
   let sum = gain;
   for (const ancestor of [...state.finalized].reverse()) {
     if (steps >= state.parameters.usefulnessSteps) break;
     sum += claimGain(ancestor.heldOutBeforeBits, ancestor.heldOutAfterBits);
-    steps += state.job.stepsPerClaim;
+    steps += ancestor.steps;
   }
   return sum;
 }

@@ -3,8 +3,7 @@
  *
  * The same classes run as processes of their own under `pogo run`.
  */
-import type { Ledger, LedgerBlock } from '../ledger/ledger.js';
-import type { LedgerState } from '../ledger/state.js';
+import type { Ledger } from '../ledger/ledger.js';
 import type { LedgerEvent } from '../ledger/stateEvents.js';
 import type { Recipe } from '../model/recipe.js';
 import type { KeyPair } from '../protocol/bls.js';
@@ -13,6 +12,7 @@ import { realFiles } from './files/fileLayer.js';
 import { lockDirectory } from './files/lock.js';
 import { Miner } from './miner.js';
 import { followLedger, type MemberContext, type RoleReport } from './roles/common.js';
+import { type Duties, forRecipes } from './severalJobs.js';
 import { Verifier } from './verifier.js';
 
 export type { RoleReport } from './roles/common.js';
@@ -22,6 +22,8 @@ export interface MemberOptions extends Omit<EnvironmentOptions, 'signal'> {
   /** The key that is registered on the ledger. */
   readonly keys: KeyPair;
   readonly recipe: Recipe;
+  /** Recipes of jobs of owners on the same chain: claims under them are this member's work, too. */
+  readonly otherRecipes?: readonly Recipe[];
   /** Folder of this member alone: checkpoints, logs, evidence. It is locked while the member runs. */
   readonly directory: string;
   /** Folder that miners publish blobs and lists to, and verifiers read. */
@@ -44,11 +46,6 @@ export interface Member {
   run(): Promise<void>;
   /** Stops it and gives back threads, memory and the lock; it may be called at any time, more than once. */
   dispose(): Promise<void>;
-}
-
-interface Duties {
-  see(block: LedgerBlock<LedgerEvent>): void;
-  act(state: LedgerState): Promise<boolean>;
 }
 
 /**
@@ -104,7 +101,8 @@ class RunningMember implements Member {
       const report = (event: RoleReport): void => onReport?.(event);
       const limit = evidenceBytes === undefined ? {} : { evidenceBytes };
       const context = { keys, recipe, directory, published, ledger, signal, report, ...limit };
-      const member = this.#make(context, this.#environment);
+      const make = (own: MemberContext): Duties => this.#make(own, this.#environment);
+      const member = forRecipes(context, this.#options.otherRecipes ?? [], make);
       await followLedger(
         ledger,
         signal,

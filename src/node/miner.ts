@@ -3,18 +3,19 @@
  */
 import * as path from 'node:path';
 import { EXIT, PogoError } from '../errors.js';
-import { toHex } from '../hex.js';
+import { equalBytes, toHex } from '../hex.js';
 import type { LedgerBlock } from '../ledger/ledger.js';
 import { type DisputeDuty, disputeDutiesOf } from '../ledger/stateDisputeDuties.js';
 import { type Duty, dutiesOf } from '../ledger/stateDuties.js';
 import type { LedgerEvent } from '../ledger/stateEvents.js';
 import type { LedgerState } from '../ledger/stateTypes.js';
-import type { Recipe } from '../model/recipe.js';
+import { type Recipe, recipeRoot } from '../model/recipe.js';
 import { START_SCALARS } from '../model/state.js';
 import { modelPlan } from '../model/unit.js';
 import { PieceType } from '../protocol/availability.js';
 import type { KeyPair } from '../protocol/bls.js';
 import { signClaim } from '../protocol/claim.js';
+import { listChunksRoot } from '../protocol/claimSteps.js';
 import { encodeTransaction } from '../protocol/ledgerTypes.js';
 import { type ClaimHeader, SignedClaimType } from '../protocol/types.js';
 import type { Cheat } from './cheats.js';
@@ -42,6 +43,7 @@ export class Miner {
   readonly #environment: Environment;
   readonly #keys: KeyPair;
   readonly #recipe: Recipe;
+  readonly #recipeRoot: Uint8Array;
   readonly #published: Published;
   readonly #cheat: Cheat | undefined;
   /** Pieces that this process could not show. */
@@ -56,6 +58,7 @@ export class Miner {
     this.#environment = environment;
     this.#keys = context.keys;
     this.#recipe = context.recipe;
+    this.#recipeRoot = recipeRoot(context.recipe);
     this.#published = Published.open(context.published);
     this.#cheat = context.cheat;
     this.#answers = new DisputeAnswers(environment.bls, context.keys);
@@ -71,12 +74,18 @@ export class Miner {
     const duties = dutiesOf(state, this.#keys.publicKey);
     for (const duty of duties) if (duty.duty === 'show-piece' && (await this.#show(duty))) return true;
     for (const turn of disputeDutiesOf(state, this.#keys.publicKey)) {
-      if (turn.side === 'accused' && (await this.#answer(turn))) return true;
+      const mine = turn.side === 'accused' && this.#isMine(turn.claim.header);
+      if (mine && (await this.#answer(turn))) return true;
     }
-    const duty = duties.find((other) => other.duty === 'train');
-    if (duty === undefined) return false;
-    await this.#train(duty);
+    const duty = duties.find((other) => other.duty === 'train' && this.#isMine(other.assignment));
+    if (duty?.duty !== 'train') return false;
+    await this.#train(duty, state.parameters.mostSteps !== 0 || duty.assignment.job !== 0);
     return true;
+  }
+
+  /** Whether a claim is under this miner's recipe: one of another job is another's work. */
+  #isMine(of: { readonly recipeRoot: Uint8Array }): boolean {
+    return equalBytes(of.recipeRoot, this.#recipeRoot);
   }
 
   /** @returns false for a piece that is not among the published files; said once */
@@ -145,10 +154,11 @@ export class Miner {
     return work;
   }
 
-  async #train({ assignment, steps }: Extract<Duty, { duty: 'train' }>): Promise<void> {
+  /** @param sized where K changes, and in every owner's job, the claim shows how long its list is */
+  async #train({ assignment, steps }: Extract<Duty, { duty: 'train' }>, sized: boolean): Promise<void> {
     const core = await this.#open();
     const claim = assignment.claimNumber;
-    const { attempt } = assignment;
+    const { attempt, job } = assignment;
     await this.#reach(core, assignment.fromRoot);
     const committer = this.#cheat?.committer(core.trainer, core.trainer.scalars.step, steps);
     const cpu = cpuSeconds();
@@ -157,7 +167,7 @@ export class Miner {
       ...(committer === undefined ? {} : { committer }),
       onStep: ({ commitment, loss, tokens, ms }) => {
         const stateRoot = toHex(commitment.postStateRoot);
-        this.#report({ type: 'step', claim, attempt, step: commitment.step, loss, tokens, ms, stateRoot });
+        this.#report({ type: 'step', job, claim, attempt, step: commitment.step, loss, tokens, ms, stateRoot });
       },
     });
     this.#published.putList(mined.list);
@@ -166,13 +176,18 @@ export class Miner {
     if (this.#cheat?.keepsBack === true && kept !== undefined) this.#published.blobs.remove(kept);
     this.#report({
       type: 'trained',
+      job,
       claim,
       attempt,
       bytes: mined.bytes,
       trainMs: mined.trainMs,
       cpuSeconds: cpuSeconds() - cpu,
     });
-    await this.#context.ledger.submit(encodeTransaction('claim', mined.claim));
+    const chunksRoot = listChunksRoot(mined.list);
+    const { claim: signed } = mined;
+    await this.#context.ledger.submit(
+      sized ? encodeTransaction('sized-claim', { claim: signed, chunksRoot }) : encodeTransaction('claim', signed),
+    );
   }
 
   /** A second signature for the same turn, left where verifiers look for claims. */

@@ -37,6 +37,8 @@ export interface ProveOriginOptions {
   /** Folder of a run that no process is working on. */
   readonly directory: string;
   readonly environment: Pick<Environment, 'bls' | 'executor'>;
+  /** Number of the owner's job that the checkpoint is of; the genesis job by default. */
+  readonly job?: number;
 }
 
 export interface ProvenOrigin {
@@ -58,13 +60,18 @@ export async function proveOrigin(options: ProveOriginOptions): Promise<ProvenOr
   const { checkpoint, directory } = options;
   const { bls, executor } = options.environment;
   const settings = readSettings(directory);
-  const plan = modelPlan(settings.recipe);
+  const job = options.job ?? 0;
+  const recipeOfJob = job === 0 ? settings.recipe : settings.jobs?.[job - 1]?.recipe;
+  if (recipeOfJob === undefined) {
+    throw new PogoError('USAGE', `--job: expected 0 to ${settings.jobs?.length ?? 0}, found ${job}`);
+  }
+  const plan = modelPlan(recipeOfJob);
   const roots = await checkpointRoots(checkpoint, plan);
-  const { genesis } = genesisOfRun(settings, bls, plan);
+  const { genesis } = genesisOfRun(settings, bls, modelPlan(settings.recipe));
   const check: EvidenceChecker = (bytes) => checkEvidence(bytes, { bls, executor, hash: hashBytes });
-  const claims = await finalizedVotes(directory, genesis, bls, check);
+  const claims = await finalizedVotes(directory, genesis, bls, check, job);
   const chainId = chainIdOf(genesis);
-  const recipe = encodeRecipe(settings.recipe);
+  const recipe = encodeRecipe(recipeOfJob);
   const place = findClaim(directory, claims, roots);
   if (place === undefined) throw unknownCheckpoint(checkpoint, roots, directory, genesis, claims.length);
   const subject: OriginSubject = {
@@ -128,6 +135,7 @@ async function finalizedVotes(
   genesis: Genesis,
   bls: Bls,
   check: EvidenceChecker,
+  job: number,
 ): Promise<readonly FinalizedVotes[]> {
   const folder = path.join(directory, 'ledger');
   if (!existsSync(folder)) {
@@ -155,7 +163,7 @@ async function finalizedVotes(
         state = next.state;
         if (height === ledger.height) break;
       }
-      return log.finalized;
+      return log.finalizedOf(job);
     } finally {
       await ledger.close();
     }

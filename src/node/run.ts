@@ -16,13 +16,15 @@ import { silenceFrom } from '../ledger/stateAvailability.js';
 import { disputeTick, turnOf } from '../ledger/stateDisputeDuties.js';
 import { tickFor, waitingTicks } from '../ledger/stateDuties.js';
 import type { LedgerEvent } from '../ledger/stateEvents.js';
-import { createDemoGenesis, type DemoGenesis } from '../ledger/stateGenesis.js';
+import { COIN, createDemoGenesis, type DemoGenesis } from '../ledger/stateGenesis.js';
+import { scopeOfClaim, scopesOf } from '../ledger/stateScope.js';
+import { findByKey } from '../ledger/stateTypes.js';
 import { encodeRecipe } from '../model/recipe.js';
 import { START_SCALARS, seedState } from '../model/state.js';
 import { type ModelPlan, modelPlan } from '../model/unit.js';
-import type { Bls } from '../protocol/bls.js';
+import type { Bls, KeyPair } from '../protocol/bls.js';
 import { checkEvidence } from '../protocol/evidence.js';
-import { encodeTransaction } from '../protocol/ledgerTypes.js';
+import { encodeTransaction, signOrder } from '../protocol/ledgerTypes.js';
 import { decodeStrict } from '../protocol/ssz.js';
 import { headerOf, rootStartHeader } from '../protocol/stateHeader.js';
 import { type ClaimHeader, stateRoot } from '../protocol/types.js';
@@ -97,7 +99,20 @@ export function genesisOfRun(settings: RunSettings, bls: Bls, plan: ModelPlan): 
     verifiers: settings.verifiers,
     recipe: settings.recipe,
     startStateRoot: startStateRoot(plan),
+    ...(settings.jobs === undefined
+      ? {}
+      : { accounts: [{ publicKey: ownerOf(settings, bls).publicKey, balance: OWNED }] }),
   });
+}
+
+/** What the owner of a run's jobs has. */
+const OWNED = 1_000_000n * COIN;
+/** Heights after which a job of a run opens no claim any more: far behind its last one. */
+const JOB_HEIGHTS = 1_000_000;
+
+/** Key of the owner of a run's jobs. */
+function ownerOf({ seed }: RunSettings, bls: Bls): KeyPair {
+  return bls.deriveKey(seed, 'owner', 0);
 }
 
 class RunJob {
@@ -109,6 +124,8 @@ class RunJob {
   readonly #claims = new Map<string, ClaimHeader>();
   /** Verifiers that could not decide a claim, by its turn: nothing is waited for once all others have voted. */
   readonly #abstained = new Map<string, Set<string>>();
+  #reached: { readonly finalized: number; readonly outcomes: number } | undefined;
+  readonly #endedJobs = new Set<number>();
   #failure: PogoError | undefined;
 
   constructor(options: RunJobOptions) {
@@ -153,6 +170,7 @@ class RunJob {
     try {
       // A resumed run first reads what happened before; only then anybody goes on.
       const { height: past } = await ledger.head();
+      await this.#createJobs(ledger);
       if (past === 0) this.#start(children);
       for await (const block of ledger.subscribe(1, stop.signal)) {
         this.#take(block);
@@ -178,12 +196,45 @@ class RunJob {
     }
   }
 
+  /** The owner's jobs, each once, however often the run was interrupted. */
+  async #createJobs(ledger: Pick<Ledger, 'query' | 'submit'>): Promise<void> {
+    const { settings, environment } = this.#options;
+    const owner = ownerOf(settings, environment.bls);
+    for (const [index, { recipe, claims }] of (settings.jobs ?? []).entries()) {
+      const state = await readState(ledger);
+      if (state.jobs.length > index) continue;
+      const plan = modelPlan(recipe);
+      await environment.tokens(recipe);
+      const { claimReward, usefulnessBonus, verifierReward } = state.parameters;
+      const rules = {
+        leastSteps: recipe.minStepsPerClaim,
+        mostSteps: recipe.maxStepsPerClaim,
+        targetHeights: 0,
+        claims,
+        deadline: state.height + JOB_HEIGHTS,
+        ...{ claimReward, usefulnessBonus, verifierReward },
+      };
+      const order = {
+        nonce: findByKey(state.accounts, owner.publicKey)?.nonce ?? 0,
+        recipeRoot: plan.root,
+        startStateRoot: startStateRoot(plan),
+        firstSteps: recipe.stepsPerClaim,
+        rules,
+        fund: BigInt(claims) * (claimReward + usefulnessBonus + verifierReward),
+      };
+      const sent = await ledger.submit(signOrder(environment.bls, owner, state.chainId, 'create-job', order));
+      if (!sent.accepted) throw new PogoError('INTERNAL', `expected the run’s job to be taken: ${sent.reason}`);
+    }
+  }
+
   of(publicKey: Uint8Array): string {
     const { miners, verifiers } = this.#genesis;
     const miner = miners.findIndex((keys) => equalBytes(keys.publicKey, publicKey));
     if (miner >= 0) return `miner-${miner}`;
     const verifier = verifiers.findIndex((keys) => equalBytes(keys.publicKey, publicKey));
-    return verifier >= 0 ? `verifier-${verifier}` : toHex(publicKey).slice(0, 12);
+    if (verifier >= 0) return `verifier-${verifier}`;
+    const owner = ownerOf(this.#options.settings, this.#options.environment.bls);
+    return equalBytes(owner.publicKey, publicKey) ? 'owner' : toHex(publicKey).slice(0, 12);
   }
 
   #start(children: ChildProcesses): void {
@@ -193,6 +244,7 @@ class RunJob {
       published: path.join(directory, 'published'),
       home: environment.home,
       recipe: encodeRecipe(settings.recipe),
+      ...(settings.jobs === undefined ? {} : { otherRecipes: settings.jobs.map((job) => encodeRecipe(job.recipe)) }),
       seed: settings.seed,
       index,
       backend: environment.backend.name,
@@ -215,6 +267,8 @@ class RunJob {
 
   #take(block: LedgerBlock<LedgerEvent>): void {
     for (const event of block.events) {
+      if (event.type === 'job' && event.change === 'ended') this.#endedJobs.add(event.job);
+      if ('job' in event && event.job !== undefined) continue;
       if (event.type === 'claim') this.#claims.set(toHex(event.claimRoot), event.claim.header);
       if (event.type !== 'outcome' || event.outcome === 'reopened') continue;
       this.#outcomes.push(event);
@@ -229,10 +283,15 @@ class RunJob {
     const cheater = this.#genesis.miners[1]?.publicKey;
     const turnOver =
       cheat === undefined || (cheater !== undefined && this.#outcomes.some(({ miner }) => equalBytes(miner, cheater)));
+    // The genesis job goes on while an owner's ends: what it finalizes meanwhile depends on timing and is not the run's result.
+    if (this.#finalized.length >= claims && turnOver) {
+      this.#reached ??= { finalized: this.#finalized.length, outcomes: this.#outcomes.length };
+    }
+    const jobsOver = this.#endedJobs.size >= (this.#options.settings.jobs?.length ?? 0);
     return (
-      (this.#finalized.length >= claims && turnOver) ||
-      this.#finalized.length >= MAX_TURNS_FACTOR * claims ||
-      this.#outcomes.length >= MAX_TURNS_FACTOR * claims + MAX_TURNS_FACTOR
+      (this.#finalized.length >= claims && turnOver && jobsOver) ||
+      (jobsOver && this.#finalized.length >= MAX_TURNS_FACTOR * claims) ||
+      (jobsOver && this.#outcomes.length >= MAX_TURNS_FACTOR * claims + MAX_TURNS_FACTOR)
     );
   }
 
@@ -241,7 +300,7 @@ class RunJob {
     if (report.type === 'withheld') void this.#recordSilence(ledger);
     if (report.type === 'gave-up') void this.#endTurns(ledger, (dispute) => dispute.id === report.dispute);
     if (report.type !== 'abstained') return;
-    const turn = `${report.claim}/${report.attempt}`;
+    const turn = `${report.job}/${report.claim}/${report.attempt}`;
     this.#abstained.set(turn, (this.#abstained.get(turn) ?? new Set()).add(name));
     void this.#tickDecided(ledger);
   }
@@ -250,11 +309,13 @@ class RunJob {
   async #tickDecided(ledger: Pick<Ledger, 'query' | 'submit'>): Promise<void> {
     if (this.#abstained.size === 0) return;
     const state = await readState(ledger);
-    for (const open of state.open) {
-      const silent = this.#abstained.get(`${open.claimNumber}/${open.attempt}`);
-      if (silent === undefined || open.attestations.length + silent.size < open.committee.length) continue;
-      silent.clear();
-      await ledger.submit(tickFor(open));
+    for (const { job, open: claims } of scopesOf(state)) {
+      for (const open of claims) {
+        const silent = this.#abstained.get(`${job.id}/${open.claimNumber}/${open.attempt}`);
+        if (silent === undefined || open.attestations.length + silent.size < open.committee.length) continue;
+        silent.clear();
+        await ledger.submit(tickFor(open, job.id));
+      }
     }
   }
 
@@ -264,10 +325,12 @@ class RunJob {
       for (;;) {
         const state = await readState(ledger);
         const [challenge] = state.pieces;
-        const open = state.open.find(({ claimRoot }) => equalBytes(claimRoot, challenge?.piece.claimRoot ?? claimRoot));
-        if (challenge === undefined || open === undefined) return;
+        if (challenge === undefined) return;
+        const scope = scopeOfClaim(state, challenge.piece.claimRoot);
+        const open = scope.open.find(({ claimRoot }) => equalBytes(claimRoot, challenge.piece.claimRoot));
+        if (open === undefined) return;
         const over = state.height + 1 >= silenceFrom(state, challenge);
-        const next = over ? encodeTransaction('piece-silence', challenge.piece) : tickFor(open);
+        const next = over ? encodeTransaction('piece-silence', challenge.piece) : tickFor(open, scope.job.id);
         if (!(await ledger.submit(next)).accepted) return;
       }
     } catch (error) {
@@ -301,14 +364,18 @@ class RunJob {
   async #tickOpen(ledger: Pick<Ledger, 'query' | 'submit'>): Promise<void> {
     try {
       const state = await readState(ledger);
-      for (const open of state.open) await ledger.submit(tickFor(open));
+      for (const { job, open } of scopesOf(state)) {
+        for (const claim of open) await ledger.submit(tickFor(claim, job.id));
+      }
     } catch (error) {
       this.#failure ??= PogoError.from(error);
     }
   }
 
   #result(state: LedgerState): RunResult {
-    return { plan: this.#plan, finalized: this.#finalized, state, outcomes: this.#outcomes };
+    const finalized = this.#finalized.slice(0, this.#reached?.finalized);
+    const outcomes = this.#outcomes.slice(0, this.#reached?.outcomes);
+    return { plan: this.#plan, finalized, state, outcomes };
   }
 }
 

@@ -7,6 +7,13 @@ import { decodeRecipe, encodeRecipe, type Recipe } from '../model/recipe.js';
 import { writeFileAtomic } from './files/durable.js';
 import { realFiles } from './files/fileLayer.js';
 
+/** A job of an owner in a run. */
+export interface RunJobSettings {
+  readonly recipe: Recipe;
+  /** Finalized claims that it pays for. */
+  readonly claims: number;
+}
+
 export interface RunSettings {
   readonly recipe: Recipe;
   readonly seed: Uint8Array;
@@ -14,6 +21,8 @@ export interface RunSettings {
   readonly verifiers: number;
   /** Name of a cheat; absent when all miners are honest. */
   readonly cheat?: string;
+  /** Jobs of an owner beside the run's own: created at the start. */
+  readonly jobs?: readonly RunJobSettings[];
   /** Largest evidence that verifiers send, bytes; what would be larger they dispute. Absent: what a transaction holds. */
   readonly evidenceBytes?: number;
 }
@@ -62,8 +71,10 @@ export function writeSettings(directory: string, settings: RunSettings): void {
       `cannot make the run folder ${directory}: ${PogoError.from(error).message}; choose another with --dir`,
     );
   }
-  const { recipe, seed, ...rest } = settings;
-  const json = { version: 1, recipe: toHex(encodeRecipe(recipe)), seed: toHex(seed), ...rest };
+  const { recipe, seed, jobs, ...rest } = settings;
+  const others = jobs?.map((job) => ({ recipe: toHex(encodeRecipe(job.recipe)), claims: job.claims }));
+  const whole = { recipe: toHex(encodeRecipe(recipe)), seed: toHex(seed), ...rest };
+  const json = { version: 1, ...whole, ...(others === undefined ? {} : { jobs: others }) };
   writeFileAtomic(realFiles, path.join(directory, FILE), new TextEncoder().encode(`${JSON.stringify(json)}\n`));
 }
 
@@ -72,7 +83,7 @@ export function readSettings(directory: string): RunSettings {
   const file = path.join(directory, FILE);
   try {
     const json = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
-    const { recipe, seed, claims, verifiers, cheat, evidenceBytes } = json;
+    const { recipe, seed, claims, verifiers, cheat, evidenceBytes, jobs } = json;
     const counts = Number.isSafeInteger(claims) && Number.isSafeInteger(verifiers);
     if (typeof recipe !== 'string' || typeof seed !== 'string' || !counts) throw new Error('a field is missing');
     return {
@@ -81,10 +92,16 @@ export function readSettings(directory: string): RunSettings {
       claims: claims as number,
       verifiers: verifiers as number,
       ...(typeof cheat === 'string' ? { cheat } : {}),
+      ...(Array.isArray(jobs) ? { jobs: (jobs as Record<string, unknown>[]).map(readJob) } : {}),
       ...(typeof evidenceBytes === 'number' ? { evidenceBytes } : {}),
     };
   } catch (error) {
     const message = PogoError.from(error).message;
     throw new PogoError('CORRUPT', `${file}: expected the settings of a run, found: ${message}; start a new run`);
   }
+}
+
+function readJob({ recipe, claims }: Record<string, unknown>): RunJobSettings {
+  if (typeof recipe !== 'string' || !Number.isSafeInteger(claims)) throw new Error('a job without recipe or claims');
+  return { recipe: decodeRecipe(fromHex(recipe)), claims: claims as number };
 }

@@ -12,7 +12,7 @@ import { type Duty, dutiesOf, type RecheckDuty, rechecksOf } from '../ledger/sta
 import type { LedgerEvent } from '../ledger/stateEvents.js';
 import { evidenceCommitment } from '../ledger/stateEvidence.js';
 import { findByKey, type LedgerState, LedgerStateType } from '../ledger/stateTypes.js';
-import type { Recipe } from '../model/recipe.js';
+import { type Recipe, recipeRoot } from '../model/recipe.js';
 import { START_SCALARS } from '../model/state.js';
 import { modelPlan } from '../model/unit.js';
 import type { Trainer } from '../pipeline/trainer.js';
@@ -96,6 +96,7 @@ export class Verifier {
   readonly #environment: Environment;
   readonly #keys: KeyPair;
   readonly #recipe: Recipe;
+  readonly #recipeRoot: Uint8Array;
   readonly #published: Published;
   /** Claim roots (with their round) that were found to have missing bytes: looked at again in the next round. */
   readonly #abstained = new Set<string>();
@@ -111,6 +112,7 @@ export class Verifier {
     this.#environment = environment;
     this.#keys = context.keys;
     this.#recipe = context.recipe;
+    this.#recipeRoot = recipeRoot(context.recipe);
     this.#published = Published.reader(context.published);
   }
 
@@ -131,12 +133,17 @@ export class Verifier {
         return true;
       }
       if (duty.duty === 'reveal' && (await this.#reveal(duty))) return true;
-      if (duty.duty === 'attest' && !this.#abstained.has(this.#roundName(duty))) {
+      if (duty.duty === 'attest' && this.#isMine(duty.claim) && !this.#abstained.has(this.#roundName(duty))) {
         await this.#attest(duty);
         return true;
       }
     }
     return this.#recheck(state);
+  }
+
+  /** Whether a claim is under this verifier's recipe: one of another job is another's work. */
+  #isMine({ header }: SignedClaim): boolean {
+    return equalBytes(header.recipeRoot, this.#recipeRoot);
   }
 
   /** Opens the receipt of this round. @returns false where it was lost with the verifier's files */
@@ -156,7 +163,7 @@ export class Verifier {
     for (const duty of rechecksOf(state, this.#keys.publicKey)) {
       const name = toHex(duty.claim.claimRoot);
       const booked = this.receipts.find(duty.claim.claimRoot, duty.verifier);
-      if (booked === undefined || this.#rechecked.has(name)) continue;
+      if (booked === undefined || !this.#isMine(booked.claim) || this.#rechecked.has(name)) continue;
       this.#rechecked.add(name);
       try {
         await this.#recheckOne(duty, booked);
@@ -235,7 +242,14 @@ export class Verifier {
       // Missing bytes are no evidence against anybody: no vote, and the next round tries again.
       this.#abstained.add(this.#roundName(duty));
       const { claimNumber: claim, attempt } = header;
-      this.#report({ type: 'abstained', claim, attempt, code: failure.code, message: failure.message });
+      this.#report({
+        type: 'abstained',
+        job: header.job,
+        claim,
+        attempt,
+        code: failure.code,
+        message: failure.message,
+      });
     }
   }
 
@@ -282,6 +296,7 @@ export class Verifier {
     }
     this.#report({
       type: 'checked',
+      job: header.job,
       claim: header.claimNumber,
       attempt: header.attempt,
       verdict: result.fault === undefined ? 'positive' : 'negative',
@@ -330,7 +345,7 @@ export class Verifier {
     for (const duty of disputeDutiesOf(state, this.#keys.publicKey)) {
       const { dispute, claim } = duty;
       const turn = `${dispute.id}/${dispute.sequence}`;
-      if (duty.side !== 'challenger' || this.#gaveUp.has(turn)) continue;
+      if (duty.side !== 'challenger' || !this.#isMine(claim) || this.#gaveUp.has(turn)) continue;
       const { claimNumber, attempt } = claim.header;
       let move: ChallengeMove;
       try {

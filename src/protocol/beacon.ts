@@ -8,7 +8,7 @@
 import { PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
 import type { Bls, KeyPair } from './bls.js';
-import { CONTEXT, DOMAIN, deriveHash } from './domains.js';
+import { CONTEXT, DOMAIN, deriveHash, u64Bytes } from './domains.js';
 import { type BeaconKind, type BeaconMessage, BeaconMessageType, type BeaconShare } from './types.js';
 
 /** What names a beacon, without the domain. */
@@ -24,6 +24,11 @@ export interface BeaconId {
 /** The parent of a chain's first beacon. */
 export function genesisBeacon(chainId: Uint8Array): Uint8Array {
   return deriveHash(CONTEXT.genesisBeacon, chainId);
+}
+
+/** The parent of a job's first beacon: the chain's for the genesis job, one of its own for an owner's. */
+export function firstBeacon(chainId: Uint8Array, job: number): Uint8Array {
+  return job === 0 ? genesisBeacon(chainId) : deriveHash(CONTEXT.jobBeacon, chainId, u64Bytes(job));
 }
 
 export function beaconMessage(id: BeaconId): BeaconMessage {

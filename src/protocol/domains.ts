@@ -74,6 +74,8 @@ export const CONTEXT = {
   beaconRepeat: 'pogo/beacon-repeat/1',
   /** previous beacon, when nothing came before: chain id → parent of claim 0's beacon */
   genesisBeacon: 'pogo/genesis-beacon/1',
+  /** chain id ‖ number of an owner's job → parent of its claim 0's beacon */
+  jobBeacon: 'pogo/job-beacon/1',
   /** seed of a run → salt of its genesis */
   genesisSalt: 'pogo/genesis-salt/1',
 } as const;

@@ -96,6 +96,10 @@ export const ProtocolParametersType = new ContainerType(
     extraDisputes: Uint32,
     /** Heights beside the least number that a challenged miner has to show a piece of its files. */
     availabilityClock: Uint64,
+    /** Bounds of the genesis job's steps a claim, and the heights that training one should take; 0: always the same number. */
+    leastSteps: Uint32,
+    mostSteps: Uint32,
+    targetHeights: Uint32,
   },
   { typeName: 'ProtocolParameters', jsonCase: 'eth2' },
 );
@@ -113,6 +117,25 @@ export const JobType = new ContainerType(
   { typeName: 'Job', jsonCase: 'eth2' },
 );
 export type Job = ValueOf<typeof JobType>;
+
+/** What an owner fixes of its job. */
+export const JobRulesType = new ContainerType(
+  {
+    /** Bounds of K, and the heights that training a claim should take (`src/protocol/claimSteps.ts`). */
+    leastSteps: Uint32,
+    mostSteps: Uint32,
+    targetHeights: Uint32,
+    /** Finalized claims that the owner wants. */
+    claims: Uint32,
+    /** Height from which on no claim is opened. */
+    deadline: Uint64,
+    claimReward: Money,
+    usefulnessBonus: Money,
+    verifierReward: Money,
+  },
+  { typeName: 'JobRules', jsonCase: 'eth2' },
+);
+export type JobRules = ValueOf<typeof JobRulesType>;
 
 /** Bits of `roles`. */
 export const ROLE = { miner: 1, verifier: 2 } as const;
@@ -191,6 +214,37 @@ export const TransferType = new ContainerType(
   { typeName: 'Transfer', jsonCase: 'eth2' },
 );
 
+/** A job of an owner: what is trained, by which rules, paid from which fund. The ledger numbers it. */
+export const CreateJobType = new ContainerType(
+  {
+    ...order,
+    recipeRoot: Root,
+    startStateRoot: Root,
+    /** K of the first claim. */
+    firstSteps: Uint32,
+    rules: JobRulesType,
+    fund: Money,
+  },
+  { typeName: 'CreateJob', jsonCase: 'eth2' },
+);
+/** Adds to the fund of a job that is not closed. */
+export const FundJobType = new ContainerType(
+  { ...order, job: Uint32, amount: Money },
+  { typeName: 'FundJob', jsonCase: 'eth2' },
+);
+/** Lets an owner’s job end when its deadline has passed, and its delivery when that is over. */
+export const JobTickType = new ContainerType({ job: Uint32 }, { typeName: 'JobTick', jsonCase: 'eth2' });
+/** A tick of a claim of an owner's job. */
+export const TurnTickType = new ContainerType(
+  { job: Uint32, tick: TickType },
+  { typeName: 'TurnTick', jsonCase: 'eth2' },
+);
+/** A claim where K changes: with what shows that its list is as long as the ledger says. */
+export const SizedClaimType = new ContainerType(
+  { claim: SignedClaimType, chunksRoot: Root },
+  { typeName: 'SizedClaim', jsonCase: 'eth2' },
+);
+
 /** What an account may order; each is signed over (domain, chain, kind, order). */
 export const ORDER_TYPES = {
   'commit-evidence': CommitEvidenceType,
@@ -202,6 +256,8 @@ export const ORDER_TYPES = {
   'open-dispute': OpenDisputeType,
   'name-operation': NameOperationType,
   'contest-node': ContestNodeType,
+  'create-job': CreateJobType,
+  'fund-job': FundJobType,
 } as const;
 export type OrderKind = keyof typeof ORDER_TYPES;
 export type Order<K extends OrderKind> = ValueOf<(typeof ORDER_TYPES)[K]>;
@@ -236,6 +292,11 @@ export const TRANSACTION_TYPES = {
   'challenge-piece': [22, signed(ChallengePieceType)],
   'answer-piece': [23, PieceAnswerType],
   'piece-silence': [24, PieceType],
+  'create-job': [40, signed(CreateJobType)],
+  'fund-job': [41, signed(FundJobType)],
+  'job-tick': [42, JobTickType],
+  'turn-tick': [43, TurnTickType],
+  'sized-claim': [44, SizedClaimType],
 } as const;
 export type TransactionKind = keyof typeof TRANSACTION_TYPES;
 export type TransactionBody<K extends TransactionKind> = ValueOf<(typeof TRANSACTION_TYPES)[K][1]>;

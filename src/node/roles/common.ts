@@ -17,8 +17,9 @@ export interface RoleOptions {
   readonly published: string;
   /** Data directory, for token files. */
   readonly home: string;
-  /** SSZ bytes of the recipe. */
+  /** SSZ bytes of the recipe, and of those of other jobs on the chain. */
   readonly recipe: Uint8Array;
+  readonly otherRecipes?: readonly Uint8Array[];
   readonly seed: Uint8Array;
   /** Index of the role's key. */
   readonly index: number;
@@ -65,6 +66,8 @@ export function machineOf({ backend, isa, lanes, home }: RoleOptions): Environme
 export type RoleReport =
   | {
       readonly type: 'step';
+      /** 0 for the genesis job. */
+      readonly job: number;
       readonly claim: number;
       readonly attempt: number;
       readonly step: number;
@@ -75,6 +78,8 @@ export type RoleReport =
     }
   | {
       readonly type: 'trained';
+      /** 0 for the genesis job. */
+      readonly job: number;
       readonly claim: number;
       readonly attempt: number;
       readonly bytes: number;
@@ -84,6 +89,8 @@ export type RoleReport =
   | { readonly type: 'checking'; readonly claim: number; readonly units: number; readonly of: number }
   | {
       readonly type: 'checked';
+      /** 0 for the genesis job. */
+      readonly job: number;
       readonly claim: number;
       readonly attempt: number;
       readonly verdict: 'positive' | 'negative';
@@ -157,6 +164,7 @@ export type RoleReport =
     }
   | {
       readonly type: 'abstained';
+      readonly job: number;
       readonly claim: number;
       readonly attempt: number;
       readonly code: string;

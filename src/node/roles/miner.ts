@@ -1,11 +1,13 @@
 /** The miner's process: a {@link Miner} fed by the ledger's blocks. */
 import type { LedgerEvent } from '../../ledger/stateEvents.js';
+import { decodeRecipe } from '../../model/recipe.js';
 import { findCheat } from '../cheats.js';
 import { Environment } from '../environment.js';
 import { realFiles } from '../files/fileLayer.js';
 import { lockWhenFree } from '../files/lock.js';
 import { Miner } from '../miner.js';
 import { runRole } from '../role.js';
+import { forRecipes } from '../severalJobs.js';
 import { followLedger, machineOf, memberOf, type RoleOptions } from './common.js';
 
 /** Longer than an orphan may live after its parent died (`role.ts`), milliseconds. */
@@ -24,7 +26,9 @@ runRole<MinerOptions, LedgerEvent>(async (context) => {
   // The miner of a killed run may still be ending its last write to the same log.
   const lock = await lockWhenFree(options.directory, LOCK_WAIT_MS, signal);
   try {
-    const miner = new Miner({ ...memberOf(context, environment, 'miner'), ...cheat }, environment);
+    const own = { ...memberOf(context, environment, 'miner'), ...cheat };
+    const others = (options.otherRecipes ?? []).map((bytes) => decodeRecipe(bytes));
+    const miner = forRecipes(own, others, (member) => new Miner(member, environment));
     await followLedger(
       ledger,
       signal,

@@ -1,0 +1,45 @@
+/**
+ * One member of a chain with several jobs: a miner or verifier of its own for each recipe, all with one key. Each does the
+ * duties of claims under its recipe; beacon shares and openings are whoever's comes first.
+ */
+import * as path from 'node:path';
+import { toHex } from '../hex.js';
+import type { LedgerBlock } from '../ledger/ledger.js';
+import type { LedgerEvent } from '../ledger/stateEvents.js';
+import type { LedgerState } from '../ledger/stateTypes.js';
+import { type Recipe, recipeRoot } from '../model/recipe.js';
+import type { MemberContext } from './roles/common.js';
+
+export interface Duties {
+  see(block: LedgerBlock<LedgerEvent>): void;
+  act(state: LedgerState): Promise<boolean>;
+}
+
+/**
+ * @param make a member for one recipe
+ * @param others recipes of jobs beside the context's own; the member keeps their files in folders named by their roots
+ */
+export function forRecipes<C extends MemberContext>(
+  context: C,
+  others: readonly Recipe[],
+  make: (context: C) => Duties,
+): Duties {
+  const known = new Set([toHex(recipeRoot(context.recipe))]);
+  const members = [make(context)];
+  for (const recipe of others) {
+    const root = toHex(recipeRoot(recipe));
+    if (known.has(root)) continue;
+    known.add(root);
+    const directory = path.join(context.directory, `recipe-${root.slice(0, 16)}`);
+    members.push(make({ ...context, recipe, directory }));
+  }
+  return {
+    see(block) {
+      for (const member of members) member.see(block);
+    },
+    async act(state) {
+      for (const member of members) if (await member.act(state)) return true;
+      return false;
+    },
+  };
+}
