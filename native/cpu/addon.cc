@@ -35,6 +35,7 @@ class CpuAddon : public Napi::Addon<CpuAddon> {
                              InstanceMethod<&CpuAddon::Facts>("facts"),
                              InstanceMethod<&CpuAddon::IsasFor>("isasFor"),
                              InstanceMethod<&CpuAddon::SetIsa>("setIsa"),
+                             InstanceMethod<&CpuAddon::ScratchAllocations>("scratchAllocations"),
                              InstanceMethod<&CpuAddon::TilesInUse>("tilesInUse"),
                              InstanceMethod<&CpuAddon::Mode>("floatingPointMode"),
                              InstanceMethod<&CpuAddon::SetMode>("setFloatingPointMode"),
@@ -117,6 +118,11 @@ class CpuAddon : public Napi::Addon<CpuAddon> {
     out.Set("machine", isa.machine);
     out.Set("reason", isa.reason);
     return out;
+  }
+
+  /** scratchAllocations(): how often this environment's scratch grew; still in a steady state. */
+  Napi::Value ScratchAllocations(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), static_cast<double>(pogo_arena_allocations(arena_)));
   }
 
   Napi::Value Describe(const Napi::CallbackInfo& info) {

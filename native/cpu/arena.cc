@@ -42,6 +42,7 @@ struct PogoArena {
   std::vector<Block> blocks;
   size_t used = 0;   // of the last block
   size_t total = 0;  // of all blocks in this operation
+  size_t allocations = 0;
 
   void grow(size_t bytes) {
     size_t size = bytes < (size_t(1) << 20) ? (size_t(1) << 20) : bytes;
@@ -49,6 +50,7 @@ struct PogoArena {
     char* base = static_cast<char*>(aligned(size));
     if (base == nullptr) throw std::bad_alloc();
     blocks.push_back({base, size});
+    allocations += 1;
     used = 0;
   }
   void clear() {
@@ -59,6 +61,8 @@ struct PogoArena {
     blocks.clear();
   }
 };
+
+size_t pogo_arena_allocations(const PogoArena* arena) { return arena->allocations; }
 
 PogoArena* pogo_arena_new() { return new PogoArena(); }
 

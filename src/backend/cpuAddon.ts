@@ -83,6 +83,8 @@ export type CpuAddon = {
   isasFor(facts: CpuFacts): CpuChoice;
   /** 'auto' or a name. @throws Error where the build or the machine lacks it */
   setIsa(name: string): string;
+  /** How often this thread's scratch memory grew since the addon was loaded: no more, once every operation ran. */
+  scratchAllocations(): number;
   /** True if the thread has AMX tiles in use, which no operation may leave behind; for tests. */
   tilesInUse(): boolean;
   /** The thread's floating-point control word as the host left it (x86), for tests. */
