@@ -75,7 +75,7 @@ export function below(next, bound) {
 /**
  * The flat layout of a model: the order and the names of `src/model/layout.ts`.
  *
- * @param {{vocab:number,layers:number,width:number,hidden:number,context:number,norm:string,bias:boolean}} model
+ * @param {{vocab:number,layers:number,width:number,heads?:number,hidden:number,context:number,norm:string,bias:boolean,gemma?:{keyValueHeads:number,headSize:number}}} model
  */
 export function layoutOf(model) {
   const tensors = [];
@@ -84,8 +84,8 @@ export function layoutOf(model) {
     tensors.push({ name, offset: length, rows, cols, decay });
     length = Math.ceil((length + rows * cols) / LEAF) * LEAF;
   };
-  const norm = (name) => {
-    add(`${name}.gain`, 1, model.width, false);
+  const norm = (name, size = model.width) => {
+    add(`${name}.gain`, 1, size, false);
     if (model.norm === 'layer') add(`${name}.bias`, 1, model.width, false);
   };
   const linear = (name, rows, cols) => {
@@ -93,6 +93,23 @@ export function layoutOf(model) {
     if (model.bias) add(`${name}.bias`, 1, rows, false);
   };
   add('wte', Math.ceil(model.vocab / 64) * 64, model.width, true);
+  if (model.gemma !== undefined) {
+    const { keyValueHeads, headSize } = model.gemma;
+    for (let i = 0; i < model.layers; i++) {
+      norm(`h${i}.norm1`);
+      linear(`h${i}.qkv`, (model.heads + 2 * keyValueHeads) * headSize, model.width);
+      norm(`h${i}.qNorm`, headSize);
+      norm(`h${i}.kNorm`, headSize);
+      linear(`h${i}.o`, model.width, model.heads * headSize);
+      norm(`h${i}.postNorm1`);
+      norm(`h${i}.norm2`);
+      linear(`h${i}.fc`, 2 * model.hidden, model.width);
+      linear(`h${i}.proj`, model.width, model.hidden);
+      norm(`h${i}.postNorm2`);
+    }
+    norm('norm');
+    return { tensors, length };
+  }
   add('wpe', model.context, model.width, true);
   for (let i = 0; i < model.layers; i++) {
     norm(`h${i}.norm1`);
@@ -119,7 +136,8 @@ function initialWeights(model, label) {
   for (const { name, offset, rows, cols, decay } of tensors) {
     const size = rows * cols;
     if (!decay) {
-      if (name.endsWith('.gain')) out.fill(1, offset, offset + size);
+      // The family gemma3 multiplies with 1 + gain.
+      if (name.endsWith('.gain') && model.gemma === undefined) out.fill(1, offset, offset + size);
       continue;
     }
     const residual = name.endsWith('.o.weight') || name.endsWith('.proj.weight');

@@ -5,9 +5,9 @@
  */
 
 import { toHex } from '../../src/hex.js';
-import { trainingTape } from '../../src/model/gptTape.js';
 import { unitFileBytes } from '../../src/model/layout.js';
 import { laneBytes } from '../../src/model/tape.js';
+import { trainingTape } from '../../src/model/tapes.js';
 import { type ModelPlan, modelPlan } from '../../src/model/unit.js';
 import { stepTokens } from '../benchRecipe.js';
 import { type BenchContext, type BenchGroup, type GroupOutput, skipped } from '../group.js';

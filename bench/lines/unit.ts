@@ -3,9 +3,9 @@
  * its time goes. The ceiling counts the integer products of the tape at the int8 peak of a core.
  */
 
-import { trainingTape } from '../../src/model/gptTape.js';
 import { passesOf, passName } from '../../src/model/passes.js';
 import { seedState } from '../../src/model/state.js';
+import { trainingTape } from '../../src/model/tapes.js';
 import { modelPlan, type UnitRequest } from '../../src/model/unit.js';
 import { unitRequest } from '../benchRecipe.js';
 import { copyBandwidth, int8Peak } from '../ceilings.js';

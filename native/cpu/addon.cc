@@ -67,6 +67,13 @@ class CpuAddon : public Napi::Addon<CpuAddon> {
                              InstanceMethod<&CpuAddon::UnpackModel>("unpackModel"),
                              InstanceMethod<&CpuAddon::DiffModel>("diffModel"),
                              InstanceMethod<&CpuAddon::PatchModel>("patchModel"),
+                             InstanceMethod<&CpuAddon::GainPlusOne>("gainPlusOne"),
+                             InstanceMethod<&CpuAddon::EmbedScaled>("embedScaled"),
+                             InstanceMethod<&CpuAddon::NormResidual>("normResidual"),
+                             InstanceMethod<&CpuAddon::RotateHeads>("rotateHeads"),
+                             InstanceMethod<&CpuAddon::RotateHeadsBackward>("rotateHeadsBackward"),
+                             InstanceMethod<&CpuAddon::Geglu>("geglu"),
+                             InstanceMethod<&CpuAddon::GegluGradient>("gegluGradient"),
                          });
   }
   ~CpuAddon() { pogo_arena_delete(arena_); }

@@ -51,14 +51,30 @@ struct PogoHead {
   int64_t T, C, V, vocab, t0, U;
 };
 
+/**
+ * Sizes of attention: H query heads of h elements, G heads of keys and of values; rows of qkv hold them in this order.
+ * A query sees the last `window` keys (a multiple of 64; 0: all). Scores are divided by the root of `scalar`.
+ */
+struct PogoAttention {
+  int64_t T, H, G, h, context, window;
+  uint32_t scalar;
+};
+
 struct PogoAttentionBackward {
+  PogoAttention shape;
   const int8_t* qkv;
   const float* qkv_scales;
   const int8_t* d_o;
   const float *d_o_scales, *lambda;
   uint16_t* dqkv;
   const uint32_t *seed_v, *seed_k, *seed_q;
-  int64_t T, C, H, context, t0, U;
+  int64_t t0, U;
+};
+
+/** Heads of q, k and v before attention: bf16 rows of (H + 2 G) h elements. `rope` f32 [context, h]. */
+struct PogoRotate {
+  int64_t T, H, G, h, context;
+  const float *gain_q, *gain_k, *rope;
 };
 
 struct PogoKernels {
@@ -85,8 +101,8 @@ struct PogoKernels {
   PogoResult (*linear_gelu_gradient)(PogoArena*, PogoCodes e, PogoCodes wt, const int8_t* derivative, int8_t* codes,
                                      float* scales, float* bias, const uint32_t* seed, int64_t T, int64_t N, int64_t K,
                                      int64_t t0, bool accumulate);
-  PogoResult (*attention_forward)(PogoArena*, const int8_t* qkv, const float* qkv_scales, uint16_t* o, float* lambda,
-                                  int64_t T, int64_t C, int64_t H, int64_t context);
+  PogoResult (*attention_forward)(PogoArena*, const PogoAttention& shape, const int8_t* qkv, const float* qkv_scales,
+                                  uint16_t* o, float* lambda);
   PogoResult (*attention_backward)(PogoArena*, const PogoAttentionBackward& a);
   PogoResult (*quantize_rows)(PogoArena*, const uint16_t* x, int8_t* codes, float* scales, float* bias,
                               const uint32_t* seed, int64_t T, int64_t N, int64_t t0, bool accumulate);
@@ -96,8 +112,8 @@ struct PogoKernels {
   PogoResult (*head_input_gradient)(PogoArena*, PogoCodes e, PogoCodes wt, PogoCodes w, const uint32_t* targets,
                                     uint16_t* dx, int64_t T, int64_t V, int64_t C, int64_t U);
   PogoResult (*embed_backward)(PogoArena*, const uint32_t* tokens, const uint32_t* targets, PogoCodes a,
-                               const uint16_t* dx, float* d_wte, float* d_wpe, int64_t U, int64_t C, int64_t V,
-                               int64_t context);
+                               const uint16_t* dx, float scale, float* d_wte, float* d_wpe, int64_t U, int64_t C,
+                               int64_t V, int64_t context);
   PogoResult (*unit_loss)(PogoArena*, const float* loss, float* out, int64_t U);
   PogoResult (*quantize4)(PogoArena*, const float* x, uint8_t* codes, uint16_t* scales, const uint32_t* seed,
                           int64_t rows, int64_t cols);
@@ -111,6 +127,19 @@ struct PogoKernels {
                            int64_t* end);
   PogoResult (*patch_model)(PogoArena*, const uint8_t* older, const uint8_t* patch, int64_t patch_bytes, uint8_t* newer,
                             int64_t n, int64_t* read);
+  PogoResult (*gain_plus_one)(PogoArena*, const float* gain, float* out, int64_t n);
+  PogoResult (*embed_scaled)(PogoArena*, const uint32_t* tokens, const float* wte, uint16_t* x, int64_t T, int64_t C,
+                             float scale);
+  PogoResult (*norm_residual)(PogoArena*, const uint16_t* x, const uint16_t* o, const float* gain, uint16_t* y,
+                              float* rstd, int64_t T, int64_t C, float epsilon);
+  PogoResult (*rotate_heads)(PogoArena*, const PogoRotate& a, const uint16_t* y, int8_t* codes, float* scales,
+                             float* rstd, float epsilon);
+  PogoResult (*rotate_heads_backward)(PogoArena*, const PogoRotate& a, const uint16_t* dqkv, const uint16_t* y,
+                                      const float* rstd, uint16_t* dy, float* d_gain_q, float* d_gain_k,
+                                      bool accumulate);
+  PogoResult (*geglu)(PogoArena*, const uint16_t* u, int8_t* codes, float* scales, int64_t T, int64_t N);
+  PogoResult (*geglu_gradient)(PogoArena*, const uint16_t* dh, const uint16_t* u, int8_t* codes, float* scales,
+                               const uint32_t* seed, int64_t T, int64_t N, int64_t t0);
 };
 
 extern const PogoKernels pogo_kernels_scalar;

@@ -101,6 +101,23 @@ POGO_HD void pogo_gelu(V u, V* value, V* derivative) {
   *derivative = pogo_add(s, pogo_mul(slope, d));
 }
 
+/** GeGLU: gelu(gate) up. */
+template <class V>
+POGO_HD V pogo_geglu(V gate, V up) {
+  V value, slope;
+  pogo_gelu(gate, &value, &slope);
+  return pogo_mul(value, up);
+}
+
+/** Gradients of GeGLU: (dh up) gelu'(gate) for the gate, dh gelu(gate) for the other half. */
+template <class V>
+POGO_HD void pogo_geglu_gradient(V dh, V gate, V up, V* d_gate, V* d_up) {
+  V value, slope;
+  pogo_gelu(gate, &value, &slope);
+  *d_gate = pogo_mul(pogo_mul(dh, up), slope);
+  *d_up = pogo_mul(dh, value);
+}
+
 /** The code of the activation's derivative: nearest(112 gelu'). */
 template <class V>
 POGO_HD auto pogo_derivative_code(V derivative) {

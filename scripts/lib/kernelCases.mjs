@@ -10,7 +10,12 @@ import { supportModule } from './supportModule.mjs';
 const RECORDER = fileURLToPath(new URL('recordingAddon.cjs', import.meta.url));
 /** Random argument sets an operation, of every style in turn; those of the slow references fewer. */
 const RANDOM_CASES = 18;
-const FEWER_CASES = { attentionForward: 6, attentionBackward: 6 };
+const FEWER_CASES = {
+  attentionForward: 6,
+  attentionBackward: 6,
+  groupedAttentionForward: 6,
+  groupedAttentionBackward: 6,
+};
 // napi_typedarray_type, as in native/cpu/test/napi.h.
 const ELEMENT_TYPES = new Map([
   [Int8Array, 0],

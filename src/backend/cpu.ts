@@ -66,10 +66,14 @@ function nativeKernels(native: CpuAddon): Kernels {
         ...[a.T, a.N, a.K, a.a, a.aScales, a.w, a.wScales, packed(a)],
         ...[a.bias, a.codes, a.scales, a.derivative],
       ),
-    attentionForward: (a) => native.attentionForward(a.T, a.C, a.H, a.context, a.qkv, a.qkvScales, a.o, a.lambda),
+    attentionForward: (a) =>
+      native.attentionForward(
+        ...[a.T, a.H, a.H, a.C / a.H, a.context, 0, a.C / a.H],
+        ...[a.qkv, a.qkvScales, a.o, a.lambda],
+      ),
     attentionBackward: (a) =>
       native.attentionBackward(
-        ...[a.T, a.C, a.H, a.context, a.t0, a.U],
+        ...[a.T, a.H, a.H, a.C / a.H, a.context, 0, a.C / a.H, a.t0, a.U],
         ...[a.qkv, a.qkvScales, a.dO, a.dOScales, a.lambda, a.dqkv, a.seedV, a.seedK, a.seedQ],
       ),
     quantizeRows: (a) => native.quantizeRows(a.T, a.N, 0, false, a.x, a.codes, a.scales, NO_BIAS, NO_SEED),
@@ -101,7 +105,7 @@ function nativeKernels(native: CpuAddon): Kernels {
       ),
     embedBackward: (a) =>
       native.embedBackward(
-        ...[a.U, a.C, a.V, a.context],
+        ...[a.U, a.C, a.V, a.context, 1],
         ...[a.tokens, a.targets, a.a, a.aScales, a.dx, a.dWte, a.dWpe],
       ),
     unitLoss: (a) => native.unitLoss(a.U, a.loss, a.out),
@@ -118,6 +122,37 @@ function nativeKernels(native: CpuAddon): Kernels {
     unpackModel: (a) => native.unpackModel(a.n, a.bits, a.codes, a.scales, a.x),
     diffModel: (a) => native.diffModel(a.n, a.older, a.newer, a.out, a.end),
     patchModel: (a) => patchModel(native, a),
+    gainPlusOne: (a) => native.gainPlusOne(a.n, a.gain, a.out),
+    embedScaled: (a) => native.embedScaled(a.T, a.C, a.wte.length / a.C, a.scale, a.tokens, a.wte, a.x),
+    embedScaledBackward: (a) =>
+      native.embedBackward(
+        ...[a.U, a.C, a.V, 0, a.scale],
+        ...[a.tokens, a.targets, a.a, a.aScales, a.dx, a.dWte, NO_BIAS],
+      ),
+    linearRows: (a) => native.linearBf16(a.T, a.K, a.N, a.a, a.aScales, a.w, a.wScales, packed(a), a.y),
+    normResidual: (a) => native.normResidual(a.T, a.C, a.epsilon, a.x, a.o, a.gain, a.y, a.rstd),
+    rotateHeads: (a) =>
+      native.rotateHeads(
+        ...[a.T, a.H, a.G, a.h, a.context, a.gainQ, a.gainK, a.rope, a.epsilon],
+        ...[a.y, a.codes, a.scales, a.rstd],
+      ),
+    rotateHeadsBackward: (a) =>
+      native.rotateHeadsBackward(
+        ...[a.T, a.H, a.G, a.h, a.context, a.gainQ, a.gainK, a.rope, a.accumulate],
+        ...[a.dqkv, a.y, a.rstd, a.dy, a.dGainQ, a.dGainK],
+      ),
+    groupedAttentionForward: (a) =>
+      native.attentionForward(
+        ...[a.T, a.H, a.G, a.h, a.context, a.window, a.scalar],
+        ...[a.qkv, a.qkvScales, a.o, a.lambda],
+      ),
+    groupedAttentionBackward: (a) =>
+      native.attentionBackward(
+        ...[a.T, a.H, a.G, a.h, a.context, a.window, a.scalar, a.t0, a.U],
+        ...[a.qkv, a.qkvScales, a.dO, a.dOScales, a.lambda, a.dqkv, a.seedV, a.seedK, a.seedQ],
+      ),
+    geglu: (a) => native.geglu(a.T, a.N, a.u, a.codes, a.scales),
+    gegluGradient: (a) => native.gegluGradient(a.T, a.N, a.t0, a.dh, a.u, a.codes, a.scales, a.seed),
   };
 }
 

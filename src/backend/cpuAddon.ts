@@ -67,6 +67,13 @@ export const NATIVE_OPERATIONS = [
   'unpackModel',
   'diffModel',
   'patchModel',
+  'gainPlusOne',
+  'embedScaled',
+  'normResidual',
+  'rotateHeads',
+  'rotateHeadsBackward',
+  'geglu',
+  'gegluGradient',
 ] as const;
 
 /** What `native/cpu/addon.cc` exports. */

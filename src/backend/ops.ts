@@ -396,6 +396,152 @@ export interface Kernels {
    * what diffModel writes: chunks before that one are applied, it and those behind are not.
    */
   patchModel(a: { older: Uint8Array; patch: Uint8Array; newer: Uint8Array; start: number; n: number }): void;
+
+  // The family gemma3. G: heads of keys and of values, which divides H; h: head size; N here = (H + 2G)·h, a row of
+  // heads: the query heads, then the keys', then the values'. Query head a attends to head a div (H ÷ G) of k and v.
+
+  /** out[i] = 1 + gain[i], f32 [n]: the gain that norms multiply with. */
+  gainPlusOne(a: { gain: Float32Array; out: Float32Array; n: number }): void;
+
+  /** x[t,c] = bf16(wte[token[t], c] · scale). `wte` f32 [V,C], x bf16 [T,C]. */
+  embedScaled(a: { tokens: Uint32Array; wte: Float32Array; x: Uint16Array; T: number; C: number; scale: number }): void;
+
+  /** dWte (in place) = (dense − S1) + S2, the terms of S2 times `scale`; otherwise {@link embedBackward} without positions. */
+  embedScaledBackward(a: {
+    tokens: Uint32Array;
+    targets: Uint32Array;
+    a: Int8Array;
+    aScales: Float32Array;
+    dx: Uint16Array;
+    dWte: Float32Array;
+    U: number;
+    C: number;
+    V: number;
+    scale: number;
+  }): void;
+
+  /** y bf16 [T,N] = bf16(a·Wᵀ): a codes [T,K], w codes [N,K]. N is any number of rows here. */
+  linearRows(a: {
+    a: Int8Array;
+    aScales: Float32Array;
+    w: Int8Array;
+    wScales: Float32Array;
+    packed?: Uint8Array;
+    y: Uint16Array;
+    T: number;
+    N: number;
+    K: number;
+  }): void;
+
+  /** y = bf16(x + RMSNorm(o)·gain), all bf16 [T,C], gain f32 [C]; rstd f32 [T] is kept. y may be x. */
+  normResidual(a: {
+    x: Uint16Array;
+    o: Uint16Array;
+    gain: Float32Array;
+    y: Uint16Array;
+    rstd: Float32Array;
+    T: number;
+    C: number;
+    epsilon: number;
+  }): void;
+
+  /**
+   * Heads of q and k: RMSNorm by head (gains f32 [h]), then the rotation of position t mod context; v as it is; then Q8 per
+   * (token, head). y bf16 [T,N], rope f32 [context,h] (cosines, then sines), codes i8 [T,N], scales f32 [H+2G,T], rstd f32
+   * [H+G,T].
+   */
+  rotateHeads(a: {
+    y: Uint16Array;
+    gainQ: Float32Array;
+    gainK: Float32Array;
+    rope: Float32Array;
+    codes: Int8Array;
+    scales: Float32Array;
+    rstd: Float32Array;
+    T: number;
+    H: number;
+    G: number;
+    h: number;
+    context: number;
+    epsilon: number;
+  }): void;
+
+  /**
+   * dy bf16 [T,N] from dqkv bf16 [T,N], the gradient of what rotateHeads quantized; dGainQ, dGainK f32 [h] get sums over
+   * heads and tokens (going on from them with `accumulate`). dy may be dqkv.
+   */
+  rotateHeadsBackward(a: {
+    dqkv: Uint16Array;
+    y: Uint16Array;
+    rstd: Float32Array;
+    gainQ: Float32Array;
+    gainK: Float32Array;
+    rope: Float32Array;
+    dy: Uint16Array;
+    dGainQ: Float32Array;
+    dGainK: Float32Array;
+    T: number;
+    H: number;
+    G: number;
+    h: number;
+    context: number;
+    accumulate: boolean;
+  }): void;
+
+  /**
+   * {@link attentionForward} with grouped heads and a window: a query sees the last `window` keys (a multiple of 64; 0: all).
+   * qkv codes i8 [T,N], scales f32 [H+2G,T]; o bf16 [T,H·h]; lambda f32 [H,T]. Scores are divided by the root of `scalar`.
+   */
+  groupedAttentionForward(a: {
+    qkv: Int8Array;
+    qkvScales: Float32Array;
+    o: Uint16Array;
+    lambda: Float32Array;
+    T: number;
+    H: number;
+    G: number;
+    h: number;
+    context: number;
+    window: number;
+    scalar: number;
+  }): void;
+
+  /** dqkv bf16 [T,N] from dO codes i8 [T,H·h], scales f32 [H,T]; `t0`: index of the first token within the unit of U tokens. */
+  groupedAttentionBackward(a: {
+    qkv: Int8Array;
+    qkvScales: Float32Array;
+    dO: Int8Array;
+    dOScales: Float32Array;
+    lambda: Float32Array;
+    dqkv: Uint16Array;
+    seedV: Uint32Array;
+    seedK: Uint32Array;
+    seedQ: Uint32Array;
+    T: number;
+    H: number;
+    G: number;
+    h: number;
+    context: number;
+    window: number;
+    scalar: number;
+    t0: number;
+    U: number;
+  }): void;
+
+  /** Row codes [T,N] of gelu(gate)·up; u bf16 [T,2N]: the gates of a token, then the other half. */
+  geglu(a: { u: Uint16Array; codes: Int8Array; scales: Float32Array; T: number; N: number }): void;
+
+  /** Dithered row codes [T,2N] of the gradient of u, from dh bf16 [T,N] and u bf16 [T,2N]; scales f32 [P(2N),T]. */
+  gegluGradient(a: {
+    dh: Uint16Array;
+    u: Uint16Array;
+    codes: Int8Array;
+    scales: Float32Array;
+    seed: Uint32Array;
+    T: number;
+    N: number;
+    t0: number;
+  }): void;
 }
 
 export type OperationName = keyof Kernels;
@@ -432,6 +578,17 @@ export const OPERATIONS: readonly OperationName[] = [
   'unpackModel',
   'diffModel',
   'patchModel',
+  'gainPlusOne',
+  'embedScaled',
+  'embedScaledBackward',
+  'linearRows',
+  'normResidual',
+  'rotateHeads',
+  'rotateHeadsBackward',
+  'groupedAttentionForward',
+  'groupedAttentionBackward',
+  'geglu',
+  'gegluGradient',
 ];
 
 /** Purposes of dithered quantizations: one number each, an input of the dither seed (`docs/numerics.md`). */

@@ -2,11 +2,20 @@
  * The reference backend: the executable specification as kernels. Slow, without Node imports, the last fallback.
  */
 import { commitLeaves } from '../reference/adamw.js';
-import { attentionForward } from '../reference/attention.js';
-import { attentionBackward } from '../reference/attentionBackward.js';
+import { attentionForward, groupedAttentionForward } from '../reference/attention.js';
+import { attentionBackward, groupedAttentionBackward } from '../reference/attentionBackward.js';
 import { diffModel, patchModel } from '../reference/diffModel.js';
-import { embed, embedBackward, unitLoss } from '../reference/embedding.js';
+import { embed, embedBackward, embedScaled, embedScaledBackward, unitLoss } from '../reference/embedding.js';
 import { gemm, weightGradient } from '../reference/gemm.js';
+import {
+  gainPlusOne,
+  geglu,
+  gegluGradient,
+  linearRows,
+  normResidual,
+  rotateHeads,
+  rotateHeadsBackward,
+} from '../reference/gemma.js';
 import { dequantize4, quantize4 } from '../reference/gradient4.js';
 import { headForward, headInputGradient, headLogits } from '../reference/head.js';
 import {
@@ -58,6 +67,17 @@ export const referenceKernels: Kernels = {
   unpackModel,
   diffModel,
   patchModel,
+  gainPlusOne,
+  embedScaled,
+  embedScaledBackward,
+  linearRows,
+  normResidual,
+  rotateHeads,
+  rotateHeadsBackward,
+  groupedAttentionForward,
+  groupedAttentionBackward,
+  geglu,
+  gegluGradient,
 };
 
 /** Wraps each kernel so that its calls are counted: a forced backend that was never called must not pass a test. */

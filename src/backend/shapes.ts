@@ -21,6 +21,50 @@ function attentionShape(c: ShapeCheck, a: { T: number; C: number; H: number; con
   c.multiple('T', a.T, a.context);
 }
 
+/** Heads of the family gemma3. @returns elements of a row of heads */
+function groupedShape(c: ShapeCheck, a: { T: number; H: number; G: number; h: number }): number {
+  c.dimension('T', a.T);
+  c.dimension('G', a.G);
+  c.multiple('H', a.H, a.G);
+  if (!HEAD_SIZES.includes(a.h)) c.fail('h', `to be a head size of ${HEAD_SIZES.join(', ')}`, a.h);
+  return (a.H + 2 * a.G) * a.h;
+}
+
+function windowedShape(
+  c: ShapeCheck,
+  a: { T: number; H: number; G: number; h: number; context: number; window: number; scalar: number },
+): number {
+  const N = groupedShape(c, a);
+  c.multiple('context', a.context, 64);
+  c.multiple('T', a.T, a.context);
+  if (a.window !== 0) c.multiple('window', a.window, 64);
+  c.dimension('scalar', a.scalar);
+  return N;
+}
+
+function rotationShape(
+  c: ShapeCheck,
+  a: {
+    T: number;
+    H: number;
+    G: number;
+    h: number;
+    context: number;
+    gainQ: Float32Array;
+    gainK: Float32Array;
+    rope: Float32Array;
+    rstd: Float32Array;
+  },
+): number {
+  const N = groupedShape(c, a);
+  c.dimension('context', a.context);
+  c.length('gainQ', a.gainQ, a.h);
+  c.length('gainK', a.gainK, a.h);
+  c.length('rope', a.rope, a.context * a.h);
+  c.length('rstd', a.rstd, (a.H + a.G) * a.T);
+  return N;
+}
+
 /** Shapes of every operation, as `ops.ts` states them. */
 const CHECK: Check = {
   fillZero() {},
@@ -272,6 +316,87 @@ const CHECK: Check = {
     c.length('older', a.older, a.n);
     c.length('newer', a.newer, a.n);
     c.atLeast('patch', a.patch, a.start);
+  },
+  gainPlusOne(a, c) {
+    c.dimension('n', a.n);
+    c.length('gain', a.gain, a.n);
+    c.length('out', a.out, a.n);
+  },
+  embedScaled(a, c) {
+    c.dimension('T', a.T);
+    c.multiple('C', a.C, 64);
+    c.length('tokens', a.tokens, a.T);
+    c.multiple('wte.length', a.wte.length, a.C);
+    c.length('x', a.x, a.T * a.C);
+  },
+  embedScaledBackward(a, c) {
+    c.dimension('U', a.U);
+    c.multiple('C', a.C, 64);
+    c.dimension('V', a.V);
+    c.length('tokens', a.tokens, a.U);
+    c.length('targets', a.targets, a.U);
+    c.codes('a', a.a, a.aScales, a.U, a.C);
+    c.length('dx', a.dx, a.U * a.C);
+    c.length('dWte', a.dWte, a.V * a.C);
+  },
+  linearRows(a, c) {
+    for (const name of ['T', 'N', 'K'] as const) c.dimension(name, a[name]);
+    c.codes('a', a.a, a.aScales, a.T, a.K);
+    c.codes('w', a.w, a.wScales, a.N, a.K);
+    c.length('y', a.y, a.T * a.N);
+  },
+  normResidual(a, c) {
+    c.dimension('T', a.T);
+    c.multiple('C', a.C, 64);
+    for (const name of ['x', 'o', 'y'] as const) c.length(name, a[name], a.T * a.C);
+    c.length('gain', a.gain, a.C);
+    c.length('rstd', a.rstd, a.T);
+  },
+  rotateHeads(a, c) {
+    const N = rotationShape(c, a);
+    c.length('y', a.y, a.T * N);
+    c.length('codes', a.codes, a.T * N);
+    c.length('scales', a.scales, (a.H + 2 * a.G) * a.T);
+  },
+  rotateHeadsBackward(a, c) {
+    const N = rotationShape(c, a);
+    for (const name of ['dqkv', 'y', 'dy'] as const) c.length(name, a[name], a.T * N);
+    c.length('dGainQ', a.dGainQ, a.h);
+    c.length('dGainK', a.dGainK, a.h);
+  },
+  groupedAttentionForward(a, c) {
+    const N = windowedShape(c, a);
+    c.length('qkv', a.qkv, a.T * N);
+    c.length('qkvScales', a.qkvScales, (a.H + 2 * a.G) * a.T);
+    c.length('o', a.o, a.T * a.H * a.h);
+    c.length('lambda', a.lambda, a.H * a.T);
+  },
+  groupedAttentionBackward(a, c) {
+    const N = windowedShape(c, a);
+    c.offset('t0', a.t0);
+    c.dimension('U', a.U);
+    c.length('qkv', a.qkv, a.T * N);
+    c.length('qkvScales', a.qkvScales, (a.H + 2 * a.G) * a.T);
+    c.length('dO', a.dO, a.T * a.H * a.h);
+    c.length('dOScales', a.dOScales, a.H * a.T);
+    c.length('lambda', a.lambda, a.H * a.T);
+    c.length('dqkv', a.dqkv, a.T * N);
+    for (const name of ['seedV', 'seedK', 'seedQ'] as const) c.seed(name, a[name]);
+  },
+  geglu(a, c) {
+    c.dimension('T', a.T);
+    c.multiple('N', a.N, 64);
+    c.length('u', a.u, 2 * a.T * a.N);
+    c.codes('codes', a.codes, a.scales, a.T, a.N, 'scales');
+  },
+  gegluGradient(a, c) {
+    c.dimension('T', a.T);
+    c.multiple('N', a.N, 64);
+    c.offset('t0', a.t0);
+    c.length('dh', a.dh, a.T * a.N);
+    c.length('u', a.u, 2 * a.T * a.N);
+    c.codes('codes', a.codes, a.scales, a.T, 2 * a.N, 'scales');
+    c.seed('seed', a.seed);
   },
 };
 

@@ -1,10 +1,10 @@
 /** What a recipe asks for, counted from its layout and its tape: bytes and operations, no times. */
 
-import { trainingTape } from '../model/gptTape.js';
 import { countParameters, createLayout, packedModelLayout, unitFileBytes } from '../model/layout.js';
 import { passCost } from '../model/passes.js';
 import { type Recipe, tokensPerStep } from '../model/recipe.js';
 import { laneBytes } from '../model/tape.js';
+import { trainingTape } from '../model/tapes.js';
 import { weightsLayout } from '../model/weights.js';
 
 export interface Work {

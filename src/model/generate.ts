@@ -4,9 +4,10 @@
 import type { Kernels } from '../backend/ops.js';
 import { PogoError } from '../errors.js';
 import { exp2, f32 } from '../reference/scalars.js';
-import { evaluationTape } from './gptTape.js';
+import { recipeRope } from './rope.js';
 import { mix } from './seeds.js';
 import { BoundTape } from './tape.js';
+import { evaluationTape } from './tapes.js';
 import type { ModelPlan, SharedWeights } from './unit.js';
 
 export interface GenerateOptions {
@@ -43,6 +44,7 @@ export function generate(
     theta: weights.theta,
     weightCodes: weights.codes,
     weightScales: weights.scales,
+    rope: recipeRope(recipe),
   });
   const input = bound.array('tokens') as Uint32Array;
   const logits = bound.array('logits') as Float32Array;

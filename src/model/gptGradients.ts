@@ -1,5 +1,5 @@
 /**
- * Gradients of the `gpt` tape: their memory, when each is quantized, and how dither seeds are numbered.
+ * Gradients of a tape: their memory, when each is quantized, and how dither seeds are numbered.
  */
 import { PURPOSE } from '../backend/ops.js';
 import type { Bf16, F32, Gpt, U32 } from './gptForward.js';
@@ -28,7 +28,7 @@ export class Gradients {
     readonly microBatches: number,
   ) {
     const { layout, b } = g;
-    // One per tensor (purpose 1), twelve more per layer (proj 2, fc 2, o 3, qkv 5), two for the head.
+    // One per tensor (purpose 1), twelve more per layer (proj 2, fc 2, o 3, qkv 5) in both families, two for the head.
     this.seedBuffer = b.buffer('seeds', 'u32', 4 * (layout.tensors.length + 12 * g.recipe.layers + 2));
     this.#unitCodes = b.buffer('unitCodes', 'u8', layout.length / 2, 'given');
     this.#unitScales = b.buffer('unitScales', 'bf16', layout.length / 64, 'given');
@@ -36,7 +36,7 @@ export class Gradients {
     this.#flat = single ? undefined : b.buffer('gradients', 'f32', layout.length);
     const largest = (kind: TensorSpec['kind']): number =>
       Math.max(...layout.tensors.filter((t) => t.kind === kind && t.name !== 'wte').map((t) => t.size), 0);
-    this.#matrix = b.buffer('dMatrix', 'f32', single ? Math.max(largest('matrix'), layout.byName('wpe').size) : 0);
+    this.#matrix = b.buffer('dMatrix', 'f32', single ? Math.max(largest('matrix'), largest('embedding')) : 0);
     this.#vectors = b.buffer('dVectors', 'f32', single ? 2 * largest('vector') : 0);
     this.#table = b.buffer('dWte', 'f32', single ? layout.byName('wte').size : 0);
   }
@@ -78,7 +78,7 @@ export class Gradients {
     this.g.b.push('quantize4', `${name}.gradient`, {
       x,
       codes: slice(this.#unitCodes, t.offset / 2, t.size / 2),
-      scales: slice(this.#unitScales, t.offset / 64, t.size / 64),
+      scales: slice(this.#unitScales, t.offset / 64, Math.ceil(t.size / 64)),
       seed: this.seed(name, PURPOSE.gradient4),
       rows: t.rows,
       cols: t.cols,

@@ -14,12 +14,12 @@ import {
   forwardLayer,
   forwardNorm,
   Gpt,
-  type I8,
   type LayerActivations,
   layerActivations,
 } from './gptForward.js';
 import { Gradients, type SeedUse } from './gptGradients.js';
 import type { Layout } from './layout.js';
+import { LinearBackward } from './linearBackward.js';
 import type { Recipe } from './recipe.js';
 import { none, slice, type Tape } from './tape.js';
 import { PANEL, panels, type WeightsLayout } from './weights.js';
@@ -60,7 +60,7 @@ export function microBatchTokens(recipe: Recipe, microBatches: number): number {
 }
 
 /** The tape that turns a unit's tokens into its 4-bit gradient and loss. */
-export function trainingTape(recipe: Recipe, layout: Layout, weights: WeightsLayout, microBatches = 1): GptTape {
+export function gptTrainingTape(recipe: Recipe, layout: Layout, weights: WeightsLayout, microBatches = 1): GptTape {
   const { width: C, hidden: F, heads: H, context, layers } = recipe;
   const U = unitTokens(recipe);
   const T = microBatchTokens(recipe, microBatches);
@@ -81,55 +81,10 @@ export function trainingTape(recipe: Recipe, layout: Layout, weights: WeightsLay
   const dy = b.buffer('dy', 'bf16', T * C);
   const wide = b.buffer('dqkv', 'bf16', T * 3 * C);
   const attention = slice(wide, 0, T * C);
-  const widest = Math.max(V, 3 * C, F);
-  // Both hold error codes of either orientation in turn, so their scales have room for both.
-  const errorScales = Math.max(panels(widest) * T, panels(T) * widest);
-  const errorBuffer = (name: string): Codes => ({
-    codes: b.buffer(`${name}.codes`, 'i8', T * widest),
-    scales: b.buffer(`${name}.scales`, 'f32', errorScales),
-  });
-  const e = errorBuffer('error');
-  const et = errorBuffer('errorTransposed');
-  const xt = g.codes('inputTransposed', Math.max(C, F), T);
+  const linear = new LinearBackward(g, gradients, T, Math.max(V, 3 * C, F), Math.max(C, F));
   const dO: Codes = {
     codes: b.buffer('dO.codes', 'i8', T * C),
     scales: b.buffer('dO.scales', 'f32', H * T),
-  };
-
-  const error = (N: number): { e: I8; eScales: F32 } => ({
-    e: slice(e.codes, 0, T * N),
-    eScales: slice(e.scales, 0, panels(N) * T),
-  });
-
-  /** dW of a weight [N,K] from the error codes in `e` and the input codes `input`. */
-  const weightGradient = (name: string, input: Codes, N: number, K: number, t0: number): void => {
-    const errorT = { et: slice(et.codes, 0, N * T), etScales: slice(et.scales, 0, panels(T) * N) };
-    const inputT = { xt: slice(xt.codes, 0, K * T), xtScales: slice(xt.scales, 0, panels(T) * K) };
-    const { e: codes, eScales: scales } = error(N);
-    const recoded = { out: errorT.et, outScales: errorT.etScales };
-    const seed = gradients.seed(name, PURPOSE.errorRecode);
-    b.push('recode', `${name}.recodeError`, { codes, scales, ...recoded, seed, dither: true, T, N, t0 });
-    b.push('recode', `${name}.recodeInput`, {
-      ...input,
-      out: inputT.xt,
-      outScales: inputT.xtScales,
-      seed: g.noSeed,
-      dither: false,
-      T,
-      N: K,
-      t0,
-    });
-    const dw = gradients.of(name);
-    b.push('weightGradient', `${name}.gradient`, { ...errorT, ...inputT, dw, N, K, T, accumulate: t0 > 0 });
-  };
-
-  const errorRows = (name: string, x: Bf16, N: number, t0: number): void => {
-    const bias = recipe.bias ? gradients.of(`${name}.bias`) : g.noBias;
-    const seed = gradients.seed(`${name}.weight`, PURPOSE.errorRows);
-    const { e: codes, eScales: scales } = error(N);
-    const row = { x, codes, scales, bias, seed, T, N, t0, accumulate: t0 > 0 };
-    b.push('quantizeGradientRows', `${name}.error`, row);
-    if (recipe.bias) gradients.done(`${name}.bias`);
   };
 
   const backwardNorm = (name: string, x: Bf16, rstd: F32, mean: F32, dx: Bf16, residual: boolean, t0: number): void => {
@@ -154,13 +109,13 @@ export function trainingTape(recipe: Recipe, layout: Layout, weights: WeightsLay
 
   const backwardMlp = (i: number, a: LayerActivations, dx: Bf16, t0: number): void => {
     const h = `h${i}`;
-    errorRows(`${h}.proj`, dx, C, t0);
-    weightGradient(`${h}.proj.weight`, a.hidden, C, F, t0);
+    linear.errorRows(`${h}.proj`, dx, C, t0);
+    linear.weightGradient(`${h}.proj.weight`, a.hidden, C, F, t0);
     gradients.done(`${h}.proj.weight`);
     // The error codes of proj are read while those of fc are written: they need two places.
-    const fc = { codes: slice(et.codes, 0, T * F), scales: slice(et.scales, 0, panels(F) * T) };
+    const fc = { codes: slice(linear.et.codes, 0, T * F), scales: slice(linear.et.scales, 0, panels(F) * T) };
     b.push('linearGeluInputGradient', `${h}.fc.error`, {
-      ...error(C),
+      ...linear.error(C),
       ...g.wt(`${h}.proj.weight`),
       derivative: a.derivative,
       ...fc,
@@ -182,41 +137,18 @@ export function trainingTape(recipe: Recipe, layout: Layout, weights: WeightsLay
       N: F,
       K: C,
     });
-    const into = { out: slice(e.codes, 0, F * T), outScales: slice(e.scales, 0, panels(T) * F) };
-    const seed = gradients.seed(`${h}.fc.weight`, PURPOSE.errorRecode);
-    b.push('recode', `${h}.fc.weight.recodeError`, { ...fc, ...into, seed, dither: true, T, N: F, t0 });
-    const inputT = { out: slice(xt.codes, 0, C * T), outScales: slice(xt.scales, 0, panels(T) * C) };
-    b.push('recode', `${h}.fc.weight.recodeInput`, {
-      ...a.norm2,
-      ...inputT,
-      seed: g.noSeed,
-      dither: false,
-      T,
-      N: C,
-      t0,
-    });
-    b.push('weightGradient', `${h}.fc.weight.gradient`, {
-      et: into.out,
-      etScales: into.outScales,
-      xt: inputT.out,
-      xtScales: inputT.outScales,
-      dw: gradients.of(`${h}.fc.weight`),
-      N: F,
-      K: C,
-      T,
-      accumulate: t0 > 0,
-    });
+    linear.weightGradient(`${h}.fc.weight`, a.norm2, F, C, t0, { e: fc.codes, eScales: fc.scales });
     gradients.done(`${h}.fc.weight`);
     backwardNorm(`${h}.norm2`, a.xMid, a.rstd2, a.mean2, dx, true, t0);
   };
 
   const backwardAttention = (i: number, a: LayerActivations, dx: Bf16, t0: number): void => {
     const h = `h${i}`;
-    errorRows(`${h}.o`, dx, C, t0);
-    weightGradient(`${h}.o.weight`, a.o, C, C, t0);
+    linear.errorRows(`${h}.o`, dx, C, t0);
+    linear.weightGradient(`${h}.o.weight`, a.o, C, C, t0);
     gradients.done(`${h}.o.weight`);
     b.push('linearHeadsInputGradient', `${h}.o.inputGradient`, {
-      ...error(C),
+      ...linear.error(C),
       ...g.wt(`${h}.o.weight`),
       ...dO,
       seed: gradients.seed(`${h}.o.weight`, PURPOSE.headsError),
@@ -243,11 +175,18 @@ export function trainingTape(recipe: Recipe, layout: Layout, weights: WeightsLay
       t0,
       U,
     });
-    errorRows(`${h}.qkv`, wide, 3 * C, t0);
-    weightGradient(`${h}.qkv.weight`, a.norm1, 3 * C, C, t0);
+    linear.errorRows(`${h}.qkv`, wide, 3 * C, t0);
+    linear.weightGradient(`${h}.qkv.weight`, a.norm1, 3 * C, C, t0);
     gradients.done(`${h}.qkv.weight`);
     const wt = g.wt(`${h}.qkv.weight`);
-    b.push('linearInputGradient', `${h}.qkv.inputGradient`, { ...error(3 * C), ...wt, dx: dy, T, N: 3 * C, K: C });
+    b.push('linearInputGradient', `${h}.qkv.inputGradient`, {
+      ...linear.error(3 * C),
+      ...wt,
+      dx: dy,
+      T,
+      N: 3 * C,
+      K: C,
+    });
     backwardNorm(`${h}.norm1`, a.x, a.rstd1, a.mean1, dx, true, t0);
   };
 
@@ -266,7 +205,7 @@ export function trainingTape(recipe: Recipe, layout: Layout, weights: WeightsLay
       forwardLayer(g, i, a, activations[i + 1]?.x ?? xLast, attention, T);
     });
     forwardNorm(g, 'norm', xLast, norm, finalRstd, finalMean, T);
-    const head = error(V);
+    const head = linear.error(V);
     b.push('headForward', 'head.forward', {
       a: norm.codes,
       aScales: norm.scales,
@@ -295,7 +234,7 @@ export function trainingTape(recipe: Recipe, layout: Layout, weights: WeightsLay
       C,
       U,
     });
-    weightGradient('wte', norm, V, C, t0);
+    linear.weightGradient('wte', norm, V, C, t0);
     backwardNorm('norm', xLast, finalRstd, finalMean, dx, false, t0);
     for (let i = layers - 1; i >= 0; i--) {
       const a = activations[i] as LayerActivations;
@@ -325,7 +264,7 @@ export function trainingTape(recipe: Recipe, layout: Layout, weights: WeightsLay
 }
 
 /** The forward pass alone: losses of `sequences` sequences (and with `logits` the logits of all their tokens). */
-export function evaluationTape(
+export function gptEvaluationTape(
   recipe: Recipe,
   layout: Layout,
   weights: WeightsLayout,

@@ -23,7 +23,7 @@ const CENTRE = (12 * 65_535) / 2;
 /** Bits of the square root's fraction: far beyond fp32, so that one rounding remains. */
 const ROOT_BITS = 128n;
 
-type Start = Pick<Recipe, 'start' | 'layers' | 'vocab'>;
+type Start = Pick<Recipe, 'start' | 'layers' | 'vocab' | 'gemma'>;
 
 /**
  * Fills θ of step 0 of a recipe that starts from a seed.
@@ -81,7 +81,8 @@ function fillTensor(tensor: TensorSpec, recipe: Start, seed: Uint8Array, first: 
   const count = Math.max(0, Math.min(out.length, real - first));
   out.fill(0, count);
   if (tensor.kind === 'vector') {
-    out.fill(tensor.name.endsWith('.gain') ? 1 : 0, 0, count);
+    // The family gemma3 multiplies with 1 + gain.
+    out.fill(tensor.name.endsWith('.gain') && recipe.gemma === undefined ? 1 : 0, 0, count);
     return;
   }
   const scale = bitsToFloat(initialScaleBits(tensor, recipe.layers));

@@ -7,7 +7,7 @@
  */
 
 import { invariant, PogoError } from '../errors.js';
-import { paddedVocab, type Recipe } from './recipe.js';
+import { attentionSizes, paddedVocab, type Recipe } from './recipe.js';
 
 /** Elements of one leaf. */
 export const LEAF_ELEMENTS = 256;
@@ -43,7 +43,7 @@ export interface Layout {
   locate(element: number): { readonly tensor: TensorSpec; readonly index: number } | undefined;
 }
 
-type Shape = Pick<Recipe, 'vocab' | 'layers' | 'width' | 'hidden' | 'context' | 'norm' | 'bias'>;
+type Shape = Pick<Recipe, 'vocab' | 'layers' | 'width' | 'heads' | 'hidden' | 'context' | 'norm' | 'bias' | 'gemma'>;
 
 /** @returns elements of a tensor with its padding to whole leaves */
 export function paddedSize(tensor: Pick<TensorSpec, 'size'>): number {
@@ -56,6 +56,10 @@ export function paddedSize(tensor: Pick<TensorSpec, 'size'>): number {
  * `h{i}.norm2.gain`, `h{i}.fc.weight` [hidden, width], `h{i}.proj.weight` [width, hidden], at the end `norm.gain`;
  * each `.weight` is followed by its `.bias` where the recipe has biases, each `.gain` by its `.bias` with LayerNorm.
  * The head is tied to `wte`.
+ *
+ * The family gemma3 has no `wpe`; a layer is `norm1.gain`, `qkv.weight` [(H + 2G)·h, width], `qNorm.gain` [h],
+ * `kNorm.gain` [h], `o.weight` [width, H·h], `postNorm1.gain`, `norm2.gain`, `fc.weight` [2·hidden, width] (rows: gates,
+ * then the other half), `proj.weight` [width, hidden], `postNorm2.gain`.
  */
 export function createLayout(recipe: Shape): Layout {
   const { width, hidden } = recipe;
@@ -70,8 +74,8 @@ export function createLayout(recipe: Shape): Layout {
     tensors.push(Object.freeze({ ...spec, modelBits: matrix ? 4 : 8 } as const));
     offset += paddedSize({ size });
   };
-  const norm = (name: string): void => {
-    add(`${name}.gain`, 'vector', 1, width);
+  const norm = (name: string, size = width): void => {
+    add(`${name}.gain`, 'vector', 1, size);
     if (recipe.norm === 'layer') add(`${name}.bias`, 'vector', 1, width);
   };
   const linear = (name: string, out: number, into: number): void => {
@@ -80,6 +84,23 @@ export function createLayout(recipe: Shape): Layout {
   };
 
   add('wte', 'embedding', paddedVocab(recipe), width);
+  if (recipe.gemma !== undefined) {
+    const { heads, keyValueHeads, headSize } = attentionSizes(recipe);
+    for (let i = 0; i < recipe.layers; i++) {
+      norm(`h${i}.norm1`);
+      linear(`h${i}.qkv`, (heads + 2 * keyValueHeads) * headSize, width);
+      norm(`h${i}.qNorm`, headSize);
+      norm(`h${i}.kNorm`, headSize);
+      linear(`h${i}.o`, width, heads * headSize);
+      norm(`h${i}.postNorm1`);
+      norm(`h${i}.norm2`);
+      linear(`h${i}.fc`, 2 * hidden, width);
+      linear(`h${i}.proj`, width, hidden);
+      norm(`h${i}.postNorm2`);
+    }
+    norm('norm');
+    return layoutOf(tensors, offset);
+  }
   add('wpe', 'embedding', recipe.context, width);
   for (let i = 0; i < recipe.layers; i++) {
     norm(`h${i}.norm1`);

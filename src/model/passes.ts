@@ -13,11 +13,25 @@ export interface PassCost {
 }
 
 /** Products of the causal attention: two forward (scores, mix), five backward (scores, dP, dV, dK, dQ). */
-const ATTENTION_PRODUCTS = { attentionForward: 2, attentionBackward: 5 } as const;
+const ATTENTION_PRODUCTS = {
+  attentionForward: 2,
+  attentionBackward: 5,
+  groupedAttentionForward: 2,
+  groupedAttentionBackward: 5,
+} as const;
 
 /** Operations of a causal product over all heads: a row of 64-blocks reads (context + 64)/2 keys on average. */
 export function attentionOperations(tokens: number, width: number, context: number, products: number): number {
   return (tokens * products * 2 * width * (context + 64)) / 2;
+}
+
+/** The same with a window: a block of queries reads its own block, half of it live, and the window ÷ 64 before it. */
+function windowOperations(tokens: number, width: number, context: number, window: number, products: number): number {
+  const blocks = context / 64;
+  const reach = window === 0 ? blocks : window / 64;
+  let pairs = 0;
+  for (let block = 0; block < blocks; block += 1) pairs += 1 + 2 * Math.min(block, reach);
+  return (tokens * products * 2 * width * 32 * pairs) / blocks;
 }
 
 function operationsOf(entry: TapeEntry): number {
@@ -27,6 +41,7 @@ function operationsOf(entry: TapeEntry): number {
     case 'gemm':
       return 2 * entry.args.M * entry.args.N * entry.args.K;
     case 'linearResidual':
+    case 'linearRows':
     case 'linearGelu':
     case 'linearInputGradient':
     case 'linearHeadsInputGradient':
@@ -42,6 +57,11 @@ function operationsOf(entry: TapeEntry): number {
       const { T, C, context } = entry.args;
       return attentionOperations(T, C, context, ATTENTION_PRODUCTS[entry.kind]);
     }
+    case 'groupedAttentionForward':
+    case 'groupedAttentionBackward': {
+      const { T, H, h, context, window } = entry.args;
+      return windowOperations(T, H * h, context, window, ATTENTION_PRODUCTS[entry.kind]);
+    }
     default:
       return 0;
   }
@@ -52,6 +72,8 @@ function isUpdated(entry: TapeEntry, name: string): boolean {
   switch (entry.kind) {
     case 'normBackward':
       return (name === 'dx' && entry.args.residual) || (entry.args.accumulate && /^d(Gain|Bias)$/.test(name));
+    case 'rotateHeadsBackward':
+      return entry.args.accumulate && /^dGain/.test(name);
     case 'weightGradient':
       return name === 'dw' && entry.args.accumulate;
     case 'quantizeGradientRows':
@@ -67,9 +89,12 @@ function touched(entry: TapeEntry, name: string): number | undefined {
   switch (entry.kind) {
     case 'embed':
       return name === 'wte' || name === 'wpe' ? entry.args.T * entry.args.C : undefined;
+    case 'embedScaled':
+      return name === 'wte' ? entry.args.T * entry.args.C : undefined;
     case 'headInputGradient':
       return name === 'w' ? entry.args.T * entry.args.C : undefined;
     case 'embedBackward':
+    case 'embedScaledBackward':
       // A row per target and per token, read and written.
       return name === 'dWte' ? 4 * entry.args.U * entry.args.C : undefined;
     default:

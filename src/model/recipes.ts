@@ -11,11 +11,14 @@
 
 import { blake3 } from '@noble/hashes/blake3.js';
 import { PogoError } from '../errors.js';
-import { rationalToBits } from './fp32.js';
-import { OPEN_START, type Recipe, type RecipeData } from './recipe.js';
+import { fromHex } from '../hex.js';
+import { bitLength, rationalToBits } from './fp32.js';
+import { integerSquareRoot } from './integers.js';
+import { type GemmaOptions, OPEN_START, type Recipe, type RecipeData } from './recipe.js';
 import { MOBY_BYTES, MOBY_GPT2, SOTU_BYTES } from './recipeData.js';
 import { recipeFromJson } from './recipeJson.js';
 import { validateRecipe } from './recipeRules.js';
+import { ropeRootOf } from './rope.js';
 import { learningRateTable } from './schedule.js';
 
 interface Shape {
@@ -35,7 +38,17 @@ interface Shape {
   readonly warmup?: number;
   /** By default the novel, offsets drawn independently, initial weights. */
   readonly fineTunes?: RecipeData;
+  /** By default four times the width. */
+  readonly hidden?: number;
+  /** The family gemma3; its norms have ε 1e-6. */
+  readonly gemma?: GemmaShape;
 }
+
+/** Options of the family gemma3 without what follows from them. */
+type GemmaShape = Omit<GemmaOptions, 'ropeRoot' | 'embeddingScaleBits'> & {
+  /** Hexadecimal; of small tables it is made. */
+  readonly ropeRoot?: string;
+};
 
 const SHAPES: Readonly<Record<string, Shape>> = {
   tiny: {
@@ -51,6 +64,31 @@ const SHAPES: Readonly<Record<string, Shape>> = {
     horizon: 2000,
     fractionPpm: 250_000, // a claim has 8 units: two of them
     tokenizer: 'bytes',
+  },
+  'gemma-tiny': {
+    vocab: 256,
+    layers: 3, // two local ones, a global one
+    width: 64,
+    heads: 4,
+    hidden: 128,
+    context: 128,
+    sequencesPerUnit: 2,
+    unitsPerStep: 2,
+    stepsPerClaim: 4,
+    peakTenThousandths: 30n,
+    horizon: 2000,
+    fractionPpm: 250_000,
+    tokenizer: 'bytes',
+    gemma: {
+      keyValueHeads: 2,
+      headSize: 32,
+      queryScalar: 24,
+      slidingWindow: 64,
+      globalEvery: 3,
+      ropeLocalBase: 10_000,
+      ropeGlobalBase: 1_000_000,
+      ropeGlobalScale: 8,
+    },
   },
   moby: {
     vocab: 256,
@@ -133,17 +171,18 @@ export const RECIPE_NAMES: readonly string[] = Object.freeze(Object.keys(SHAPES)
 const built = new Map<string, Recipe>();
 
 function build(name: string, shape: Shape): Recipe {
-  const { peakTenThousandths, horizon, fractionPpm, stepsPerClaim, tokenizer, warmup, fineTunes, ...rest } = shape;
-  const layerNorm = tokenizer === 'gpt2'; // GPT-2's own shape: LayerNorm and biases
+  const { peakTenThousandths, horizon, fractionPpm, stepsPerClaim, tokenizer, warmup, fineTunes, ...others } = shape;
+  const { hidden, gemma, ...rest } = others;
+  const layerNorm = tokenizer === 'gpt2' && gemma === undefined; // GPT-2's own shape: LayerNorm and biases
   const recipe = validateRecipe({
     ...rest,
     name,
     numerics: 1,
-    family: 'gpt',
-    hidden: 4 * shape.width,
+    family: gemma === undefined ? 'gpt' : 'gemma3',
+    hidden: hidden ?? 4 * shape.width,
     norm: layerNorm ? 'layer' : 'rms',
     bias: layerNorm,
-    normEpsilonBits: rationalToBits(1n, 100_000n),
+    normEpsilonBits: rationalToBits(1n, gemma === undefined ? 100_000n : 1_000_000n),
     tokenizer,
     // Equal bounds: a built-in recipe's run repeats, whatever the machine's speed.
     stepsPerClaim,
@@ -170,8 +209,31 @@ function build(name: string, shape: Shape): Recipe {
         : { kind: 'root', root: OPEN_START },
     sampling: fineTunes === undefined ? 'uniform' : 'epochs',
     detection: { fractionPpm, targetPpm: 990_000 },
+    ...(gemma === undefined ? {} : { gemma: gemmaOptions(gemma, shape) }),
   } satisfies Recipe);
   return Object.freeze(recipe);
+}
+
+function gemmaOptions({ ropeRoot, ...gemma }: GemmaShape, { width, context }: Shape): GemmaOptions {
+  return {
+    ...gemma,
+    ropeRoot: ropeRoot === undefined ? ropeRootOf({ ...gemma, context }) : fromHex(ropeRoot, 32),
+    embeddingScaleBits: bf16RootBits(width),
+  };
+}
+
+/** fp32 bits of √n rounded to bf16, ties to even: the factor of the published models' embedding. */
+function bf16RootBits(n: number): number {
+  // The root with 32 fractional bits and a sticky bit has one nearest bf16, from integers alone.
+  const root = integerSquareRoot(BigInt(n) << 64n);
+  const exact = root * root === BigInt(n) << 64n;
+  const digits = (root << 1n) | (exact ? 0n : 1n);
+  const drop = BigInt(bitLength(digits) - 8); // a bf16 has 8 significant bits
+  const low = digits & ((1n << drop) - 1n);
+  const half = 1n << (drop - 1n);
+  let high = digits >> drop;
+  if (low > half || (low === half && (high & 1n) === 1n)) high += 1n;
+  return rationalToBits(high << drop, 1n << 33n);
 }
 
 /**

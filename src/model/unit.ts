@@ -5,12 +5,13 @@
  */
 import type { Kernels, LaneKernels, WeightPacking } from '../backend/ops.js';
 import { PogoError } from '../errors.js';
-import { evaluationTape, type GptTape, trainingTape, unitTokens } from './gptTape.js';
 import { createLayout, type Layout, unitFileBytes } from './layout.js';
 import type { Recipe } from './recipe.js';
 import { recipeRoot } from './recipe.js';
+import { recipeRope } from './rope.js';
 import { ditherSeed } from './seeds.js';
 import { BoundTape } from './tape.js';
+import { evaluationTape, type GptTape, trainingTape, unitTokens } from './tapes.js';
 import { PlaceWatch, type UnitPlace } from './unitPlaces.js';
 import { type WeightsLayout, weightsLayout } from './weights.js';
 
@@ -25,12 +26,11 @@ export interface ModelPlan {
   readonly weights: WeightsLayout;
 }
 
-/** @throws PogoError RECIPE for a recipe with options that no tape is written for yet */
+/** @throws PogoError RECIPE for a recipe with an option that no tape is written for yet */
 export function modelPlan(recipe: Recipe): ModelPlan {
-  for (const option of ['gemma', 'adapter'] as const) {
-    if (recipe[option] === undefined) continue;
-    throw new PogoError('RECIPE', `recipe field ${option}: expected none, found one; this version trains none such`, {
-      field: option,
+  if (recipe.adapter !== undefined) {
+    throw new PogoError('RECIPE', 'recipe field adapter: expected none, found one; this version trains none such', {
+      field: 'adapter',
     });
   }
   const layout = createLayout(recipe);
@@ -154,6 +154,7 @@ export class UnitRunner {
       weightScales: shared.scales,
       unitCodes: new Uint8Array(memory, 0, bytes.codes),
       unitScales: new Uint16Array(memory, bytes.codes, bytes.scales / 2),
+      rope: recipeRope(plan.recipe),
     };
     this.#bound = new BoundTape(this.#gpt.tape, kernels, given, packedByCodes(plan, shared));
   }
@@ -261,7 +262,12 @@ export class LossRunner {
     this.#plan = plan;
     this.#kernels = kernels;
     this.sequences = sequences;
-    const given = { theta: shared.theta, weightCodes: shared.codes, weightScales: shared.scales };
+    const given = {
+      theta: shared.theta,
+      weightCodes: shared.codes,
+      weightScales: shared.scales,
+      rope: recipeRope(plan.recipe),
+    };
     const { tape } = evaluationTape(plan.recipe, plan.layout, plan.weights, sequences);
     this.#bound = new BoundTape(tape, kernels, given, packedByCodes(plan, shared));
   }

@@ -25,9 +25,10 @@ export type PlaceRange = Omit<UnitPlace, 'row'> & { readonly rows: number };
 /** Activations of the forward pass: what attention and the MLP of each layer add up to, bf16 [tokens, width]. */
 export function forwardPlaces(recipe: Recipe): PlaceRange[] {
   const rows = recipe.sequencesPerUnit * recipe.context;
+  const isGemma = recipe.family === 'gemma3';
   return layers(recipe).flatMap((layer) =>
-    ['o', 'proj'].map((part) => ({
-      kind: 'linearResidual' as const,
+    (isGemma ? ['postNorm1', 'postNorm2'] : ['o', 'proj']).map((part) => ({
+      kind: isGemma ? ('normResidual' as const) : ('linearResidual' as const),
       name: `h${layer}.${part}.forward`,
       argument: 'y',
       rows,

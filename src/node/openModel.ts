@@ -16,6 +16,7 @@ import {
   requireVocabulary,
 } from '../model/node/tokenizerFile.js';
 import type { Recipe } from '../model/recipe.js';
+import { ropeRootOf } from '../model/rope.js';
 import type { Tokenizer } from '../model/tokenizer.js';
 import { type ModelPlan, modelPlan } from '../model/unit.js';
 import { pogoHome } from './environment.js';
@@ -95,11 +96,18 @@ export function shortenContext(
   const { recipe, layout } = model.plan;
   const rounded = Math.min(recipe.context, Math.ceil(context / 64) * 64);
   if (rounded === recipe.context) return model;
-  const plan = modelPlan({ ...recipe, context: rounded });
+  const plan = modelPlan(withContext(recipe, rounded));
   const weights = new Float32Array(new SharedArrayBuffer(4 * plan.layout.length));
   for (const tensor of plan.layout.tensors) {
     const { offset } = layout.byName(tensor.name);
     weights.set(model.weights.subarray(offset, offset + tensor.size), tensor.offset);
   }
   return { plan, weights };
+}
+
+/** The recipe over another context; where it has RoPE, its tables are as long. */
+function withContext(recipe: Recipe, context: number): Recipe {
+  const { gemma } = recipe;
+  if (gemma === undefined) return { ...recipe, context };
+  return { ...recipe, context, gemma: { ...gemma, ropeRoot: ropeRootOf({ ...gemma, context }) } };
 }

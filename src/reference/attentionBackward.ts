@@ -4,7 +4,18 @@
  * The strip of one query block is computed once: probabilities P and their gradients γ. D is summed from these same
  * P and γ, because with dO·o in its place the difference γ − D would lose all digits for peaked heads.
  */
-import { BLOCK, type HeadView, partOffset, partScale, queryFactor, scoreRow } from './attention.js';
+import {
+  type AttentionSizes,
+  BLOCK,
+  firstBlock,
+  firstKeyOf,
+  type HeadView,
+  partOffset,
+  partScale,
+  plainSizes,
+  queryFactor,
+  scoreRow,
+} from './attention.js';
 import { ditherColumn, ditherOf, ditherRows } from './dither.js';
 import { dot } from './gemm.js';
 import { type GroupDither, quantizeGroup, quantizeGroupUnsigned } from './quantize8.js';
@@ -21,18 +32,16 @@ interface BackwardArguments {
   seedV: Uint32Array;
   seedK: Uint32Array;
   seedQ: Uint32Array;
-  T: number;
-  C: number;
-  H: number;
-  context: number;
   t0: number;
   U: number;
 }
 
-/** One head of one sequence: f32 accumulators [length, h], row words of the dither per token of the sequence. */
+/** One query head of one sequence: f32 accumulators [length, h], row words of the dither per token of the sequence. */
 interface Sums {
   readonly start: number;
   readonly length: number;
+  /** The first query head of its group: its diagonal blocks begin dK and dV. */
+  readonly isFirst: boolean;
   readonly dQ: Float32Array;
   readonly dK: Float32Array;
   readonly dV: Float32Array;
@@ -42,21 +51,37 @@ interface Sums {
 }
 
 /** Operation `attentionBackward`. dqkv bf16 [T, 3C]. */
-export function attentionBackward(a: BackwardArguments): void {
-  const { T, C, H } = a;
-  const h = (C / H) | 0;
-  const root = inverseRoot(h);
-  for (let start = 0; start < T; start += a.context) {
-    const length = Math.min(a.context, T - start);
+export function attentionBackward(a: BackwardArguments & { T: number; C: number; H: number; context: number }): void {
+  differentiate(a, plainSizes(a));
+}
+
+/** Operation `groupedAttentionBackward`. dqkv bf16 [T, (H + 2G)·h]; dK and dV of a head go on over its query heads. */
+export function groupedAttentionBackward(a: BackwardArguments & AttentionSizes): void {
+  differentiate(a, a);
+}
+
+function differentiate(a: BackwardArguments, sizes: AttentionSizes): void {
+  const { T, H, G, h, context, window, scalar } = sizes;
+  const root = inverseRoot(scalar);
+  for (let start = 0; start < T; start += context) {
+    const length = Math.min(context, T - start);
     const firstRow = a.t0 + start;
+    let dK = new Float32Array(0);
+    let dV = new Float32Array(0);
     for (let head = 0; head < H; head += 1) {
-      const view: HeadView = { qkv: a.qkv, scales: a.qkvScales, T, C, H, head, h };
+      const view: HeadView = { qkv: a.qkv, scales: a.qkvScales, T, H, G, h, context, window, scalar, head };
+      const isFirst = head % (H / G) === 0;
+      if (isFirst) {
+        dK = new Float32Array(length * h);
+        dV = new Float32Array(length * h);
+      }
       const sums: Sums = {
         start,
         length,
+        isFirst,
         dQ: new Float32Array(length * h),
-        dK: new Float32Array(length * h),
-        dV: new Float32Array(length * h),
+        dK,
+        dV,
         rowsV: ditherRows(a.seedV, firstRow, length),
         rowsK: ditherRows(a.seedK, firstRow, length),
         rowsQ: ditherRows(a.seedQ, firstRow, length),
@@ -80,6 +105,7 @@ export function attentionBackward(a: BackwardArguments): void {
 function queryBlock(a: BackwardArguments, view: HeadView, sums: Sums, query: number): void {
   const rows = Math.min(BLOCK, sums.length - query);
   const width = (query + BLOCK) | 0;
+  const firstKey = firstBlock(view, query);
   const P = new Float32Array(BLOCK * width);
   const gamma = new Float32Array(BLOCK * width);
   const D = new Float32Array(BLOCK);
@@ -87,28 +113,28 @@ function queryBlock(a: BackwardArguments, view: HeadView, sums: Sums, query: num
   for (let r = 0; r < rows; r += 1) {
     const i = (sums.start + query + r) | 0;
     probabilities(a, view, i, sums.start, (query + r + 1) | 0, P, gamma, (r * width) | 0);
-    for (let key = 0; key < width; key += BLOCK) {
+    for (let key = firstKey; key < width; key += BLOCK) {
       for (let j = 0; j < BLOCK; j += 1) terms[j] = f32(P[r * width + key + j] * gamma[r * width + key + j]);
       const sum = t64(terms, 0);
-      D[r] = key === 0 ? sum : f32(D[r] + sum);
+      D[r] = key === firstKey ? sum : f32(D[r] + sum);
     }
   }
   // P becomes x = P·sdo, γ becomes e = x·(γ − D). Masked entries stay +0.
   for (let r = 0; r < rows; r += 1) {
     const sdo = a.dOScales[view.head * view.T + sums.start + query + r];
-    for (let j = 0; j <= query + r; j += 1) {
+    for (let j = firstKeyOf(view, query + r); j <= query + r; j += 1) {
       const x = f32(P[r * width + j] * sdo);
       gamma[r * width + j] = f32(x * f32(gamma[r * width + j] - D[r]));
       P[r * width + j] = x;
     }
   }
-  for (let key = 0; key < width; key += BLOCK) {
+  for (let key = firstKey; key < width; key += BLOCK) {
     keyGradients(a, view, sums, query, key, rows, P, gamma, width);
     queryGradients(a, view, sums, query, key, rows, gamma, width);
   }
 }
 
-/** P and γ of query i against the first `count` keys of its sequence; the rest of the row stays +0. */
+/** P and γ of query i against those of the first `count` keys of its sequence that it sees; the rest of the row is +0. */
 function probabilities(
   a: BackwardArguments,
   view: HeadView,
@@ -121,9 +147,11 @@ function probabilities(
 ): void {
   const factor = queryFactor(view, i);
   const lambda = a.lambda[view.head * view.T + i];
-  const dOOffset = (i * view.C + view.head * view.h) | 0;
+  const dOOffset = ((i * view.H + view.head) * view.h) | 0;
+  const from = firstKeyOf(view, count - 1);
   scoreRow(view, i, sequenceStart, count, P.subarray(rowStart, rowStart + count));
-  for (let j = 0; j < count; j += 1) {
+  P.fill(0, rowStart, rowStart + from);
+  for (let j = from; j < count; j += 1) {
     const z = f32(f32(P[rowStart + j] * factor) - lambda);
     P[rowStart + j] = exp2c(z > 0 ? 0 : z);
     const acc = dot(a.dO, dOOffset, view.qkv, partOffset(view, 2, sequenceStart + j), view.h);
@@ -151,7 +179,7 @@ function keyGradients(
 ): void {
   const { h, head } = view;
   const keys = Math.min(BLOCK, sums.length - key);
-  const isFirst = key === query;
+  const isFirst = key === query && sums.isFirst;
   const firstQuery = (sums.start + query) | 0;
   for (let j = 0; j < keys; j += 1) {
     const token = (a.t0 + sums.start + key + j) | 0;
@@ -168,7 +196,7 @@ function keyGradients(
     for (let d = 0; d < h; d += 1) {
       let acc = 0;
       for (let r = 0; r < rows; r += 1) {
-        acc = (acc + Math.imul(unsignedCodes[r], a.dO[(firstQuery + r) * view.C + head * h + d])) | 0;
+        acc = (acc + Math.imul(unsignedCodes[r], a.dO[((firstQuery + r) * view.H + head) * h + d])) | 0;
       }
       const term = f32(acc * scaleV);
       sums.dV[sumOffset + d] = isFirst ? term : f32(sums.dV[sumOffset + d] + term);
@@ -219,7 +247,7 @@ function queryGradients(
         acc = (acc + Math.imul(signedCodes[j], view.qkv[partOffset(view, 1, firstKey + j) + d])) | 0;
       }
       const term = f32(acc * scale);
-      sums.dQ[sumOffset + d] = key === 0 ? term : f32(sums.dQ[sumOffset + d] + term);
+      sums.dQ[sumOffset + d] = key === firstBlock(view, query) ? term : f32(sums.dQ[sumOffset + d] + term);
     }
   }
 }

@@ -19,7 +19,12 @@ const isas = Object.entries(addon?.describe().isas ?? {})
   .map(([name]) => name as 'scalar');
 
 /** Heavy operations of the reference get fewer runs. */
-const RUNS: Partial<Record<OperationName, number>> = { attentionForward: 12, attentionBackward: 8 };
+const RUNS: Partial<Record<OperationName, number>> = {
+  attentionForward: 12,
+  attentionBackward: 8,
+  groupedAttentionForward: 12,
+  groupedAttentionBackward: 8,
+};
 
 function bytes(value: unknown): string {
   if (Array.isArray(value)) return value.map(bytes).join('|');

@@ -490,7 +490,132 @@ export const MAKE: Make = {
     given.set(patch.subarray(0, length));
     return { older, patch: given, newer: new Uint8Array(n).fill(9), start, n };
   },
+  gainPlusOne: (a) => {
+    const n = a.r.between(1, 300);
+    return { gain: a.f32(n), out: outF(n), n };
+  },
+  embedScaled: (a) => {
+    const [T, C, V] = [a.rows(), a.width(), a.r.between(1, 40)];
+    const scale = a.r.pick([1, 8, Math.fround(33.94)]);
+    return { tokens: a.index(T, V), wte: a.f32(V * C), x: out16(T * C), T, C, scale };
+  },
+  embedScaledBackward: (a) => {
+    const { dWpe: _dWpe, context: _context, ...table } = MAKE.embedBackward(a);
+    return { ...table, scale: a.r.pick([1, 8, Math.fround(33.94)]) };
+  },
+  linearRows: (a) => {
+    const [T, N, K] = [a.rows(), a.r.between(1, 200), a.contracted()];
+    return { ...product(a, T, N, K), y: out16(T * N), T, N, K };
+  },
+  normResidual: (a) => {
+    const [T, C] = [a.rows(), a.r.pick([64, 128, 192, 1088])];
+    return {
+      x: a.bf16(T * C),
+      o: a.bf16(T * C),
+      gain: a.calm(C),
+      y: out16(T * C),
+      rstd: outF(T),
+      T,
+      C,
+      epsilon: Math.fround(1e-6),
+    };
+  },
+  rotateHeads: (a) => {
+    const { T, H, G, h, context, N } = groups(a, a.rows(), a.r.between(1, 70));
+    return {
+      y: a.bf16(T * N),
+      gainQ: a.calm(h),
+      gainK: a.calm(h),
+      rope: a.calm(context * h),
+      codes: out8(T * N),
+      scales: outF((H + 2 * G) * T),
+      rstd: outF((H + G) * T),
+      T,
+      H,
+      G,
+      h,
+      context,
+      epsilon: Math.fround(1e-6),
+    };
+  },
+  rotateHeadsBackward: (a) => {
+    const { T, H, G, h, context, N } = groups(a, a.r.pick([1, 5, 63, 64, 65, 130]), a.r.between(1, 70));
+    return {
+      dqkv: a.bf16(T * N, -12),
+      y: a.bf16(T * N),
+      rstd: a.calm((H + G) * T).map(Math.abs),
+      gainQ: a.calm(h),
+      gainK: a.calm(h),
+      rope: a.calm(context * h),
+      dy: out16(T * N),
+      dGainQ: a.calm(h),
+      dGainK: a.calm(h),
+      T,
+      H,
+      G,
+      h,
+      context,
+      accumulate: a.r.flag(),
+    };
+  },
+  groupedAttentionForward: (a) => {
+    const context = 64 * a.r.between(1, 4);
+    const { T, H, G, h, N } = groups(a, context * a.r.between(1, 2), context);
+    return {
+      qkv: a.codes(T * N, N),
+      qkvScales: a.scales((H + 2 * G) * T, a.r.pick([-9, -7, -5])),
+      o: out16(T * H * h),
+      lambda: outF(H * T),
+      T,
+      H,
+      G,
+      h,
+      context,
+      window: a.r.pick([0, 64, 64, 128, 192, 1024]),
+      scalar: a.r.pick([1, h, 168]),
+    };
+  },
+  groupedAttentionBackward: (a) => {
+    const { o: _o, lambda: _lambda, ...forward } = MAKE.groupedAttentionForward(a);
+    const { T, H, h, qkv } = forward;
+    return {
+      ...forward,
+      dO: a.codes(T * H * h, H * h),
+      dOScales: a.scales(H * T, -20),
+      lambda: a.calm(H * T, 2, 2),
+      dqkv: out16(qkv.length),
+      seedV: a.seed(),
+      seedK: a.seed(),
+      seedQ: a.seed(),
+      t0: 1024 * a.r.between(0, 2),
+      U: 4096,
+    };
+  },
+  geglu: (a) => {
+    const [T, N] = [a.rows(), a.r.pick([64, 192, 1024, 1088])];
+    return { u: a.bf16(2 * T * N, -2), codes: out8(T * N), scales: outF(panels(N) * T), T, N };
+  },
+  gegluGradient: (a) => {
+    const [T, N] = [a.rows(), a.r.pick([64, 192, 512, 576, 1088])];
+    return {
+      dh: a.bf16(T * N, -12),
+      u: a.bf16(2 * T * N, -2),
+      codes: out8(2 * T * N),
+      scales: outF(panels(2 * N) * T),
+      seed: a.seed(),
+      T,
+      N,
+      t0: 1024 * a.r.between(0, 3),
+    };
+  },
 };
+
+/** Heads in groups: H query heads, G of keys and values, N elements of a row. */
+function groups(a: Arguments, T: number, context: number) {
+  const [h, G] = [a.r.pick([32, 64, 128, 256]), a.r.between(1, 2)];
+  const H = G * a.r.between(1, h > 64 ? 2 : 3);
+  return { T, H, G, h, context, N: (H + 2 * G) * h };
+}
 
 /** Two packed models whose nibbles differ with a probability that goes from never to always. */
 function twoModels(a: Arguments): { older: Uint8Array; newer: Uint8Array } {

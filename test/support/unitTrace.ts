@@ -3,11 +3,11 @@
 import type { Kernels } from '../../src/backend/ops.js';
 import { referenceKernels } from '../../src/backend/reference.js';
 import { portableHash } from '../../src/merkle/portable.js';
-import { trainingTape } from '../../src/model/gptTape.js';
 import type { Recipe } from '../../src/model/recipe.js';
 import { ditherSeed } from '../../src/model/seeds.js';
 import { seedState, vectorBytes } from '../../src/model/state.js';
 import { BoundTape, type HostArray } from '../../src/model/tape.js';
+import { trainingTape } from '../../src/model/tapes.js';
 import { allocateWeights, gatherSequences, modelPlan, quantizeWeights, splitSequences } from '../../src/model/unit.js';
 import { drawBatch, unitOffsets } from '../../src/protocol/draws.js';
 import type { Program } from '../../src/protocol/trace/program.js';

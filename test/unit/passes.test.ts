@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { benchRecipe } from '../../bench/benchRecipe.js';
-import { trainingTape } from '../../src/model/gptTape.js';
 import { passCost, passesOf, passName } from '../../src/model/passes.js';
 import { TapeBuilder } from '../../src/model/tape.js';
+import { trainingTape } from '../../src/model/tapes.js';
 import { modelPlan } from '../../src/model/unit.js';
 
 function tapeOf(name: string) {

@@ -12,6 +12,7 @@
 #include "../../exact/attention.h"
 #include "../../exact/norm.h"
 #include "../../exact/quantize.h"
+#include "../../exact/rope.h"
 #include "../../exact/sums.h"
 #include "attention_reach.h"
 #include "nibbles_avx512.h"

@@ -6,6 +6,7 @@
  * both have.
  */
 import { PURPOSE } from '../../backend/ops.js';
+import { PogoError } from '../../errors.js';
 import { bitsToFloat } from '../../model/fp32.js';
 import { createLayout, type Layout, paddedSize } from '../../model/layout.js';
 import { bytesPerToken, type Recipe, tokensPerUnit } from '../../model/recipe.js';
@@ -482,6 +483,9 @@ class UnitBuilder {
 
 /** The program of one gradient unit. Externals: θ of the step, the recipe's token file. Results: `loss`, `unit`. */
 export function unitProgram(recipe: ProgramRecipe, subject: UnitSubject): Program {
+  if (recipe.gemma !== undefined || recipe.adapter !== undefined) {
+    throw new PogoError('RECIPE', 'expected a recipe without options, found one; disputes know none of them yet');
+  }
   return new UnitBuilder(recipe, subject).build();
 }
 

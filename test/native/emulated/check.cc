@@ -199,15 +199,16 @@ void gelu(int64_t T, int64_t N, int64_t K) {
                              !memcmp(s[0], s[1], panel_count(N) * T * 4));
 }
 
-void attention(int64_t context, int64_t H, int64_t h, int64_t sequences) {
+void attention(int64_t context, int64_t H, int64_t G, int64_t h, int64_t window, int64_t sequences) {
   heap = kHeap;
-  int64_t T = context * sequences, C = H * h;
-  int8_t* qkv = codes(3 * T * C);
-  float* qkv_scales = scales(3 * H * T, -9);
+  const PogoAttention shape = {context * sequences, H, G, h, context, window, (uint32_t)h};
+  int64_t T = shape.T, C = H * h, N = (H + 2 * G) * h;
+  int8_t* qkv = codes(T * N);
+  float* qkv_scales = scales((H + 2 * G) * T, -9);
   uint16_t* o[2] = {filled<uint16_t>(T * C), filled<uint16_t>(T * C)};
   float* lambda[2] = {filled<float>(H * T), filled<float>(H * T)};
   bool same = both([&](const PogoKernels& k, int i) {
-    return k.attention_forward(nullptr, qkv, qkv_scales, o[i], lambda[i], T, C, H, context);
+    return k.attention_forward(nullptr, shape, qkv, qkv_scales, o[i], lambda[i]);
   });
   dimensions(context, H, h);
   verdict("attention_forward", same && !memcmp(o[0], o[1], T * C * 2) && !memcmp(lambda[0], lambda[1], H * T * 4));
@@ -222,19 +223,16 @@ void attention(int64_t context, int64_t H, int64_t h, int64_t sequences) {
   x.seed_v = seeds;
   x.seed_k = seeds + 4;
   x.seed_q = seeds + 8;
-  x.T = T;
-  x.C = C;
-  x.H = H;
-  x.context = context;
+  x.shape = shape;
   x.t0 = 0;
   x.U = T;
-  uint16_t* dqkv[2] = {filled<uint16_t>(3 * T * C), filled<uint16_t>(3 * T * C)};
+  uint16_t* dqkv[2] = {filled<uint16_t>(T * N), filled<uint16_t>(T * N)};
   same = both([&](const PogoKernels& k, int i) {
     x.dqkv = dqkv[i];
     return k.attention_backward(nullptr, x);
   });
   dimensions(context, H, h);
-  verdict("attention_backward", same && !memcmp(dqkv[0], dqkv[1], 3 * T * C * 2));
+  verdict("attention_backward", same && !memcmp(dqkv[0], dqkv[1], T * N * 2));
 }
 
 }  // namespace
@@ -272,8 +270,9 @@ void program() {
     gelu(48, 1088, 64);
     const int64_t heads[] = {32, 64, 128, 256};
     for (int64_t h : heads) {
-      attention(64, h == 32 ? 2 : 1, h, 1);
-      attention(128, h == 32 ? 2 : 1, h, 2);
+      attention(64, h == 32 ? 2 : 1, h == 32 ? 2 : 1, h, 0, 1);
+      attention(128, h == 32 ? 2 : 1, h == 32 ? 2 : 1, h, 0, 2);
+      attention(192, 2, 1, h, 64, 1);
     }
   }
   print(checks);
