@@ -162,12 +162,15 @@ const char* run(const LinearGeluArgs& a, PogoArena* s) {
   return scalar.linear_gelu(s, {a.a, a.aScales}, {a.w, a.wScales}, a.bias, a.codes, a.scales, a.derivative, a.T, a.N,
                             a.K);
 }
+PogoAttention attention_shape(int64_t T, int64_t C, int64_t H, int64_t context) {
+  return {T, H, H, C / H, context, 0, static_cast<uint32_t>(C / H)};
+}
 const char* run(const AttentionForwardArgs& a, PogoArena* s) {
-  return scalar.attention_forward(s, a.qkv, a.qkvScales, a.o, a.lambda, a.T, a.C, a.H, a.context);
+  return scalar.attention_forward(s, attention_shape(a.T, a.C, a.H, a.context), a.qkv, a.qkvScales, a.o, a.lambda);
 }
 const char* run(const AttentionBackwardArgs& a, PogoArena* s) {
-  return scalar.attention_backward(s, {a.qkv, a.qkvScales, a.dO, a.dOScales, a.lambda, a.dqkv, a.seedV, a.seedK, a.seedQ,
-                                       a.T, a.C, a.H, a.context, a.t0, a.U});
+  return scalar.attention_backward(s, {attention_shape(a.T, a.C, a.H, a.context), a.qkv, a.qkvScales, a.dO, a.dOScales,
+                                       a.lambda, a.dqkv, a.seedV, a.seedK, a.seedQ, a.t0, a.U});
 }
 const char* run(const QuantizeRowsArgs& a, PogoArena* s) {
   return scalar.quantize_rows(s, a.x, a.codes, a.scales, nullptr, nullptr, a.T, a.N, 0, false);
@@ -216,7 +219,8 @@ const char* run(const HeadInputGradientArgs& a, PogoArena* s) {
                                     a.V, a.C, a.U);
 }
 const char* run(const EmbedBackwardArgs& a, PogoArena* s) {
-  return scalar.embed_backward(s, a.tokens, a.targets, {a.a, a.aScales}, a.dx, a.dWte, a.dWpe, a.U, a.C, a.V, a.context);
+  return scalar.embed_backward(s, a.tokens, a.targets, {a.a, a.aScales}, a.dx, 1.0f, a.dWte, a.dWpe, a.U, a.C,
+                               a.V, a.context);
 }
 const char* run(const UnitLossArgs& a, PogoArena* s) { return scalar.unit_loss(s, a.loss, a.out, a.U); }
 const char* run(const Dequantize4Args& a, PogoArena* s) {
