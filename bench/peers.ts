@@ -113,6 +113,30 @@ export async function startTorch(options: TorchOptions): Promise<PeerProcess | s
   return PeerProcess.start({ command: python, arguments: flags, environment, seconds, signal });
 }
 
+/** Flags of llm.c's own Makefile. */
+const LLMC_FLAGS = ['-Ofast', '-march=native', '-fopenmp', '-DOMP', '-DTESTING', '-w'];
+
+/** llm.c's CPU step of GPT-2's shape, from the checkout that POGO_LLMC names, warm; or why there is none. */
+export async function startLlmC(options: Omit<TorchOptions, 'mode'>): Promise<PeerProcess | string> {
+  const { recipe, benchFolder, threads, seconds, signal, quick } = options;
+  const checkout = process.env.POGO_LLMC;
+  if (checkout === undefined) return 'no checkout of llm.c at hand; POGO_LLMC=FOLDER names one';
+  if (recipe.name !== 'gpt2-124m') return `llm.c has no shape for recipe ${recipe.name}`;
+  const program = join(benchFolder, '..', '.tools', 'llmc-step');
+  const source = join(benchFolder, 'peers', 'llmc_step.c');
+  const flags = [...LLMC_FLAGS, '-I', checkout, source, '-lm', '-o', program];
+  const { status, error } = spawnSync(process.env.CC ?? 'cc', flags, { stdio: ['ignore', 2, 2] });
+  if (status !== 0) return `llm.c in ${checkout} does not build (${error?.message ?? `it ended with ${status}`})`;
+  const sequences = recipe.sequencesPerUnit * recipe.unitsPerStep;
+  return PeerProcess.start({
+    command: program,
+    arguments: [String(recipe.context), String(sequences), quick ? '1' : '2'],
+    environment: { ...process.env, ...KEEP_MEMORY, OMP_NUM_THREADS: String(threads) },
+    seconds,
+    signal,
+  });
+}
+
 /** `b3sum`: named by POGO_B3SUM, installed in `.tools/bin` (`cargo install b3sum --locked --root .tools`), or on PATH. */
 function b3sumProgram(benchFolder: string): string | undefined {
   const named = process.env.POGO_B3SUM;

@@ -51,10 +51,13 @@ function bestByValue(peers: readonly PeerResult[]): PeerResult | undefined {
   return peers.reduce<PeerResult | undefined>((best, one) => (best && best.value >= one.value ? best : one), undefined);
 }
 
+/** Kinds of peers of a step: PyTorch's, and llm.c's CPU trainer. */
+const KINDS = ['fp32 held to AVX2', 'fp32', 'bf16', 'llm.c'] as const;
+
 /** Steps of every recipe and instruction set against the best of each kind of PyTorch. */
 export function stepTable(lines: Lines): string {
   const rows = named(lines, 'step').map((line) => {
-    const kinds = ['fp32 held to AVX2', 'fp32', 'bf16'].map((kind) => against(line, kind, lines));
+    const kinds = KINDS.map((kind) => against(line, kind, lines));
     const target = targetKind(line.isa);
     const peer = bestOf(line.peers, [target]);
     return [
@@ -74,6 +77,7 @@ export function stepTable(lines: Lines): string {
     '× fp32 held to AVX2',
     '× fp32',
     '× bf16',
+    '× llm.c',
     'peak',
     'peak of peer',
   ];

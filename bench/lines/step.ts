@@ -12,8 +12,8 @@ import { type ModelPlan, modelPlan } from '../../src/model/unit.js';
 import { stepTokens } from '../benchRecipe.js';
 import { type BenchContext, type BenchGroup, type GroupOutput, skipped } from '../group.js';
 import { type BenchLine, type Job, lineOf, median, type PeerResult, requireSameBytes, round } from '../harness.js';
-import { bestOf, interleave, ROUNDS } from '../interleave.js';
-import { startTorch, targetKind, torchModes } from '../peers.js';
+import { bestOf, interleave, type PeerProcess, ROUNDS } from '../interleave.js';
+import { startLlmC, startTorch, targetKind, torchModes } from '../peers.js';
 import { requireReferenceStep, StepRunner } from '../stepRunner.js';
 
 const MIB = 2 ** 20;
@@ -73,24 +73,41 @@ async function stepsOfRound(context: BenchContext, runner: StepRunner, most: num
   return Math.max(MIN_STEPS, Math.min(most, Math.round(2000 / ms)));
 }
 
+interface StepPeer {
+  readonly name: string;
+  readonly kind: string;
+  readonly start: () => Promise<PeerProcess | string>;
+}
+
+/** PyTorch in every mode that is asked for, then llm.c where a checkout is named. */
+function peersOf(context: BenchContext): StepPeer[] {
+  const { backend, recipe, lanes, quick, benchFolder, signal, seconds } = context;
+  const options = { benchFolder, recipe, threads: lanes, seconds, quick, signal };
+  const torch = torchModes(backend.isa, context.peerModes).map((mode) => ({
+    name: `pytorch ${mode.name}`,
+    kind: mode.kind,
+    start: () => startTorch({ ...options, mode }),
+  }));
+  return [...torch, { name: 'llm.c', kind: 'llm.c', start: () => startLlmC(options) }];
+}
+
 async function* stepLines(context: BenchContext, plan: ModelPlan): AsyncGenerator<GroupOutput> {
-  const { backend, recipe, lanes, quick, benchFolder, signal } = context;
+  const { backend, recipe, lanes, signal } = context;
   const runner = await StepRunner.open(backend, plan, lanes, signal);
   try {
     const count = await stepsOfRound(context, runner, MAX_STEPS);
     const samples: number[] = [];
     const peers: PeerResult[] = [];
     if (!context.peers) yield skipped('step/pytorch', 'not asked for (--no-peers)');
-    for (const mode of context.peers ? torchModes(backend.isa, context.peerModes) : []) {
-      const options = { benchFolder, recipe, threads: lanes, mode, seconds: context.seconds, quick, signal };
-      const peer = await startTorch(options);
+    for (const { name, kind, start } of context.peers ? peersOf(context) : []) {
+      const peer = await start();
       if (typeof peer === 'string') {
-        yield skipped(`step/pytorch ${mode.name}`, peer);
+        yield skipped(`step/${name}`, peer);
         continue;
       }
       try {
         const unit = { name: 'tokens/s', perCall: stepTokens(recipe) } as const;
-        const both = await interleave(peer, mode.kind, unit, () => runner.round(count), count);
+        const both = await interleave(peer, kind, unit, () => runner.round(count), count);
         peers.push(both.peer);
         samples.push(...both.oursMs);
       } finally {
