@@ -12,7 +12,7 @@ import { portableKernels } from '../../src/merkle/portable.js';
 import { treeBytes } from '../../src/merkle/shape.js';
 import { allocateTree, MerkleTree, splitSegments } from '../../src/merkle/tree.js';
 import { LanePool } from '../../src/pipeline/lanePool.js';
-import { hashParallel } from '../../src/pipeline/trainer.js';
+import { hashParallel } from '../../src/pipeline/parallelHash.js';
 import type { Ceiling } from '../ceilings.js';
 import { type BenchContext, type BenchGroup, type GroupOutput, skipped } from '../group.js';
 import { type BenchLine, bytesOf, fillGaussian, type Job, measure, requireSameBytes, shared } from '../harness.js';

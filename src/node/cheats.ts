@@ -111,7 +111,8 @@ const CHEATS: readonly Cheat[] = [
       return {
         async state(step, trainer) {
           if (step !== at) return;
-          trainer.state.theta[0] = Math.fround((trainer.state.theta[0] as number) + 0.0625);
+          const { theta } = await trainer.fetchState();
+          theta[0] = Math.fround((theta[0] as number) + 0.0625);
           await trainer.prepare();
         },
       };

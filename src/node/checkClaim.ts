@@ -119,6 +119,7 @@ const LENGTH_FACTOR = 4;
  */
 export async function checkClaim(options: CheckOptions): Promise<CheckResult> {
   const { trainer, source } = options;
+  await trainer.fetchState();
   const start = snapshot(trainer);
   try {
     return await new ClaimCheck(options, start).run();
@@ -193,7 +194,7 @@ class ClaimCheck {
       if (wanted.length > 0 || observed) {
         // The state first: a unit is only judged under a state root that holds.
         if (!(await this.#atRoot(commitment.preStateRoot))) return this.#findFalseState();
-        if (observed) this.#options.receipt?.state(stepIndex, false);
+        if (observed) await this.#options.receipt?.state(stepIndex, false);
         const fault = await this.#recompute(stepIndex, commitment, units, wanted);
         if (fault !== undefined) return fault;
       }
@@ -204,7 +205,7 @@ class ClaimCheck {
       this.#replayMs += performance.now() - committing;
     }
     if (!(await this.#atRoot(source.header.toRoot))) return this.#findFalseState();
-    this.#options.receipt?.state(source.list.length, true);
+    await this.#options.receipt?.state(source.list.length, true);
     return undefined;
   }
 
@@ -331,6 +332,7 @@ export interface Snapshot {
 
 const NAMES = ['theta', 'm', 'v', 'ema'] as const;
 
+/** Of a trainer whose vectors are in host memory: {@link Trainer.fetchState}. */
 export function snapshot(trainer: Trainer): Snapshot {
   const [theta, m, v, ema] = NAMES.map((name) => trainer.state[name].slice()) as [
     Float32Array,
@@ -342,15 +344,16 @@ export function snapshot(trainer: Trainer): Snapshot {
 }
 
 export async function restore(trainer: Trainer, saved: Snapshot): Promise<void> {
-  for (const name of NAMES) trainer.state[name].set(saved.vectors[name]);
+  for (const name of NAMES) trainer.memory[name].set(saved.vectors[name]);
   await trainer.reset(saved.scalars);
 }
 
 /** The current state as bytes. */
 export async function capture(trainer: Trainer): Promise<CapturedState> {
   const header = await trainer.header();
+  const state = await trainer.fetchState();
   const bytes = (name: (typeof NAMES)[number]): Uint8Array => {
-    return vectorBytes(trainer.state[name]).slice();
+    return vectorBytes(state[name]).slice();
   };
   return { header, theta: bytes('theta'), m: bytes('m'), v: bytes('v'), ema: bytes('ema') };
 }

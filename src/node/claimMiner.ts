@@ -196,10 +196,10 @@ export class ClaimMiner {
       });
     }
     const { header, vectors } = readStateFolder(this.#path('states', name), trainer.plan.layout, this.#layer);
-    trainer.state.theta.set(vectors.theta);
-    trainer.state.m.set(vectors.m);
-    trainer.state.v.set(vectors.v);
-    if (vectors.ema !== undefined) trainer.state.ema.set(vectors.ema);
+    trainer.memory.theta.set(vectors.theta);
+    trainer.memory.m.set(vectors.m);
+    trainer.memory.v.set(vectors.v);
+    if (vectors.ema !== undefined) trainer.memory.ema.set(vectors.ema);
     const { step, tokens, beta1Power, beta2Power } = header;
     await trainer.reset({ step, tokens, beta1Power, beta2Power });
   }
@@ -260,7 +260,7 @@ export class ClaimMiner {
   async #checkpoint(): Promise<void> {
     const { trainer } = this;
     const header = await trainer.header();
-    const { ema, ...others } = trainer.state;
+    const { ema, ...others } = await trainer.fetchState();
     const name = `${String(header.step).padStart(12, '0')}-${toHex(await trainer.stateRoot())}`;
     writeStateFolder(this.#path('states', name), header, ema.length === 0 ? others : { ...others, ema }, this.#layer);
   }

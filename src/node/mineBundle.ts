@@ -281,7 +281,7 @@ class BundleMiner {
     const put = (vector: Float32Array | Uint16Array | Uint32Array): void => {
       if (vector.length > 0) roots.push(this.#blobs.put(bytesOf(vector)));
     };
-    for (const vector of Object.values(trainer.state) as Float32Array[]) put(vector);
+    for (const vector of Object.values(await trainer.fetchState()) as Float32Array[]) put(vector);
     if (!start.derivable) {
       // The trainer has moved on: the start state is read once more.
       const { vectors } = await this.#start();

@@ -1,5 +1,4 @@
 /** Makes a receipt while a claim is checked: what the check has in its hands anyway is hashed under the draw signature. */
-import { vectorBytes } from '../model/state.js';
 import type { UnitPlace } from '../model/unitPlaces.js';
 import type { Trainer } from '../pipeline/trainer.js';
 import type { DrawnUnit } from '../protocol/draws.js';
@@ -42,8 +41,8 @@ export class ReceiptRecorder {
   }
 
   /** @param stepsDone steps of the claim behind the trainer's state, whose root was just computed */
-  state(stepsDone: number, last: boolean): void {
-    const part = stateReceiptPart(this.#drawSignature, stepsDone, chainingValuesOf(this.#trainer));
+  async state(stepsDone: number, last: boolean): Promise<void> {
+    const part = stateReceiptPart(this.#drawSignature, stepsDone, await chainingValuesOf(this.#trainer));
     this.#parts[this.#duty.units.length + (last ? 1 : 0)] = part;
   }
 
@@ -53,9 +52,10 @@ export class ReceiptRecorder {
   }
 }
 
-/** Of a trainer whose header has been computed: the trees hold every chaining value. */
-export function chainingValuesOf({ state, trees }: Trainer): StateChainingValues {
-  const of = (name: 'theta' | 'm' | 'v'): Uint8Array =>
-    leafChainingValues(trees[name], vectorBytes(state[name]).length);
+/** Of a trainer's current state. */
+export async function chainingValuesOf(trainer: Trainer): Promise<StateChainingValues> {
+  const trees = await trainer.fetchTrees();
+  const bytes = 4 * trainer.plan.layout.length;
+  const of = (name: 'theta' | 'm' | 'v'): Uint8Array => leafChainingValues(trees[name], bytes);
   return { theta: of('theta'), m: of('m'), v: of('v') };
 }

@@ -49,8 +49,7 @@ export async function recheckReceipt(options: RecheckOptions): Promise<RecheckRe
   await replay(trainer, source, stepsDone);
   let expected: Uint8Array;
   if (drawn === undefined) {
-    await trainer.header();
-    expected = stateReceiptPart(drawSignature, stepsDone, chainingValuesOf(trainer));
+    expected = stateReceiptPart(drawSignature, stepsDone, await chainingValuesOf(trainer));
   } else {
     const { draw1 } = source.header;
     const commitment = source.list[drawn.stepIndex] as StepCommitment;

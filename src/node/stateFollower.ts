@@ -69,6 +69,7 @@ export class StateFollower {
   async #keep(): Promise<void> {
     const root = await this.#trainer.stateRoot();
     if (this.#kept.some((other) => equalBytes(other.root, root))) return;
+    await this.#trainer.fetchState();
     // The start state stays, so that any chain can be replayed; of the others only the newest.
     this.#kept.splice(1, 1, { root, saved: snapshot(this.#trainer) });
   }

@@ -16,6 +16,7 @@ export class Evaluator {
   readonly #pool: LanePool;
   readonly #signal: AbortSignal | undefined;
   #session: Session | undefined;
+  #theta: Float32Array | undefined;
 
   constructor(plan: ModelPlan, pool: LanePool, signal?: AbortSignal) {
     this.#plan = plan;
@@ -25,7 +26,8 @@ export class Evaluator {
 
   /** Memory of the evaluated θ, allocated at first use. Fill it, then call {@link lossBits} with `fresh`. */
   get theta(): Float32Array {
-    return this.#open().weights.theta;
+    this.#open();
+    return this.#theta as Float32Array;
   }
 
   #open(): Session {
@@ -37,8 +39,12 @@ export class Evaluator {
         id,
         recipe: encodeRecipe(this.#plan.recipe),
         microBatches: 1,
-        weights: allocateWeights(this.#plan, theta, this.#pool.packing),
+        ...(this.#pool.hostGroup === undefined
+          ? {}
+          : { weights: allocateWeights(this.#plan, theta, this.#pool.packing) }),
+        devices: this.#pool.openModels(this, this.#plan, { microBatches: 1, training: false }),
       };
+      this.#theta = theta;
     }
     return this.#session;
   }
@@ -47,8 +53,14 @@ export class Evaluator {
   async prepare(): Promise<void> {
     const session = this.#open();
     const sizes = this.#plan.weights.places.map((p) => p.tensor.size);
-    const groups = balancedGroups(sizes, this.#pool.lanes);
-    await Promise.all(groups.map((places) => this.#pool.run({ kind: 'weights', session, places }, this.#signal)));
+    const parts = session.weights === undefined ? [] : balancedGroups(sizes, this.#pool.lanes);
+    const vectors = { theta: this.theta };
+    await Promise.all([
+      ...parts.map((places) => this.#pool.run({ kind: 'weights', session, places }, this.#signal)),
+      ...this.#pool.deviceGroups.map((group) =>
+        this.#pool.run({ kind: 'deviceLoad', group, session, vectors }, this.#signal),
+      ),
+    ]);
   }
 
   /**

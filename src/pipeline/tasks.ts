@@ -8,6 +8,7 @@ import type { BackendName, IsaName } from '../backend/types.js';
 import type { StateScalars, StateVectors } from '../model/state.js';
 import type { SharedWeights, UnitRequest } from '../model/unit.js';
 import type { UnitPlace } from '../model/unitPlaces.js';
+import type { DeviceSession } from './deviceLane.js';
 
 export interface Session {
   /** Unique in the process that owns the pool. */
@@ -15,9 +16,12 @@ export interface Session {
   /** SSZ bytes of the recipe. */
   readonly recipe: Uint8Array;
   readonly microBatches: number;
-  readonly weights: SharedWeights;
-  /** Absent in sessions that only evaluate. */
+  /** In host memory; absent where no lane computes there. */
+  readonly weights?: SharedWeights;
+  /** In host memory; absent in sessions that only evaluate. */
   readonly state?: StateVectors;
+  /** On devices, by index of the group of lanes. */
+  readonly devices: readonly (DeviceSession | undefined)[];
 }
 
 export interface UnitTask extends UnitRequest {
@@ -73,7 +77,47 @@ export interface LossTask {
   readonly losses: Float32Array;
 }
 
-export type LaneTask = UnitTask | CommitTask | WeightsTask | HashTask | PackTask | LossTask;
+/** Work on a session's model on the device of one group of lanes. */
+export type DeviceTask =
+  | {
+      /** Vectors from host memory → integer weights. */
+      readonly kind: 'deviceLoad';
+      readonly group: number;
+      readonly session: Session;
+      readonly vectors: Partial<StateVectors>;
+    }
+  | {
+      /** Vectors into host memory. */
+      readonly kind: 'deviceFetch';
+      readonly group: number;
+      readonly session: Session;
+      readonly vectors: Partial<StateVectors>;
+    }
+  | {
+      /** Trees into host memory. */
+      readonly kind: 'deviceTrees';
+      readonly group: number;
+      readonly session: Session;
+      readonly trees: Readonly<Partial<Record<keyof StateVectors, Uint8Array>>>;
+    }
+  | {
+      /** State(s) → state(s + 1) and its integer weights. */
+      readonly kind: 'deviceCommit';
+      readonly group: number;
+      readonly session: Session;
+      readonly before: StateScalars;
+      /** Unit files; undefined where the group's device computed the unit itself. */
+      readonly units: readonly (Uint8Array | undefined)[];
+    }
+  | {
+      readonly kind: 'deviceRoots';
+      readonly group: number;
+      readonly session: Session;
+      readonly names: readonly (keyof StateVectors)[];
+    }
+  | { readonly kind: 'devicePack'; readonly group: number; readonly session: Session; readonly file: Uint8Array };
+
+export type LaneTask = UnitTask | CommitTask | WeightsTask | HashTask | PackTask | LossTask | DeviceTask;
 
 export interface UnitResult {
   readonly lossBits: number;
@@ -81,6 +125,8 @@ export interface UnitResult {
   readonly root: Uint8Array;
   /** Values at the places that were asked for, one after the other. */
   readonly observed: Uint8Array;
+  /** The group of lanes that computed it. */
+  readonly group: number;
   readonly ms: number;
 }
 
@@ -92,12 +138,22 @@ export interface TaskResults {
   hash: { readonly ms: number };
   pack: { readonly ms: number };
   loss: { readonly ms: number };
+  deviceLoad: { readonly ms: number };
+  deviceFetch: { readonly ms: number };
+  deviceTrees: { readonly ms: number };
+  deviceCommit: { readonly ms: number };
+  deviceRoots: { readonly roots: readonly Uint8Array[]; readonly ms: number };
+  devicePack: { readonly ms: number };
 }
 
 /** What every worker of a pool is started with. */
 export interface LaneOptions {
   readonly backend: BackendName;
   readonly isa: IsaName;
+  /** Index of the group that the lane belongs to. */
+  readonly group: number;
+  /** Of CUDA lanes: the addon, where it is not the package's own. */
+  readonly addonFile?: string;
   /** Counters in shared memory: see `progress.ts`. */
   readonly progress: Int32Array;
 }

@@ -59,7 +59,12 @@ export async function trainSteps(options: TrainStepsOptions): Promise<StepCommit
     const { step } = trainer.scalars;
     const { digest, units } = await computeStep(options, step);
     await pending;
-    await trainer.commit(units.map((u) => u.file));
+    // A committer may have put other bytes in a unit's place.
+    const computed = committer.unit === undefined;
+    await trainer.commit(
+      units.map((u) => u.file),
+      computed,
+    );
     if (committer.state !== undefined) {
       await committer.state(step, trainer);
       trainer.vectorsChanged();

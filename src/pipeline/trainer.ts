@@ -3,32 +3,34 @@
  *
  * The miner and the verifier use the same class; a verifier feeds it with units from a claim's log. The vectors of
  * state s are hashed while the lanes already compute the units of step s: hashing and lanes only read them.
+ *
+ * Where all lanes drive devices the state lives there, and {@link Trainer.fetchState} brings it to host memory; with lanes
+ * over host memory it is there in any case.
  */
+
+import { losesDevice } from '../backend/cuda.js';
+import { invariant, PogoError } from '../errors.js';
 import type { MerkleKernels } from '../merkle/kernels.js';
-import { nodeCount, treeBytes } from '../merkle/shape.js';
+import { treeBytes } from '../merkle/shape.js';
 import { packedModelLayout, unitFileBytes } from '../model/layout.js';
 import { encodeRecipe } from '../model/recipe.js';
-import {
-  advanceScalars,
-  evaluatedVector,
-  leafCount,
-  movesEma,
-  START_SCALARS,
-  type StateScalars,
-  type StateVectors,
-  vectorBytes,
-} from '../model/state.js';
+import { advanceScalars, movesEma, START_SCALARS, type StateScalars, type StateVectors } from '../model/state.js';
 import { allocateWeights, type ModelPlan, type UnitRequest } from '../model/unit.js';
 import type { UnitPlace } from '../model/unitPlaces.js';
 import type { StateHeader } from '../protocol/types.js';
 import { STATE_VERSION, stateRoot, ZERO_ROOT } from '../protocol/types.js';
+import {
+  DeviceDomain,
+  type DomainContext,
+  HostDomain,
+  type MemoryDomain,
+  type StepUnit,
+  type VectorName,
+  type VectorTrees,
+} from './domains.js';
 import { Evaluator } from './evaluator.js';
 import type { LanePool } from './lanePool.js';
-import { balancedGroups, evenRanges } from './shards.js';
 import type { Session, UnitResult } from './tasks.js';
-
-/** Leaves that one hash task takes: 4 MiB, aligned, so that a task also computes the 12 levels above its leaves. */
-const HASH_LEAVES_LOG = 12;
 
 export interface TrainerOptions {
   readonly microBatches?: number;
@@ -42,27 +44,37 @@ export interface ComputedUnit extends UnitResult {
   readonly file: Uint8Array;
 }
 
-export type VectorName = keyof StateVectors;
-
 let sessionCounter = 0;
 
 export class Trainer {
   readonly plan: ModelPlan;
   readonly pool: LanePool;
-  readonly state: StateVectors;
+  /**
+   * The vectors' place in host memory: to write a state into before {@link reset} or {@link prepare}. To read it use
+   * {@link state}.
+   */
+  readonly memory: StateVectors;
   readonly session: Session;
   readonly evaluator: Evaluator;
-  readonly #merkle: MerkleKernels;
   readonly #options: TrainerOptions;
-  readonly #shards: number;
+  readonly #domains: readonly MemoryDomain[];
   /** Two sets of M unit files: one is written by lanes while the other is committed and stored. */
   readonly #slots: readonly (readonly Uint8Array[])[];
+  /** Units of the current step whose device still holds them, by their index: the group. */
+  readonly #onDevice = new Map<number, number>();
   #scalars: StateScalars;
-  /** The trees of the vectors of the current state, every chaining value kept; complete once `#header` resolved. */
-  readonly trees: Readonly<Record<VectorName, Uint8Array>>;
+  /**
+   * The trees of the vectors of the current state, every chaining value kept; complete once the header is there and, with
+   * lanes on devices, {@link fetchTrees} was awaited.
+   */
+  readonly trees: VectorTrees;
   #header: Promise<StateHeader> | undefined;
   /** Root of the EMA while its tree is that of its bytes: seven steps of eight leave it as it was. */
   #emaRoot: Promise<Uint8Array> | undefined;
+  /** Whether {@link memory} holds the current vectors. */
+  #fetched = true;
+  /** Whether somebody wrote into {@link memory} what the devices do not have. */
+  #written = true;
 
   constructor(
     plan: ModelPlan,
@@ -74,18 +86,19 @@ export class Trainer {
   ) {
     this.plan = plan;
     this.pool = pool;
-    this.state = state;
-    this.#merkle = merkle;
+    this.memory = state;
     this.#scalars = scalars;
     this.#options = options;
-    this.#shards = options.shards ?? pool.lanes;
     sessionCounter += 1;
+    const microBatches = options.microBatches ?? 1;
+    const { hostGroup } = pool;
     this.session = {
       id: `train-${sessionCounter}`,
       recipe: encodeRecipe(plan.recipe),
-      microBatches: options.microBatches ?? 1,
-      weights: allocateWeights(plan, state.theta, pool.packing),
+      microBatches,
+      ...(hostGroup === undefined ? {} : { weights: allocateWeights(plan, state.theta, pool.packing) }),
       state,
+      devices: pool.openModels(this, plan, { microBatches, training: true }),
     };
     const unitBytes = unitFileBytes(plan.layout).total;
     this.#slots = [0, 1].map(() =>
@@ -94,6 +107,21 @@ export class Trainer {
     const tree = (name: VectorName): Uint8Array =>
       new Uint8Array(new SharedArrayBuffer(state[name].length === 0 ? 0 : treeBytes(state[name].byteLength)));
     this.trees = { theta: tree('theta'), m: tree('m'), v: tree('v'), ema: tree('ema') };
+    const context: DomainContext = {
+      plan,
+      pool,
+      session: this.session,
+      state,
+      trees: this.trees,
+      merkle,
+      shards: options.shards ?? pool.lanes,
+      signal: options.signal,
+    };
+    // Devices first: they hash and pack faster.
+    this.#domains = [
+      ...pool.deviceGroups.map((group) => new DeviceDomain(context, group)),
+      ...(hostGroup === undefined ? [] : [new HostDomain(context)]),
+    ];
     this.evaluator = new Evaluator(plan, pool, options.signal);
   }
 
@@ -101,16 +129,43 @@ export class Trainer {
     return this.#scalars;
   }
 
-  /** Makes the integer weights of the current θ: once after the vectors were filled from outside. */
-  async prepare(): Promise<void> {
-    const sizes = this.plan.weights.places.map((p) => p.tensor.size);
-    const groups = balancedGroups(sizes, this.#shards);
-    await Promise.all(groups.map((places) => this.#run({ kind: 'weights', session: this.session, places })));
+  /**
+   * The vectors of the current state in host memory.
+   *
+   * @throws PogoError INTERNAL where only devices have them and {@link fetchState} was not awaited
+   */
+  get state(): StateVectors {
+    invariant(this.#fetched, 'the vectors are on a device: await fetchState() before they are read');
+    return this.memory;
   }
 
-  /** Goes to another state whose vectors were just written into {@link state}. */
+  /** Brings the vectors of the current state to host memory, unless they are there. */
+  async fetchState(): Promise<StateVectors> {
+    if (!this.#fetched) {
+      await this.#one((domain) => domain.fetchVectors());
+      this.#fetched = true;
+    }
+    return this.memory;
+  }
+
+  /** Brings the trees of the current state to host memory. */
+  async fetchTrees(): Promise<VectorTrees> {
+    await this.header();
+    await this.#one((domain) => domain.fetchTrees());
+    return this.trees;
+  }
+
+  /** Makes the integer weights of the current θ: once after the vectors were filled from outside. */
+  async prepare(): Promise<void> {
+    this.#fetched = true;
+    this.#written = false;
+    await this.#all((domain) => domain.load());
+  }
+
+  /** Goes to another state whose vectors were just written into {@link memory}. */
   async reset(scalars: StateScalars): Promise<void> {
     this.#scalars = scalars;
+    this.#onDevice.clear();
     this.vectorsChanged();
     await this.prepare();
   }
@@ -119,6 +174,8 @@ export class Trainer {
   vectorsChanged(): void {
     this.#header = undefined;
     this.#emaRoot = undefined;
+    // Nobody can have written into memory that was not the state's.
+    if (this.#fetched) this.#written = true;
   }
 
   /**
@@ -128,27 +185,36 @@ export class Trainer {
   async computeUnit(
     request: Omit<UnitRequest, 'step'> & { readonly places?: readonly UnitPlace[] },
   ): Promise<ComputedUnit> {
+    await this.#loadWritten();
     const { step } = this.#scalars;
     const slots = this.#slots[step % 2] as readonly Uint8Array[];
     const file = slots[request.unit] as Uint8Array;
     const result = await this.#run({ kind: 'unit', session: this.session, ...request, step, file });
+    this.#onDevice.set(request.unit, result.group);
     return { ...result, file };
   }
 
-  /** State(s) → state(s + 1) from the M unit files of step s in index order (on shared memory). */
-  async commit(units: readonly Uint8Array[]): Promise<void> {
+  /**
+   * State(s) → state(s + 1) from the M unit files of step s in index order (on shared memory).
+   *
+   * @param computed the files are what {@link computeUnit} gave for this step, unchanged: a device that computed one does
+   *   not need it again
+   */
+  async commit(units: readonly Uint8Array[], computed = false): Promise<void> {
     // The current vectors are about to change: their hashing, if any, ends first.
     await this.#header;
-    const { session } = this;
+    await this.#loadWritten();
     const before = this.#scalars;
-    const ranges = evenRanges(leafCount(this.plan.layout), this.#shards);
-    await Promise.all(
-      ranges.map(({ from, to }) => this.#run({ kind: 'commit', session, before, units, fromLeaf: from, toLeaf: to })),
-    );
+    const files = units.map((file, unit): StepUnit => {
+      const group = computed ? this.#onDevice.get(unit) : undefined;
+      return group === undefined ? { file } : { file, group };
+    });
+    this.#onDevice.clear();
+    await this.#all((domain) => domain.commit(before, files));
     this.#scalars = advanceScalars(this.plan.recipe, before);
+    this.#fetched = this.#domains.some((domain) => domain instanceof HostDomain);
     this.#header = undefined;
     if (movesEma(this.plan.recipe, this.#scalars)) this.#emaRoot = undefined;
-    await this.prepare();
   }
 
   /** Header of the current state; hashes the vectors once per state, in the background of whatever else runs. */
@@ -162,10 +228,11 @@ export class Trainer {
   }
 
   async #computeHeader(): Promise<StateHeader> {
+    await this.#loadWritten();
     const scalars = this.#scalars;
-    const moved = Promise.all([this.#hashVector('theta'), this.#hashVector('m'), this.#hashVector('v')]);
-    this.#emaRoot ??= this.#hashVector('ema');
-    const [thetaRoot, mRoot, vRoot] = await moved;
+    const moved = this.#one((domain) => domain.roots(['theta', 'm', 'v']));
+    this.#emaRoot ??= this.#rootOfEma();
+    const [thetaRoot, mRoot, vRoot] = (await moved) as [Uint8Array, Uint8Array, Uint8Array];
     const emaRoot = await this.#emaRoot;
     return {
       version: STATE_VERSION,
@@ -178,57 +245,53 @@ export class Trainer {
     };
   }
 
-  async #hashVector(name: VectorName): Promise<Uint8Array> {
-    const vector = this.state[name];
-    if (vector.length === 0) return ZERO_ROOT;
-    return hashParallel(this.pool, this.#merkle, vectorBytes(vector), this.trees[name], this.#options.signal);
+  async #rootOfEma(): Promise<Uint8Array> {
+    if (this.memory.ema.length === 0) return ZERO_ROOT;
+    const [root] = await this.#one((domain) => domain.roots(['ema']));
+    return root as Uint8Array;
   }
 
   /** The packed 4-bit model of the current state. */
   async packModel(): Promise<Uint8Array> {
+    await this.#loadWritten();
     const file = new Uint8Array(new SharedArrayBuffer(packedModelLayout(this.plan.layout).bytes));
-    const vector = evaluatedVector(this.plan.recipe, this.state);
-    const sizes = this.plan.layout.tensors.map((t) => t.size);
-    const groups = balancedGroups(sizes, this.#shards);
-    await Promise.all(
-      groups.map((tensors) => this.#run({ kind: 'pack', session: this.session, vector, file, tensors })),
-    );
+    await this.#one((domain) => domain.pack(file));
     return file;
+  }
+
+  /** Brings to the devices what was written into host memory since they were loaded. */
+  async #loadWritten(): Promise<void> {
+    if (!this.#written || this.pool.deviceGroups.length === 0) return;
+    this.#written = false;
+    await this.#all((domain) => (domain instanceof DeviceDomain ? domain.load() : Promise.resolve()));
+  }
+
+  /** Work in one domain; in the next where its device is lost. */
+  async #one<T>(work: (domain: MemoryDomain) => Promise<T>): Promise<T> {
+    const domain = this.#alive()[0] as MemoryDomain;
+    try {
+      return await work(domain);
+    } catch (error) {
+      if (!losesDevice(error) || this.#alive().length === 0) throw error;
+      return this.#one(work);
+    }
+  }
+
+  /** Work in every domain. A device that is lost in it is left behind where another domain went through. */
+  async #all(work: (domain: MemoryDomain) => Promise<void>): Promise<void> {
+    const results = await Promise.allSettled(this.#alive().map(work));
+    const failures = results.filter((result) => result.status === 'rejected').map(({ reason }) => reason as unknown);
+    const fatal = failures.find((error) => !losesDevice(error)) ?? failures[0];
+    if (failures.length > 0 && (!failures.every(losesDevice) || failures.length === results.length)) throw fatal;
+  }
+
+  #alive(): MemoryDomain[] {
+    const alive = this.#domains.filter((domain) => domain.alive);
+    if (alive.length > 0) return alive;
+    throw new PogoError('ENVIRONMENT', 'every device of this run was lost: start it again with --resume');
   }
 
   #run<T extends Parameters<LanePool['run']>[0]>(task: T): ReturnType<typeof this.pool.run<T>> {
     return this.pool.run(task, this.#options.signal);
   }
-}
-
-/** Hash tasks a lane, where a vector is large enough for tasks over {@link HASH_LEAVES_LOG}: few, since each is a round trip. */
-const HASH_TASKS_A_LANE = 4;
-
-/**
- * BLAKE3 root of `bytes` (on shared memory) by all lanes; every chaining value is left in `tree`.
- *
- * @param tree shared memory of `treeBytes(bytes.length, groupLog)` bytes
- * @param groupLog 0: 1 KiB leaves are kept; 4: 16 KiB groups
- */
-export async function hashParallel(
-  pool: LanePool,
-  merkle: MerkleKernels,
-  bytes: Uint8Array,
-  tree: Uint8Array,
-  signal?: AbortSignal,
-  groupLog: 0 | 4 = 0,
-): Promise<Uint8Array> {
-  const nodes = nodeCount(bytes.length, groupLog);
-  const shared = Math.floor(Math.log2(Math.max(1, nodes / (pool.lanes * HASH_TASKS_A_LANE))));
-  const spanLog = Math.max(HASH_LEAVES_LOG - groupLog, shared);
-  const span = 2 ** spanLog;
-  const nodeBytes = 1024 * 2 ** groupLog;
-  const tasks = [];
-  for (let first = 0; first < nodes; first += span) {
-    const part = bytes.subarray(first * nodeBytes, Math.min(bytes.length, (first + span) * nodeBytes));
-    tasks.push(pool.run({ kind: 'hash', bytes: part, tree, nodes, first, groupLog }, signal));
-  }
-  await Promise.all(tasks);
-  merkle.finish(tree, nodes, Math.min(spanLog, Math.ceil(Math.log2(nodes))));
-  return tree.slice(tree.length - 32);
 }

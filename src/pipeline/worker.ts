@@ -1,16 +1,29 @@
 /**
- * A lane: the piscina worker. It runs one task at a time with synchronous kernels on shared memory.
+ * A lane: the piscina worker. It runs one task at a time, synchronously: with kernels on shared memory, or with tapes on its
+ * group's device.
  */
 import { workerData } from 'node:worker_threads';
 import type { CpuIsaChoice } from '../backend/cpu.js';
+import { cudaTable } from '../backend/cuda.js';
+import { loadCudaAddon } from '../backend/cudaAddon.js';
 import { merkleKernels } from '../backend/merkleAddon.js';
 import { openBackend } from '../backend/open.js';
-import { PogoError } from '../errors.js';
+import type { LaneKernels } from '../backend/types.js';
+import { invariant, PogoError } from '../errors.js';
 import { decodeRecipe } from '../model/recipe.js';
 import { commitLeafRange, packModel } from '../model/state.js';
-import { LossRunner, type ModelPlan, modelPlan, quantizeWeights, UnitRunner, unitTokens } from '../model/unit.js';
+import {
+  LossRunner,
+  type ModelPlan,
+  modelPlan,
+  quantizeWeights,
+  type SharedWeights,
+  UnitRunner,
+  unitTokens,
+} from '../model/unit.js';
+import { DeviceLane, type DeviceSession } from './deviceLane.js';
 import { countTask, countUnit } from './progress.js';
-import type { LaneOptions, LaneTask, LossTask, Session, UnitResult, UnitTask } from './tasks.js';
+import type { LaneOptions, LaneTask, LossTask, Session, TaskResults, UnitResult, UnitTask } from './tasks.js';
 
 /** Sessions a worker keeps bound; a run has one for training and one or two for evaluation. */
 const KEPT_SESSIONS = 4;
@@ -20,30 +33,59 @@ interface BoundSession {
   readonly session: Session;
   unitRunner?: UnitRunner;
   lossRunner?: LossRunner;
+  deviceLane?: DeviceLane;
 }
+
+type Result = TaskResults[keyof TaskResults];
 
 // Piscina hands the pool's workerData on as the second half of its own.
 const options = (Array.isArray(workerData) ? workerData[1] : workerData) as LaneOptions;
 const { backend, isa } = options;
-// The pool ran the known-answer vectors in this process before it started its first worker.
-const tested = { backend, selfTest: 'none' } as const;
-const { kernels } = openBackend(
-  backend === 'cpu' ? { ...tested, isa: isa as CpuIsaChoice } : { ...tested, isa: 'auto' },
-);
+const device = backend === 'cuda' ? openDevice() : undefined;
+const kernels = device === undefined ? openKernels() : undefined;
 const merkle = merkleKernels();
 const sessions = new Map<string, BoundSession>();
+
+/** The pool ran the known-answer vectors in this process before it started its first worker. */
+function openKernels(): LaneKernels {
+  const tested = { backend, selfTest: 'none' } as const;
+  return openBackend(backend === 'cpu' ? { ...tested, isa: isa as CpuIsaChoice } : { ...tested, isa: 'auto' }).kernels;
+}
+
+function openDevice(): { addon: ConstructorParameters<typeof DeviceLane>[0]; table: ReturnType<typeof cudaTable> } {
+  const loaded = loadCudaAddon(options.addonFile);
+  if (loaded.addon === undefined) throw new PogoError('ENVIRONMENT', `${loaded.reason}; ${loaded.fix}`);
+  return { addon: loaded.addon, table: cudaTable(loaded.addon) };
+}
 
 function bind(session: Session): BoundSession {
   const known = sessions.get(session.id);
   if (known !== undefined) return known;
-  if (sessions.size >= KEPT_SESSIONS) sessions.delete(sessions.keys().next().value as string);
+  if (sessions.size >= KEPT_SESSIONS) {
+    const [oldest, bound] = sessions.entries().next().value as [string, BoundSession];
+    sessions.delete(oldest);
+    bound.deviceLane?.dispose();
+  }
   const bound = { plan: modelPlan(decodeRecipe(session.recipe)), session };
   sessions.set(session.id, bound);
   return bound;
 }
 
+function host({ session }: BoundSession): { kernels: LaneKernels; weights: SharedWeights } {
+  invariant(kernels !== undefined && session.weights !== undefined, 'a task on host memory came to a lane of a device');
+  return { kernels, weights: session.weights };
+}
+
+function onDevice(bound: BoundSession): DeviceLane {
+  const model = bound.session.devices[options.group] as DeviceSession;
+  invariant(device !== undefined && model !== undefined, 'a task on a device came to a lane without one');
+  const { addon, table } = device;
+  bound.deviceLane ??= new DeviceLane(addon, table, bound.plan, bound.session.microBatches, model);
+  return bound.deviceLane;
+}
+
 /** Errors return as data: structured clone would strip a PogoError of its code. */
-export default async function lane(task: LaneTask): Promise<UnitResult | { ms: number } | { error: unknown }> {
+export default async function lane(task: LaneTask): Promise<Result | { error: unknown }> {
   try {
     return run(task);
   } catch (error) {
@@ -51,50 +93,77 @@ export default async function lane(task: LaneTask): Promise<UnitResult | { ms: n
   }
 }
 
-function run(task: LaneTask): UnitResult | { ms: number } {
+function run(task: LaneTask): Result {
   const start = performance.now();
   const done = <R extends object>(result: R): R & { ms: number } => {
     const ms = performance.now() - start;
     countTask(options.progress, ms);
     return { ...result, ms };
   };
+  if (task.kind === 'hash') {
+    merkle.hashRange(task.bytes, task.tree, task.nodes, task.first, 0, task.groupLog ?? 0);
+    return done({});
+  }
+  const bound = bind(task.session);
   switch (task.kind) {
     case 'unit':
-      return done(runUnit(task));
+      return done(runUnit(bound, task));
     case 'commit': {
-      const { plan } = bind(task.session);
       const state = task.session.state as NonNullable<Session['state']>;
-      commitLeafRange(plan, kernels, state, task.before, task.units, task.fromLeaf, task.toLeaf);
+      commitLeafRange(bound.plan, host(bound).kernels, state, task.before, task.units, task.fromLeaf, task.toLeaf);
       return done({});
     }
     case 'weights':
-      quantizeWeights(bind(task.session).plan, kernels, task.session.weights, task.places);
-      return done({});
-    case 'hash':
-      merkle.hashRange(task.bytes, task.tree, task.nodes, task.first, 0, task.groupLog ?? 0);
+      quantizeWeights(bound.plan, host(bound).kernels, host(bound).weights, task.places);
       return done({});
     case 'pack':
-      packModel(bind(task.session).plan, kernels, task.vector, task.file, task.tensors);
+      packModel(bound.plan, host(bound).kernels, task.vector, task.file, task.tensors);
       return done({});
     case 'loss':
-      runLoss(task);
+      runLoss(bound, task);
+      return done({});
+    case 'deviceLoad':
+      onDevice(bound).load(task.vectors);
+      return done({});
+    case 'deviceFetch':
+      onDevice(bound).fetch(task.vectors);
+      return done({});
+    case 'deviceTrees':
+      onDevice(bound).fetchTrees(task.trees);
+      return done({});
+    case 'deviceCommit':
+      onDevice(bound).commit(task.before, task.units);
+      return done({});
+    case 'deviceRoots':
+      return done({ roots: onDevice(bound).roots(task.names) });
+    case 'devicePack':
+      onDevice(bound).pack(task.file);
       return done({});
   }
+}
 
-  function runUnit(unit: UnitTask): Omit<UnitResult, 'ms'> {
-    const bound = bind(unit.session);
-    bound.unitRunner ??= new UnitRunner(bound.plan, kernels, bound.session.weights, bound.session.microBatches);
-    const lossBits = bound.unitRunner.compute(unit, unit.places);
-    unit.file.set(bound.unitRunner.file);
-    const root = new Uint8Array(32);
-    merkle.hash(unit.file, root);
+function runUnit(bound: BoundSession, unit: UnitTask): Omit<UnitResult, 'ms'> {
+  const { group } = options;
+  if (device !== undefined) {
+    const result = onDevice(bound).computeUnit(unit, unit.file, unit.places);
     countUnit(options.progress, unitTokens(bound.plan.recipe));
-    return { lossBits, root, observed: bound.unitRunner.observed };
+    return { ...result, group };
   }
+  const { weights, kernels: own } = host(bound);
+  bound.unitRunner ??= new UnitRunner(bound.plan, own, weights, bound.session.microBatches);
+  const lossBits = bound.unitRunner.compute(unit, unit.places);
+  unit.file.set(bound.unitRunner.file);
+  const root = new Uint8Array(32);
+  merkle.hash(unit.file, root);
+  countUnit(options.progress, unitTokens(bound.plan.recipe));
+  return { lossBits, root, observed: bound.unitRunner.observed, group };
+}
 
-  function runLoss(loss: LossTask): void {
-    const bound = bind(loss.session);
-    bound.lossRunner ??= new LossRunner(bound.plan, kernels, bound.session.weights, 1);
-    loss.losses.set(bound.lossRunner.losses(loss.sequences));
+function runLoss(bound: BoundSession, loss: LossTask): void {
+  if (device !== undefined) {
+    onDevice(bound).losses(loss.sequences, loss.losses);
+    return;
   }
+  bound.lossRunner ??= new LossRunner(bound.plan, host(bound).kernels, host(bound).weights, 1);
+  loss.losses.set(bound.lossRunner.losses(loss.sequences));
 }

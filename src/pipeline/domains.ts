@@ -1,0 +1,151 @@
+/**
+ * Memory domains: where a copy of the state lives and is advanced. The lanes over host memory share one, each device has one.
+ *
+ * State(s + 1) is a pure function of state(s) and the step's units, so every domain applies the commit itself and all hold
+ * the same bits; between them only units travel. Vectors cross only when somebody asks for them.
+ */
+import type { MerkleKernels } from '../merkle/kernels.js';
+import { evaluatedVector, leafCount, type StateScalars, type StateVectors, vectorBytes } from '../model/state.js';
+import type { ModelPlan } from '../model/unit.js';
+import type { LanePool } from './lanePool.js';
+import { hashParallel } from './parallelHash.js';
+import { balancedGroups, evenRanges } from './shards.js';
+import type { LaneTask, Session, TaskResults } from './tasks.js';
+
+export type VectorName = keyof StateVectors;
+export type VectorTrees = Readonly<Record<VectorName, Uint8Array>>;
+
+/** A unit of a step and where it was computed. */
+export interface StepUnit {
+  readonly file: Uint8Array;
+  /** The group whose device still holds it as it was computed; absent for bytes from anywhere else. */
+  readonly group?: number;
+}
+
+export interface MemoryDomain {
+  /** False once its device is lost. */
+  readonly alive: boolean;
+  /** Takes the vectors from the trainer's host memory and makes the integer weights. */
+  load(): Promise<void>;
+  /** State(s) → state(s + 1) and its integer weights. */
+  commit(before: StateScalars, units: readonly StepUnit[]): Promise<void>;
+  /** BLAKE3 of vectors in the order of `names`. */
+  roots(names: readonly VectorName[]): Promise<Uint8Array[]>;
+  /** The packed model into `file`. */
+  pack(file: Uint8Array): Promise<void>;
+  /** Brings the vectors to the trainer's host memory. */
+  fetchVectors(): Promise<void>;
+  /** Brings the trees of the last roots to the trainer's host memory. */
+  fetchTrees(): Promise<void>;
+}
+
+export interface DomainContext {
+  readonly plan: ModelPlan;
+  readonly pool: LanePool;
+  readonly session: Session;
+  /** The trainer's vectors and trees in host memory. */
+  readonly state: StateVectors;
+  readonly trees: VectorTrees;
+  readonly merkle: MerkleKernels;
+  readonly shards: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Host memory: the vectors are the trainer's own. */
+export class HostDomain implements MemoryDomain {
+  readonly alive = true;
+  readonly #context: DomainContext;
+
+  constructor(context: DomainContext) {
+    this.#context = context;
+  }
+
+  async load(): Promise<void> {
+    const { plan, session, shards } = this.#context;
+    const sizes = plan.weights.places.map((p) => p.tensor.size);
+    const groups = balancedGroups(sizes, shards);
+    await Promise.all(groups.map((places) => this.#run({ kind: 'weights', session, places })));
+  }
+
+  async commit(before: StateScalars, units: readonly StepUnit[]): Promise<void> {
+    const { plan, session, shards } = this.#context;
+    const files = units.map(({ file }) => file);
+    const ranges = evenRanges(leafCount(plan.layout), shards);
+    await Promise.all(
+      ranges.map(({ from, to }) =>
+        this.#run({ kind: 'commit', session, before, units: files, fromLeaf: from, toLeaf: to }),
+      ),
+    );
+    await this.load();
+  }
+
+  roots(names: readonly VectorName[]): Promise<Uint8Array[]> {
+    const { pool, merkle, state, trees, signal } = this.#context;
+    return Promise.all(names.map((name) => hashParallel(pool, merkle, vectorBytes(state[name]), trees[name], signal)));
+  }
+
+  async pack(file: Uint8Array): Promise<void> {
+    const { plan, session, state, shards } = this.#context;
+    const vector = evaluatedVector(plan.recipe, state);
+    const sizes = plan.layout.tensors.map((t) => t.size);
+    const groups = balancedGroups(sizes, shards);
+    await Promise.all(groups.map((tensors) => this.#run({ kind: 'pack', session, vector, file, tensors })));
+  }
+
+  async fetchVectors(): Promise<void> {}
+  async fetchTrees(): Promise<void> {}
+
+  #run<T extends LaneTask>(task: T): Promise<TaskResults[T['kind']]> {
+    return this.#context.pool.run(task, this.#context.signal);
+  }
+}
+
+/** Memory of one device. */
+export class DeviceDomain implements MemoryDomain {
+  readonly #context: DomainContext;
+  readonly #group: number;
+
+  constructor(context: DomainContext, group: number) {
+    this.#context = context;
+    this.#group = group;
+  }
+
+  get alive(): boolean {
+    return this.#context.pool.deviceGroups.includes(this.#group);
+  }
+
+  async load(): Promise<void> {
+    const { session, state } = this.#context;
+    await this.#run({ kind: 'deviceLoad', group: this.#group, session, vectors: state });
+  }
+
+  async commit(before: StateScalars, units: readonly StepUnit[]): Promise<void> {
+    const { session } = this.#context;
+    const files = units.map(({ file, group }) => (group === this.#group ? undefined : file));
+    await this.#run({ kind: 'deviceCommit', group: this.#group, session, before, units: files });
+  }
+
+  async roots(names: readonly VectorName[]): Promise<Uint8Array[]> {
+    const { session } = this.#context;
+    const { roots } = await this.#run({ kind: 'deviceRoots', group: this.#group, session, names });
+    return [...roots];
+  }
+
+  async pack(file: Uint8Array): Promise<void> {
+    await this.#run({ kind: 'devicePack', group: this.#group, session: this.#context.session, file });
+  }
+
+  async fetchVectors(): Promise<void> {
+    const { session, state } = this.#context;
+    await this.#run({ kind: 'deviceFetch', group: this.#group, session, vectors: state });
+  }
+
+  async fetchTrees(): Promise<void> {
+    const { session, trees } = this.#context;
+    await this.#run({ kind: 'deviceTrees', group: this.#group, session, trees });
+  }
+
+  #run<T extends LaneTask>(task: T): Promise<TaskResults[T['kind']]> {
+    return this.#context.pool.run(task, this.#context.signal);
+  }
+}
