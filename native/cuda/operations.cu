@@ -5,49 +5,43 @@
 
 namespace pogo {
 
-// Kernels that are not written yet are no part of the table.
-Status fill_zero(const FillZeroArgs&, const Launch&) __attribute__((weak));
-Status embed(const EmbedArgs&, const Launch&) __attribute__((weak));
-Status norm_forward(const NormForwardArgs&, const Launch&) __attribute__((weak));
-Status norm_backward(const NormBackwardArgs&, const Launch&) __attribute__((weak));
-size_t norm_backward_workspace(const NormBackwardArgs&, const DeviceTraits&) __attribute__((weak));
-Status gemm(const GemmArgs&, const Launch&) __attribute__((weak));
-Status linear_qkv(const LinearQkvArgs&, const Launch&) __attribute__((weak));
-Status linear_residual(const LinearResidualArgs&, const Launch&) __attribute__((weak));
-Status linear_gelu(const LinearGeluArgs&, const Launch&) __attribute__((weak));
-size_t linear_gelu_workspace(const LinearGeluArgs&, const DeviceTraits&) __attribute__((weak));
-Status attention_forward(const AttentionForwardArgs&, const Launch&) __attribute__((weak));
-Status attention_backward(const AttentionBackwardArgs&, const Launch&) __attribute__((weak));
-size_t attention_backward_workspace(const AttentionBackwardArgs&, const DeviceTraits&) __attribute__((weak));
-Status quantize_rows(const QuantizeRowsArgs&, const Launch&) __attribute__((weak));
-Status quantize_gradient_rows(const QuantizeGradientRowsArgs&, const Launch&) __attribute__((weak));
-size_t quantize_gradient_rows_workspace(const QuantizeGradientRowsArgs&, const DeviceTraits&) __attribute__((weak));
-Status recode(const RecodeArgs&, const Launch&) __attribute__((weak));
-Status linear_input_gradient(const LinearInputGradientArgs&, const Launch&) __attribute__((weak));
-Status linear_heads_input_gradient(const LinearHeadsInputGradientArgs&, const Launch&) __attribute__((weak));
-Status linear_gelu_input_gradient(const LinearGeluInputGradientArgs&, const Launch&) __attribute__((weak));
-size_t linear_gelu_input_gradient_workspace(const LinearGeluInputGradientArgs&, const DeviceTraits&) __attribute__((weak));
-Status weight_gradient(const WeightGradientArgs&, const Launch&) __attribute__((weak));
-Status weight_gradient4(const WeightGradient4Args&, const Launch&) __attribute__((weak));
-Status head_forward(const HeadForwardArgs&, const Launch&) __attribute__((weak));
-size_t head_forward_workspace(const HeadForwardArgs&, const DeviceTraits&) __attribute__((weak));
-Status head_logits(const HeadLogitsArgs&, const Launch&) __attribute__((weak));
-Status head_input_gradient(const HeadInputGradientArgs&, const Launch&) __attribute__((weak));
-Status embed_backward(const EmbedBackwardArgs&, const Launch&) __attribute__((weak));
-size_t embed_backward_workspace(const EmbedBackwardArgs&, const DeviceTraits&) __attribute__((weak));
-Status unit_loss(const UnitLossArgs&, const Launch&) __attribute__((weak));
-size_t unit_loss_workspace(const UnitLossArgs&, const DeviceTraits&) __attribute__((weak));
-Status quantize4(const Quantize4Args&, const Launch&) __attribute__((weak));
-Status dequantize4(const Dequantize4Args&, const Launch&) __attribute__((weak));
-Status quantize_weight(const QuantizeWeightArgs&, const Launch&) __attribute__((weak));
-Status commit_leaves(const CommitLeavesArgs&, const Launch&) __attribute__((weak));
-Status pack_model(const PackModelArgs&, const Launch&) __attribute__((weak));
-Status unpack_model(const UnpackModelArgs&, const Launch&) __attribute__((weak));
-Status diff_model(const DiffModelArgs&, const Launch&) __attribute__((weak));
-size_t diff_model_workspace(const DiffModelArgs&, const DeviceTraits&) __attribute__((weak));
-Status patch_model(const PatchModelArgs&, const Launch&) __attribute__((weak));
-size_t patch_model_workspace(const PatchModelArgs&, const DeviceTraits&) __attribute__((weak));
-Status blake3_trees(const Blake3TreesArgs&, const Launch&) __attribute__((weak));
+// What no file of this build defines is null: then the operation is no part of the table, or needs no scratch memory.
+#define POGO_WEAK(function, Args)                                        \
+  __attribute__((weak)) Status function(const Args&, const Launch&);     \
+  __attribute__((weak)) size_t function##_workspace(const Args&, const DeviceTraits&);
+POGO_WEAK(fill_zero, FillZeroArgs)
+POGO_WEAK(embed, EmbedArgs)
+POGO_WEAK(norm_forward, NormForwardArgs)
+POGO_WEAK(norm_backward, NormBackwardArgs)
+POGO_WEAK(gemm, GemmArgs)
+POGO_WEAK(linear_qkv, LinearQkvArgs)
+POGO_WEAK(linear_residual, LinearResidualArgs)
+POGO_WEAK(linear_gelu, LinearGeluArgs)
+POGO_WEAK(attention_forward, AttentionForwardArgs)
+POGO_WEAK(attention_backward, AttentionBackwardArgs)
+POGO_WEAK(quantize_rows, QuantizeRowsArgs)
+POGO_WEAK(quantize_gradient_rows, QuantizeGradientRowsArgs)
+POGO_WEAK(recode, RecodeArgs)
+POGO_WEAK(linear_input_gradient, LinearInputGradientArgs)
+POGO_WEAK(linear_heads_input_gradient, LinearHeadsInputGradientArgs)
+POGO_WEAK(linear_gelu_input_gradient, LinearGeluInputGradientArgs)
+POGO_WEAK(weight_gradient, WeightGradientArgs)
+POGO_WEAK(weight_gradient4, WeightGradient4Args)
+POGO_WEAK(head_forward, HeadForwardArgs)
+POGO_WEAK(head_logits, HeadLogitsArgs)
+POGO_WEAK(head_input_gradient, HeadInputGradientArgs)
+POGO_WEAK(embed_backward, EmbedBackwardArgs)
+POGO_WEAK(unit_loss, UnitLossArgs)
+POGO_WEAK(quantize4, Quantize4Args)
+POGO_WEAK(dequantize4, Dequantize4Args)
+POGO_WEAK(quantize_weight, QuantizeWeightArgs)
+POGO_WEAK(commit_leaves, CommitLeavesArgs)
+POGO_WEAK(pack_model, PackModelArgs)
+POGO_WEAK(unpack_model, UnpackModelArgs)
+POGO_WEAK(diff_model, DiffModelArgs)
+POGO_WEAK(patch_model, PatchModelArgs)
+POGO_WEAK(blake3_trees, Blake3TreesArgs)
+#undef POGO_WEAK
 
 namespace {
 
@@ -446,21 +440,17 @@ Status run(const void* arguments, const Launch& launch) {
   return RUN(*static_cast<const A*>(arguments), launch);
 }
 
-template <class A, Status (*RUN)(const A&, const Launch&)>
-Operation entry(const char* name) {
-  static_assert(sizeof(A) <= MOST_ARGUMENT_BYTES, "arguments of every operation fit");
-  static_assert(std::is_trivially_copyable_v<A>, "arguments are plain");
-  return {name, sizeof(A), [](void* arguments, Fields& f) { fields(*static_cast<A*>(arguments), f); },
-          RUN == nullptr ? nullptr : run<A, RUN>, nullptr};
+template <class A, size_t (*WORKSPACE)(const A&, const DeviceTraits&)>
+size_t workspace(const void* arguments, const DeviceTraits& device) {
+  return WORKSPACE(*static_cast<const A*>(arguments), device);
 }
 
 template <class A, Status (*RUN)(const A&, const Launch&), size_t (*WORKSPACE)(const A&, const DeviceTraits&)>
 Operation entry(const char* name) {
-  Operation operation = entry<A, RUN>(name);
-  operation.workspace = [](const void* arguments, const DeviceTraits& device) {
-    return WORKSPACE(*static_cast<const A*>(arguments), device);
-  };
-  return operation;
+  static_assert(sizeof(A) <= MOST_ARGUMENT_BYTES, "arguments of every operation fit");
+  static_assert(std::is_trivially_copyable_v<A>, "arguments are plain");
+  return {name, sizeof(A), [](void* arguments, Fields& f) { fields(*static_cast<A*>(arguments), f); },
+          RUN == nullptr ? nullptr : run<A, RUN>, WORKSPACE == nullptr ? nullptr : workspace<A, WORKSPACE>};
 }
 
 std::vector<Operation> available(const std::vector<Operation>& all) {
@@ -474,38 +464,38 @@ std::vector<Operation> available(const std::vector<Operation>& all) {
 /** Every operation that has a kernel. What is missing here is refused when a tape that needs it is bound. */
 const std::vector<Operation>& table() {
   static const std::vector<Operation> operations = available({
-      entry<FillZeroArgs, fill_zero>("fillZero"),
-      entry<EmbedArgs, embed>("embed"),
-      entry<NormForwardArgs, norm_forward>("normForward"),
+      entry<FillZeroArgs, fill_zero, fill_zero_workspace>("fillZero"),
+      entry<EmbedArgs, embed, embed_workspace>("embed"),
+      entry<NormForwardArgs, norm_forward, norm_forward_workspace>("normForward"),
       entry<NormBackwardArgs, norm_backward, norm_backward_workspace>("normBackward"),
-      entry<GemmArgs, gemm>("gemm"),
-      entry<LinearQkvArgs, linear_qkv>("linearQkv"),
-      entry<LinearResidualArgs, linear_residual>("linearResidual"),
+      entry<GemmArgs, gemm, gemm_workspace>("gemm"),
+      entry<LinearQkvArgs, linear_qkv, linear_qkv_workspace>("linearQkv"),
+      entry<LinearResidualArgs, linear_residual, linear_residual_workspace>("linearResidual"),
       entry<LinearGeluArgs, linear_gelu, linear_gelu_workspace>("linearGelu"),
-      entry<AttentionForwardArgs, attention_forward>("attentionForward"),
+      entry<AttentionForwardArgs, attention_forward, attention_forward_workspace>("attentionForward"),
       entry<AttentionBackwardArgs, attention_backward, attention_backward_workspace>("attentionBackward"),
-      entry<QuantizeRowsArgs, quantize_rows>("quantizeRows"),
+      entry<QuantizeRowsArgs, quantize_rows, quantize_rows_workspace>("quantizeRows"),
       entry<QuantizeGradientRowsArgs, quantize_gradient_rows, quantize_gradient_rows_workspace>("quantizeGradientRows"),
-      entry<RecodeArgs, recode>("recode"),
-      entry<LinearInputGradientArgs, linear_input_gradient>("linearInputGradient"),
-      entry<LinearHeadsInputGradientArgs, linear_heads_input_gradient>("linearHeadsInputGradient"),
+      entry<RecodeArgs, recode, recode_workspace>("recode"),
+      entry<LinearInputGradientArgs, linear_input_gradient, linear_input_gradient_workspace>("linearInputGradient"),
+      entry<LinearHeadsInputGradientArgs, linear_heads_input_gradient, linear_heads_input_gradient_workspace>("linearHeadsInputGradient"),
       entry<LinearGeluInputGradientArgs, linear_gelu_input_gradient, linear_gelu_input_gradient_workspace>("linearGeluInputGradient"),
-      entry<WeightGradientArgs, weight_gradient>("weightGradient"),
-      entry<WeightGradient4Args, weight_gradient4>("weightGradient4"),
+      entry<WeightGradientArgs, weight_gradient, weight_gradient_workspace>("weightGradient"),
+      entry<WeightGradient4Args, weight_gradient4, weight_gradient4_workspace>("weightGradient4"),
       entry<HeadForwardArgs, head_forward, head_forward_workspace>("headForward"),
-      entry<HeadLogitsArgs, head_logits>("headLogits"),
-      entry<HeadInputGradientArgs, head_input_gradient>("headInputGradient"),
+      entry<HeadLogitsArgs, head_logits, head_logits_workspace>("headLogits"),
+      entry<HeadInputGradientArgs, head_input_gradient, head_input_gradient_workspace>("headInputGradient"),
       entry<EmbedBackwardArgs, embed_backward, embed_backward_workspace>("embedBackward"),
       entry<UnitLossArgs, unit_loss, unit_loss_workspace>("unitLoss"),
-      entry<Quantize4Args, quantize4>("quantize4"),
-      entry<Dequantize4Args, dequantize4>("dequantize4"),
-      entry<QuantizeWeightArgs, quantize_weight>("quantizeWeight"),
-      entry<CommitLeavesArgs, commit_leaves>("commitLeaves"),
-      entry<PackModelArgs, pack_model>("packModel"),
-      entry<UnpackModelArgs, unpack_model>("unpackModel"),
+      entry<Quantize4Args, quantize4, quantize4_workspace>("quantize4"),
+      entry<Dequantize4Args, dequantize4, dequantize4_workspace>("dequantize4"),
+      entry<QuantizeWeightArgs, quantize_weight, quantize_weight_workspace>("quantizeWeight"),
+      entry<CommitLeavesArgs, commit_leaves, commit_leaves_workspace>("commitLeaves"),
+      entry<PackModelArgs, pack_model, pack_model_workspace>("packModel"),
+      entry<UnpackModelArgs, unpack_model, unpack_model_workspace>("unpackModel"),
       entry<DiffModelArgs, diff_model, diff_model_workspace>("diffModel"),
       entry<PatchModelArgs, patch_model, patch_model_workspace>("patchModel"),
-      entry<Blake3TreesArgs, blake3_trees>("blake3Trees"),
+      entry<Blake3TreesArgs, blake3_trees, blake3_trees_workspace>("blake3Trees"),
   });
   return operations;
 }

@@ -172,13 +172,14 @@ export function openCudaBackend(options: OpenCudaOptions = {}): Backend {
       fix,
     });
   }
-  const { addon, info } = loaded;
+  const { addon } = loaded;
+  const { devices } = addon.deviceInfo();
   const missing = missingOperations(cudaTable(addon));
   if (missing.length > 0) throw unavailable(missing);
   const index = options.device ?? 0;
-  const device = info.devices[index];
+  const device = devices[index];
   if (device === undefined) {
-    const reason = `there is no device ${index}: the driver has ${info.devices.length}`;
+    const reason = `there is no device ${index}: the driver has ${devices.length}`;
     const fix = 'correct POGO_DEVICES';
     throw new PogoError('ENVIRONMENT', `expected CUDA device ${index}, found: ${reason}; ${fix}`, {
       backend: 'cuda',

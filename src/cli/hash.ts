@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { PogoError } from '../errors.js';
 import { toHex } from '../hex.js';
 import { hashFile } from '../node/hashFile.js';
-import { defaultLanes } from '../pipeline/lanePool.js';
+import { defaultLanes } from '../pipeline/laneChoice.js';
 import { interruptible } from './interrupt.js';
 import { integerOption } from './options.js';
 

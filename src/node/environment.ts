@@ -1,7 +1,7 @@
 /**
  * What every command takes from its surroundings, in one place: backend, lanes, data directory.
  *
- * Variables: `POGO_BACKEND`, `POGO_ISA`, `POGO_LANES`, `POGO_HOME` (docs/cli.md).
+ * Variables: `POGO_BACKEND`, `POGO_ISA`, `POGO_LANES`, `POGO_DEVICES`, `POGO_HOME` (docs/cli.md).
  */
 import { join, resolve } from 'node:path';
 import { merkleKernels } from '../backend/merkleAddon.js';
@@ -12,7 +12,8 @@ import { type PreparedData, prepareData } from '../model/node/dataset.js';
 import type { Recipe } from '../model/recipe.js';
 import { type StateScalars, type StateVectors, seedState } from '../model/state.js';
 import { type ModelPlan, modelPlan } from '../model/unit.js';
-import { defaultLanes, LanePool } from '../pipeline/lanePool.js';
+import { defaultDevices, type LaneDevice, laneGroups } from '../pipeline/laneChoice.js';
+import { LanePool, type LanePoolOptions } from '../pipeline/lanePool.js';
 import { Trainer } from '../pipeline/trainer.js';
 import { BackendExecutor } from '../pipeline/unitExecutor.js';
 
@@ -24,8 +25,10 @@ export interface EnvironmentOptions {
   readonly backend?: OpenBackendOptions['backend'];
   readonly isa?: OpenBackendOptions['isa'];
   readonly require?: OpenBackendOptions['require'];
-  /** Executors of gradient units; POGO_LANES, else one per core. */
+  /** Executors of gradient units; POGO_LANES, else one per core, or two a CUDA device. */
   readonly lanes?: number;
+  /** With CUDA: devices by index, and `cpu` for lanes over host memory beside them; POGO_DEVICES, else the first. */
+  readonly devices?: readonly LaneDevice[];
   /** Data directory; POGO_HOME, else `./.pogo`. */
   readonly home?: string;
   readonly signal?: AbortSignal;
@@ -43,6 +46,7 @@ export class Environment {
   readonly backend: Backend;
   readonly bls: Bls = createNativeBls();
   readonly lanes: number;
+  readonly #groups: LanePoolOptions;
   /** Absolute path. */
   readonly home: string;
   readonly signal: AbortSignal | undefined;
@@ -55,19 +59,22 @@ export class Environment {
    */
   constructor(options: EnvironmentOptions = {}) {
     const { backend, isa, require } = options;
+    const devices = options.devices ?? defaultDevices();
     this.backend = openBackend({
       ...(backend === undefined ? {} : { backend }),
       ...(isa === undefined ? {} : { isa }),
       ...(require === undefined ? {} : { require }),
+      cuda: { device: devices.find((device) => device !== 'cpu') ?? 0 },
     });
-    this.lanes = options.lanes ?? defaultLanes();
+    this.#groups = laneGroups(this.backend, devices, options.lanes);
+    this.lanes = [this.#groups, ...(this.#groups.also ?? [])].reduce((sum, { lanes }) => sum + lanes, 0);
     this.home = resolve(options.home ?? pogoHome());
     this.signal = options.signal;
   }
 
   /** The lanes: started at first use. */
   get pool(): LanePool {
-    this.#pool ??= new LanePool({ backend: this.backend.name, isa: this.backend.isa, lanes: this.lanes });
+    this.#pool ??= new LanePool(this.#groups);
     return this.#pool;
   }
 

@@ -7,7 +7,7 @@
  * | integer weights, both orientations | the buffers of one tape at a time, workspace, constants |
  * | two sets of M unit files | |
  */
-import { type CudaTable, unavailable } from '../backend/cuda.js';
+import { type CudaTable, cudaError, unavailable } from '../backend/cuda.js';
 import type { CudaAddon, CudaRegion } from '../backend/cudaAddon.js';
 import { treeBytes } from '../merkle/shape.js';
 import { evaluationTape, type GptTape, trainingTape } from '../model/gptTape.js';
@@ -251,7 +251,14 @@ export function deviceNeeds(
       .map(({ kind }) => kind),
   );
   if (missing.size > 0) throw unavailable([...missing]);
-  const needs = tapes.map((entries) => addon.tapeNeeds(device, encodeEntries(table, entries)));
+  const needs = tapes.map((entries) => {
+    const words = encodeEntries(table, entries);
+    try {
+      return addon.tapeNeeds(device, words);
+    } catch (error) {
+      throw cudaError(error, 'plan');
+    }
+  });
   return {
     workspace: Math.max(...needs.map(({ workspace }) => workspace)),
     constants: Math.max(...needs.map(({ constants }) => constants)),

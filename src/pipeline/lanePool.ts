@@ -10,7 +10,6 @@
  * tasks; what it was doing is done by another group.
  */
 import { existsSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { Piscina } from 'piscina';
 import type { CpuIsaChoice } from '../backend/cpu.js';
@@ -62,17 +61,6 @@ function workerFile(): string {
   const built = fileURLToPath(new URL('../../dist/pipeline/worker.js', import.meta.url));
   if (existsSync(built)) return built;
   throw new PogoError('ENVIRONMENT', `expected the compiled worker at ${built}, found none; run: npm run build`);
-}
-
-/** POGO_LANES, or one lane per core. @throws PogoError USAGE unless it is an integer of 1 to 1024 */
-export function defaultLanes(env: NodeJS.ProcessEnv = process.env, otherwise = availableParallelism()): number {
-  const text = env['POGO_LANES'];
-  if (text === undefined || text === '') return otherwise;
-  const lanes = Number(text);
-  if (!Number.isInteger(lanes) || lanes < 1 || lanes > 1024) {
-    throw new PogoError('USAGE', `POGO_LANES: expected an integer of 1 to 1024, found ${JSON.stringify(text)}`);
-  }
-  return lanes;
 }
 
 const tested = new Map<string, Backend>();

@@ -316,6 +316,9 @@ describe('what is forced', () => {
     ['POGO_BACKEND', 'gpu'],
     ['POGO_ISA', 'sse9'],
     ['POGO_LANES', 'all'],
+    ['POGO_DEVICES', '0,0'],
+    ['POGO_DEVICES', 'cpu'],
+    ['POGO_DEVICES', 'gpu'],
   ])('%s=%s is bad usage, and the line names the variable', async (name, value) => {
     const line = failed(await run(args, { [name]: value }), 2, 'USAGE');
     expect(line).toContain(name);

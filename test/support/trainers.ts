@@ -2,20 +2,17 @@
 
 import { merkleKernels } from '../../src/backend/merkleAddon.js';
 import { openBackend } from '../../src/backend/open.js';
-import { type BackendName, CPU_ISAS, type IsaName } from '../../src/backend/types.js';
+import { CPU_ISAS, type IsaName } from '../../src/backend/types.js';
 import { loadRecipe, type Recipe } from '../../src/model/recipe.js';
 import { mix } from '../../src/model/seeds.js';
 import { seedState } from '../../src/model/state.js';
 import { modelPlan } from '../../src/model/unit.js';
-import { LanePool } from '../../src/pipeline/lanePool.js';
+import { LanePool, type LanePoolOptions } from '../../src/pipeline/lanePool.js';
 import { Trainer } from '../../src/pipeline/trainer.js';
 import { trainSteps } from '../../src/pipeline/trainSteps.js';
 import type { StepCommitment } from '../../src/protocol/types.js';
 
-export interface Setup {
-  readonly backend: BackendName;
-  readonly isa: IsaName;
-  readonly lanes: number;
+export interface Setup extends LanePoolOptions {
   readonly shards?: number;
   readonly microBatches?: number;
 }
