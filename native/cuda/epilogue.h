@@ -93,6 +93,28 @@ static __device__ __forceinline__ void store_tile(const unsigned char* tile, uin
   }
 }
 
+/** The other way: rows of a tile into staging. A barrier must follow. What is not there stays undefined. */
+template <int THREADS>
+static __device__ __forceinline__ void load_tile(const unsigned char* in, size_t stride, uint32_t rows, uint32_t width,
+                                                 unsigned char* tile, uint32_t pitch) {
+  if (((reinterpret_cast<uintptr_t>(in) | stride | width) % 16) == 0) {
+    const uint32_t words = width / 16;
+    POGO_NO_UNROLL
+    for (uint32_t i = threadIdx.x; i < rows * words; i += THREADS) {
+      const uint32_t row = i / words, word = i % words;
+      cp_async16(tile + row * pitch + word * 16, in + row * stride + word * 16, true);
+    }
+    cp_async_commit();
+    cp_async_wait<0>();
+  } else {
+    POGO_NO_UNROLL
+    for (uint32_t i = threadIdx.x; i < rows * width; i += THREADS) {
+      const uint32_t row = i / width, byte = i % width;
+      tile[row * pitch + byte] = in[row * stride + byte];
+    }
+  }
+}
+
 /** Rows and columns of the tile that exist. */
 template <class Shape>
 static __device__ __forceinline__ uint32_t live_rows(const GemmOperands& g, TilePlace place) {

@@ -71,7 +71,8 @@ struct CodesEpilogue {
   /** The values to quantize, in place of the product. */
   template <class Shape>
   static __device__ __forceinline__ void values(const GemmOperands& g, const Args& e, TilePlace place,
-                                                unsigned char* second, float (&sum)[Shape::MT][Shape::NT][4]) {
+                                                unsigned char* staging, unsigned char* second,
+                                                float (&sum)[Shape::MT][Shape::NT][4]) {
     if (FORM != CodesForm::GELU_GRADIENT && e.bias != nullptr) add_bias<Shape>(g, e.bias, place, sum);
     if (FORM == CodesForm::GELU) {
       bool finite = true;
@@ -93,17 +94,18 @@ struct CodesEpilogue {
       if (!finite && place.row0 + bad_row < g.M) report<Shape>(g, e, place, bad_row, 0);
     }
     if (FORM == CodesForm::GELU_GRADIENT) {
-      const bool pairs = g.N % 2 == 0;
+      // The derivative's codes lie where the codes of the result will.
+      load_tile<Shape::THREADS>(
+          reinterpret_cast<const unsigned char*>(e.derivative_in + (size_t)place.row0 * g.N + place.col0), g.N,
+          live_rows<Shape>(g, place), live_columns<Shape>(g, place), staging, byte_pitch(Shape::COLUMNS));
+      __syncthreads();
       each_pair<Shape>(sum, [&](uint32_t row, uint32_t column, float* value) {
-        const uint32_t i = place.row0 + row, j = place.col0 + column;
-        if (i < g.M && j < g.N) {
-          const int8_t* d = e.derivative_in + (size_t)i * g.N + j;
-          const bool has_second = j + 1 < g.N;
-          const uint32_t both = pairs ? *reinterpret_cast<const uint16_t*>(d)
-                                      : (uint32_t)(uint8_t)d[0] | (has_second ? (uint32_t)(uint8_t)d[1] << 8 : 0u);
-          const uint32_t codes[2] = {(uint32_t)(int32_t)(int8_t)(both & 255u), (uint32_t)(int32_t)(int8_t)(both >> 8)};
-          POGO_UNROLL
-          for (int k = 0; k < 2; k += 1) {
+        const uint32_t both = *reinterpret_cast<const uint16_t*>(staging + row * byte_pitch(Shape::COLUMNS) + column);
+        const uint32_t codes[2] = {(uint32_t)(int32_t)(int8_t)(both & 255u), (uint32_t)(int32_t)(int8_t)(both >> 8)};
+        POGO_UNROLL
+        for (uint32_t k = 0; k < 2; k += 1) {
+          // Beyond the result there is no derivative, and the product is 0.
+          if (place.row0 + row < g.M && place.col0 + column + k < g.N) {
             value[k] = pogo_mul(value[k], pogo_mul(pogo_to_float(codes[k]), POGO_INV_DERIVATIVE));
           }
         }
@@ -149,7 +151,7 @@ struct CodesEpilogue {
     const bool live = place.col0 < g.N;
     unsigned char* second = staging + codes_bytes<Shape>();
     if (live) {
-      values<Shape>(g, e, place, second, sum);
+      values<Shape>(g, e, place, staging, second, sum);
       POGO_UNROLL
       for (int mt = 0; mt < Shape::MT; mt += 1) {
         POGO_UNROLL

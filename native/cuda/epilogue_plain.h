@@ -70,17 +70,23 @@ struct Bf16Epilogue {
   static __device__ __forceinline__ void run(const GemmOperands& g, const Args& e, TilePlace place,
                                              unsigned char* staging, const TileScratch<Shape>&,
                                              float (&sum)[Shape::MT][Shape::NT][4]) {
-    if (FORM == Bf16Form::RESIDUAL && e.bias != nullptr) add_bias<Shape>(g, e.bias, place, sum);
-    const bool pairs = g.N % 2 == 0;
+    const uint32_t rows = live_rows<Shape>(g, place), width = 2 * live_columns<Shape>(g, place);
+    const size_t at = (size_t)place.row0 * g.N + place.col0, stride = (size_t)g.N * 2;
+    if (FORM == Bf16Form::RESIDUAL) {
+      load_tile<Shape::THREADS>(reinterpret_cast<const unsigned char*>(e.x + at), stride, rows, width, staging,
+                                half_pitch(Shape::COLUMNS));
+      if (e.bias != nullptr) add_bias<Shape>(g, e.bias, place, sum);
+      __syncthreads();
+    }
     each_pair<Shape>(sum, [&](uint32_t row, uint32_t column, float* value) {
       const uint32_t i = place.row0 + row, j = place.col0 + column;
       const bool live = i < g.M && j < g.N, second = j + 1 < g.N;
-      if (FORM == Bf16Form::RESIDUAL && live) {
-        const uint16_t* x = e.x + (size_t)i * g.N + j;
-        const uint32_t both = pairs ? *reinterpret_cast<const uint32_t*>(x)
-                                    : (uint32_t)x[0] | (second ? (uint32_t)x[1] << 16 : 0u);
-        value[0] = pogo_add(pogo_of_bits(both << 16), value[0]);
-        value[1] = pogo_add(pogo_of_bits(both & 0xFFFF0000u), value[1]);
+      // A thread reads the two values of x where it will write its own.
+      uint32_t* word = reinterpret_cast<uint32_t*>(staging + row * half_pitch(Shape::COLUMNS) + 2 * column);
+      if (FORM == Bf16Form::RESIDUAL) {
+        const uint32_t x = *word;
+        value[0] = pogo_add(pogo_of_bits(x << 16), value[0]);
+        value[1] = pogo_add(pogo_of_bits(x & 0xFFFF0000u), value[1]);
       }
       if (FORM == Bf16Form::ONE_HOT && live) {
         const uint32_t target = min(__ldg(e.targets + i), e.w_rows - 1);
@@ -94,13 +100,11 @@ struct Bf16Epilogue {
           value[k] = pogo_sub(value[k], pogo_mul(weight, e.inverse_tokens));
         }
       }
-      const uint32_t word = (pogo_bf16(value[0]) & 0xFFFFu) | (pogo_bf16(value[1]) << 16);
-      *reinterpret_cast<uint32_t*>(staging + row * half_pitch(Shape::COLUMNS) + 2 * column) = word;
+      *word = (pogo_bf16(value[0]) & 0xFFFFu) | (pogo_bf16(value[1]) << 16);
     });
     __syncthreads();
-    store_tile<Shape::THREADS>(staging, half_pitch(Shape::COLUMNS),
-                               reinterpret_cast<unsigned char*>(e.y + (size_t)place.row0 * g.N + place.col0),
-                               (size_t)g.N * 2, live_rows<Shape>(g, place), 2 * live_columns<Shape>(g, place));
+    store_tile<Shape::THREADS>(staging, half_pitch(Shape::COLUMNS), reinterpret_cast<unsigned char*>(e.y + at), stride,
+                               rows, width);
   }
 };
 

@@ -1,11 +1,14 @@
 // The products without groups in their results: gemm, weightGradient, headLogits.
 #include "epilogue_plain.h"
-#include "gemm_forms.h"
+#include "wgmma_loop.h"
 
 namespace pogo {
 
 Status product_plain(const GemmOperands& g, const PlainEpilogue::Args& e, const Launch& launch, const char* name) {
-  if (!fills_device(g.M, g.N, *launch.device)) return launch_gemm<MmaLoop<SmallTile, true>, PlainEpilogue>(g, e, 0, launch, name);
+  if (!fills_device(g.M, g.N, *launch.device)) {
+    return launch_gemm<MmaLoop<SmallTile, true>, PlainEpilogue>(g, e, 0, launch, name);
+  }
+  if (launch.device->wgmma()) return launch_wgmma<PlainEpilogue, true>(g, e, 0, launch, name);
   return launch_gemm<MmaLoop<LargeTile, true>, PlainEpilogue>(g, e, 0, launch, name);
 }
 

@@ -1,13 +1,21 @@
 // The products that end in bf16: linearResidual, linearInputGradient, headInputGradient.
 #include "epilogue_plain.h"
-#include "gemm_forms.h"
+#include "wgmma_loop.h"
 
 namespace pogo {
 namespace {
 
 template <Bf16Form FORM>
 Status product(const GemmOperands& g, const typename Bf16Epilogue<FORM>::Args& e, const Launch& launch, const char* name) {
-  return launch_gemm<MmaLoop<LargeTile, true>, Bf16Epilogue<FORM>>(g, e, 0, launch, name);
+  using Epilogue = Bf16Epilogue<FORM>;
+  if constexpr (FORM == Bf16Form::RESIDUAL) {
+    if (is_shallow(g.K)) {
+      if (launch.device->wgmma()) return launch_wgmma<Epilogue, false>(g, e, 0, launch, name);
+      return launch_gemm<MmaLoop<LargeTile, false>, Epilogue>(g, e, 0, launch, name);
+    }
+  }
+  if (launch.device->wgmma()) return launch_wgmma<Epilogue, true>(g, e, 0, launch, name);
+  return launch_gemm<MmaLoop<LargeTile, true>, Epilogue>(g, e, 0, launch, name);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // The products that end in codes of 8 bits: linearQkv, linearHeadsInputGradient, linearGelu, linearGeluInputGradient.
 #include "epilogue_codes.h"
 #include "gemm_forms.h"
+#include "wgmma_loop.h"
 
 namespace pogo {
 namespace {
@@ -36,6 +37,8 @@ Status product_of_depth(const GemmOperands& g, typename CodesEpilogue<FORM>::Arg
   e.reach = plan.reach;
   e.failure = launch.failure;
   e.entry = launch.entry;
+  // Who has wgmma has clusters.
+  if (launch.device->wgmma()) return launch_wgmma<CodesEpilogue<FORM>, DEEP>(g, e, plan.cluster, launch, name);
   if (plan.reach != Reach::FIRST) return launch_gemm<Loop, CodesEpilogue<FORM>>(g, e, plan.cluster, launch, name);
   const uint64_t scales = (uint64_t)((g.N + e.group - 1) / e.group) * g.M;
   POGO_TRY(cudaMemsetAsync(e.scales, 0, scales * sizeof(float), launch.stream), name);

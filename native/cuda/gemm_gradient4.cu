@@ -1,6 +1,6 @@
 // weightGradient and quantize4 in one.
 #include "epilogue_gradient4.h"
-#include "gemm_forms.h"
+#include "wgmma_loop.h"
 
 namespace pogo {
 
@@ -18,6 +18,7 @@ Status weight_gradient4(const WeightGradient4Args& a, const Launch& launch) {
   if (!fills_device(g.M, g.N, *launch.device)) {
     return launch_gemm<MmaLoop<SmallTile, true>, Gradient4Epilogue>(g, e, 0, launch, "weight_gradient4");
   }
+  if (launch.device->wgmma()) return launch_wgmma<Gradient4Epilogue, true>(g, e, 0, launch, "weight_gradient4");
   return launch_gemm<MmaLoop<LargeTile, true>, Gradient4Epilogue>(g, e, 0, launch, "weight_gradient4");
 }
 

@@ -87,9 +87,9 @@ struct PanelScales {
   }
 };
 
-/** sum += float(acc) * (sa * sb), acc = 0. FIRST: sum = that product. */
+/** sum += float(acc) * (sa * sb). FIRST: sum = that product. */
 template <class Shape, bool FIRST>
-static __device__ __forceinline__ void promote(int32_t (&acc)[Shape::MT][Shape::NT][4],
+static __device__ __forceinline__ void promote(const int32_t (&acc)[Shape::MT][Shape::NT][4],
                                                float (&sum)[Shape::MT][Shape::NT][4], const float* scales) {
   const float* columns = scales + Shape::ROWS;
   float sa[Shape::MT][2];
@@ -107,7 +107,6 @@ static __device__ __forceinline__ void promote(int32_t (&acc)[Shape::MT][Shape::
       for (int i = 0; i < 4; i += 1) {
         const float value = pogo_promote((uint32_t)acc[mt][nt][i], sa[mt][i / 2], i % 2 == 0 ? sb.x : sb.y);
         sum[mt][nt][i] = FIRST ? value : pogo_add(sum[mt][nt][i], value);
-        acc[mt][nt][i] = 0;
       }
     }
   }
@@ -206,6 +205,14 @@ struct MmaLoop {
         panel_scales.publish(scales);
         __syncthreads();
         promote<S, !DEEP>(acc, sum, scales);
+        POGO_UNROLL
+        for (int mt = 0; mt < S::MT; mt += 1) {
+          POGO_UNROLL
+          for (int nt = 0; nt < S::NT; nt += 1) {
+            POGO_UNROLL
+            for (int i = 0; i < 4; i += 1) acc[mt][nt][i] = 0;
+          }
+        }
       }
     }
     if (!DEEP) {
