@@ -5,13 +5,13 @@ import { equalBytes } from '../hex.js';
 import { unitFileBytes } from '../model/layout.js';
 import type { Recipe } from '../model/recipe.js';
 import { gatherSequences } from '../model/unit.js';
-import type { Trainer } from '../pipeline/trainer.js';
-import { drawBatch, unitOffsets } from '../protocol/draws.js';
+import type { ComputedUnit, Trainer } from '../pipeline/trainer.js';
+import { type DrawnUnit, drawBatch, unitOffsets } from '../protocol/draws.js';
 import { blobSource } from '../protocol/evidence/build.js';
 import { buildReceiptEvidence } from '../protocol/evidence/buildVerifier.js';
 import { receiptDuty, stateReceiptPart, unitReceiptPart, unitReceiptPlaces } from '../protocol/receipt.js';
 import type { StepCommitment } from '../protocol/types.js';
-import { type ClaimSource, capture } from './checkClaim.js';
+import { type ClaimSource, capture, type Fault } from './checkClaim.js';
 import { chainingValuesOf } from './receiptRecorder.js';
 import type { BookedReceipt } from './roles/receiptBook.js';
 
@@ -30,6 +30,8 @@ export interface RecheckResult {
   readonly part: number;
   /** The file that proves the receipt false; undefined where it holds. */
   readonly evidence: Uint8Array | undefined;
+  /** The drawn unit, where it is not what the claim commits to: who was drawn for it and voted for the claim lied. */
+  readonly falseUnit?: Extract<Fault, { kind: 'unit' | 'loss' }>;
 }
 
 /** @throws PogoError MISSING for units that are gone, UNDECIDED where the units do not lead to the claim's states */
@@ -48,22 +50,49 @@ export async function recheckReceipt(options: RecheckOptions): Promise<RecheckRe
   const stepsDone = drawn?.stepIndex ?? (part === duty.units.length ? duty.stateStep : source.list.length);
   await replay(trainer, source, stepsDone);
   let expected: Uint8Array;
+  let falseUnit: RecheckResult['falseUnit'];
   if (drawn === undefined) {
     expected = stateReceiptPart(drawSignature, stepsDone, await chainingValuesOf(trainer));
   } else {
     const { draw1 } = source.header;
     const commitment = source.list[drawn.stepIndex] as StepCommitment;
     const offsets = unitOffsets(drawBatch(draw1, commitment.step, recipe), drawn.unit, recipe);
-    const { observed } = await trainer.computeUnit({
+    const computed = await trainer.computeUnit({
       draw1,
       unit: drawn.unit,
       tokens: gatherSequences(tokens, offsets, recipe.context),
       places: unitReceiptPlaces(drawSignature, drawn, recipe, trainer.plan.layout),
     });
-    expected = unitReceiptPart(drawSignature, drawn, observed);
+    expected = unitReceiptPart(drawSignature, drawn, computed.observed);
+    falseUnit = await compareUnit(options, drawn, commitment, computed);
   }
   const found = parts[part];
-  return { part, evidence: found !== undefined && equalBytes(found, expected) ? undefined : await prove() };
+  const evidence = found !== undefined && equalBytes(found, expected) ? undefined : await prove();
+  return falseUnit === undefined ? { part, evidence } : { part, evidence, falseUnit };
+}
+
+/** The unit is there anyway, so it is compared: at its step's state, where the trainer stands. */
+async function compareUnit(
+  { trainer, source }: RecheckOptions,
+  { stepIndex, unit }: DrawnUnit,
+  commitment: StepCommitment,
+  computed: ComputedUnit,
+): Promise<RecheckResult['falseUnit']> {
+  const { total } = unitFileBytes(trainer.plan.layout);
+  const committed = source.blob(commitment.unitRoots[unit] as Uint8Array, total);
+  const sameBytes = equalBytes(committed, computed.file);
+  if (sameBytes && computed.lossBits === commitment.unitLosses[unit]) return undefined;
+  const kind = sameBytes ? 'loss' : 'unit';
+  return {
+    kind,
+    stepIndex,
+    unit,
+    pre: await capture(trainer),
+    committed,
+    computed: computed.file.slice(),
+    computedLossBits: computed.lossBits,
+    message: `${kind} ${unit} of step ${commitment.step} is not what its batch and state give`,
+  };
 }
 
 async function replay(trainer: Trainer, source: ClaimSource, stepsDone: number): Promise<void> {

@@ -23,7 +23,9 @@ import { verifyClaimSignature } from '../protocol/claim.js';
 import type { DisputeSubject } from '../protocol/dispute/types.js';
 import { deriveHash } from '../protocol/domains.js';
 import { drawHeldOut, signDraw } from '../protocol/draws.js';
+import { provenUnit } from '../protocol/evidence/attestation.js';
 import { buildEquivocationEvidence } from '../protocol/evidence/build.js';
+import { buildAttestationEvidence } from '../protocol/evidence/buildVerifier.js';
 import { MAX_EVIDENCE_BYTES } from '../protocol/evidence/types.js';
 import { evidenceKind } from '../protocol/evidence.js';
 import {
@@ -36,7 +38,7 @@ import {
 import { type ReceiptOpening, ReceiptOpeningType, receiptDuty, signReceipt } from '../protocol/receipt.js';
 import { claimRoot as claimRootOf, decodeStrict, type SignedClaim, SignedClaimType } from '../protocol/types.js';
 import { carriedBytes, evidenceFromFault, subjectFromFault } from './buildEvidence.js';
-import { checkClaim } from './checkClaim.js';
+import { checkClaim, type Fault } from './checkClaim.js';
 import { type ChallengeMove, DisputeChallenges } from './disputeChallenges.js';
 import { type DisputedWork, openDisputed, subjectName } from './disputeSubject.js';
 import type { Environment } from './environment.js';
@@ -193,8 +195,37 @@ export class Verifier {
       held: result.evidence === undefined,
       seconds: (performance.now() - start) / 1000,
     });
-    if (result.evidence === undefined) return;
-    await this.#commitAndReveal(booked.claim, result.evidence);
+    const evidence = result.evidence ?? this.#falseVote(duty, booked, result.falseUnit, tokens);
+    if (evidence !== undefined) await this.#commitAndReveal(booked.claim, evidence);
+  }
+
+  /**
+   * Evidence against a positive vote over a unit that its verifier was drawn for: one that the recheck found false, or one
+   * that somebody proved false before.
+   */
+  #falseVote(
+    { claim: { claimRoot }, verifier }: RecheckDuty,
+    { claim, receipt, opening }: BookedReceipt,
+    falseUnit: Extract<Fault, { kind: 'unit' | 'loss' }> | undefined,
+    tokens: Uint16Array | Uint32Array,
+  ): Uint8Array | undefined {
+    const vote = this.receipts.voteOf(claimRoot, verifier);
+    if (vote === undefined) return undefined;
+    const { drawSignature } = opening;
+    const accusation = { claim, recipe: this.#recipe, receipt, drawSignature };
+    if (falseUnit !== undefined) {
+      const commitments = this.#published.list(claim.header.listRoot);
+      const subject = { claim, recipe: this.#recipe, commitments, fromHeader: falseUnit.pre.header, tokens };
+      return buildAttestationEvidence(accusation, vote, evidenceFromFault(subject, falseUnit));
+    }
+    const { listRoot } = claim.header;
+    const steps = this.#published.list(listRoot).length;
+    const { units } = receiptDuty(drawSignature, this.#recipe, steps, receipt.message.committee);
+    const proof = this.receipts.falseUnitsOf(claimRoot).find((file) => {
+      const { stepIndex, unit } = provenUnit(file);
+      return units.some((drawn) => drawn.stepIndex === stepIndex && drawn.unit === unit);
+    });
+    return proof === undefined ? undefined : buildAttestationEvidence(accusation, vote, proof);
   }
 
   #receiptFile(name: string): string {

@@ -21,6 +21,7 @@ import {
   unitReceiptPlaces,
 } from '../../src/protocol/receipt.js';
 import { claimRoot } from '../../src/protocol/types.js';
+import { honestTrace, lie, play } from '../support/disputes.js';
 import {
   COMMITTEE,
   dutyOf,
@@ -203,6 +204,22 @@ describe('evidence against verifiers', () => {
       verdicts.add(verdict.verdict);
     }
     expect(verdicts.size).toBe(2);
+  });
+
+  it('attestation: a miner that signs a false trace of a true unit cannot accuse its verifiers with it', async () => {
+    const honest = honestTrace(trained, 'unit');
+    const operation = honest.program.operations.findIndex(({ name }) => name === 'h0.fc.product');
+    // The miner sacrifices its bond: one root of its trace is false, everything that the claim commits to is true.
+    const framing = play(honest, lie(honest, operation, 77, false)).evidence;
+    expect(await check(framing)).toMatchObject({ verdict: 'guilty', against: 'miner', kind: 'element' });
+    const { claim, recipe } = trained;
+    for (let index = 0; index < 4; index += 1) {
+      const keys = bls.deriveKey(SEED, 'verifier', index);
+      const opening = { drawSignature: drawOf(trained, keys), parts: [] };
+      const accusation = { claim, recipe, receipt: receiptFor(trained, keys, opening), ...opening };
+      const file = buildAttestationEvidence(accusation, await voteFor(trained, keys, [1, 2]), framing);
+      await expect(check(file)).rejects.toMatchObject({ code: 'MALFORMED' });
+    }
   });
 
   it('held-out: a loss that the model does not have convicts; the true ones acquit', async () => {

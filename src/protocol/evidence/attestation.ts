@@ -31,6 +31,22 @@ export function openVote(
   }
 }
 
+/** The unit that a proof of kind `unit` or `loss` speaks of; nothing of it is checked here. @throws PogoError MALFORMED */
+export function provenUnit(proof: Uint8Array): { readonly stepIndex: number; readonly unit: number } {
+  const { step, unit } = decodeStrict(EVIDENCE_TYPES[kindOfProof(proof)], proof.subarray(1)) as EvidenceBody<'loss'>;
+  return { stepIndex: step.index, unit };
+}
+
+/**
+ * Only proofs that recompute the committed unit convict who voted for it. An element proof shows that a trace is false: a
+ * miner could sign a false trace of a true unit and with it accuse verifiers that did their work.
+ */
+function kindOfProof(proof: Uint8Array): 'unit' | 'loss' {
+  const kind = proof[0] === EVIDENCE_KIND.unit ? 'unit' : 'loss';
+  if (proof[0] === EVIDENCE_KIND[kind]) return kind;
+  throw new PogoError('MALFORMED', 'evidence: expected a proof of kind unit or loss, found another');
+}
+
 /** @param check checks the inner proof */
 export async function checkAttestationEvidence(
   executors: EvidenceExecutors,
@@ -40,10 +56,7 @@ export async function checkAttestationEvidence(
   const head = openAssignment(executors, body);
   openVote(executors, body, body.receipt.message.beacon2);
   const { proof } = body;
-  const kind = proof[0] === EVIDENCE_KIND.unit ? 'unit' : 'loss';
-  if (proof[0] !== EVIDENCE_KIND[kind]) {
-    throw new PogoError('MALFORMED', 'evidence: expected a proof of kind unit or loss, found another');
-  }
+  const kind = kindOfProof(proof);
   const verdict = await check(proof, executors);
   if (!equalBytes(verdict.claimRoot, body.head.claimRoot)) {
     throw new PogoError('MALFORMED', 'evidence: expected a proof against the claim that was voted for, found another');
