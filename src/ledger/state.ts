@@ -9,7 +9,7 @@ import { equalBytes } from '../hex.js';
 import type { Bls } from '../protocol/bls.js';
 import { chainIdOf, decodeTransaction, type Genesis, type Transaction } from '../protocol/ledgerTypes.js';
 import { decodeStrict } from '../protocol/ssz.js';
-import { ZERO_ROOT } from '../protocol/types.js';
+import { claimRoot as claimRootOf, ZERO_ROOT } from '../protocol/types.js';
 import type { MachineBlock, StateMachine } from './machine.js';
 import { applyAnswer, applyChallenge, applySilence } from './stateAvailability.js';
 import { applyAttestation, applyBeaconShare, applyClaim } from './stateClaims.js';
@@ -173,6 +173,8 @@ function scopeFor(root: LedgerState, { kind, body }: Transaction): LedgerState {
       return scopeOfClaim(root, committedClaim(root, body) ?? ZERO_ROOT);
     case 'open-dispute':
       return scopeOfClaim(root, body.order.claimRoot);
+    case 'open-verifier-dispute':
+      return scopeOfClaim(root, claimRootOf(body.order.claim.header));
     case 'publish-trace':
       return scopeOfClaim(root, body.trace.statement.claimRoot);
     case 'name-operation':
@@ -265,6 +267,7 @@ async function applyIn(
       return applyTransfer(state, order);
     }
     case 'open-dispute':
+    case 'open-verifier-dispute':
     case 'name-operation':
     case 'contest-node':
       authorize(state, bls, transaction.kind, transaction.body.order, transaction.body.signature);

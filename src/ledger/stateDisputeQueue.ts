@@ -20,8 +20,9 @@ export function disputesOf(state: LedgerState, claimRoot: Uint8Array): Dispute[]
 /** The signed claim that a dispute is about. */
 export function disputedClaimOf(
   state: LedgerState,
-  { claimRoot }: Pick<Dispute, 'claimRoot'>,
+  { claimRoot, claim }: Pick<Dispute, 'claimRoot' | 'claim'>,
 ): SignedClaim | undefined {
+  if (claim.length === 1) return claim[0];
   return scopesOf(state)
     .flatMap(({ open }) => open)
     .find((open) => equalBytes(open.claimRoot, claimRoot))?.claim[0];
@@ -81,6 +82,18 @@ export function dropDisputes(state: LedgerState, claimRoot: Uint8Array): void {
   for (const dispute of disputesOf(state, claimRoot)) accountOf(state, dispute.challenger).balance += dispute.bond;
   state.disputes = state.disputes.filter((dispute) => !equalBytes(dispute.claimRoot, claimRoot));
   state.traces = state.traces.filter(({ trace }) => !equalBytes(trace.statement.claimRoot, claimRoot));
+}
+
+/** A verifier that is convicted of a claim has no disputes over it: their bonds go back. */
+export function dropDisputesOf(state: LedgerState, claimRoot: Uint8Array, accused: Uint8Array): void {
+  const ofAccused = (dispute: Dispute): boolean =>
+    equalBytes(dispute.claimRoot, claimRoot) && equalBytes(dispute.accused, accused);
+  for (const { challenger, bond } of state.disputes.filter(ofAccused)) accountOf(state, challenger).balance += bond;
+  state.disputes = state.disputes.filter((dispute) => !ofAccused(dispute));
+  state.traces = state.traces.filter(
+    ({ trace: { statement } }) =>
+      !(equalBytes(statement.claimRoot, claimRoot) && equalBytes(statement.accused, accused)),
+  );
 }
 
 /**

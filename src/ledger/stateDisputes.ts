@@ -20,12 +20,14 @@ import { ElementProofType, SUBJECT_KIND } from '../protocol/dispute/types.js';
 import { scalarFault } from '../protocol/leafCheck.js';
 import { type Order, STAGE, type Transaction, type TransactionBody } from '../protocol/ledgerTypes.js';
 import { openCommitment } from '../protocol/listProof.js';
+import { receiptDuty } from '../protocol/receipt.js';
 import { decodeStrict } from '../protocol/ssz.js';
 import { outputBytes } from '../protocol/trace/program.js';
-import { stateRoot } from '../protocol/types.js';
+import { claimRoot as claimRootOf, type SignedClaim, stateRoot } from '../protocol/types.js';
 import { awaitsPieces } from './stateAvailability.js';
 import {
   closeDispute,
+  disputedClaimOf,
   disputesOf,
   MAX_DISPUTES_PER_CLAIM,
   setTurn,
@@ -33,12 +35,16 @@ import {
   traceFor,
 } from './stateDisputeQueue.js';
 import type { LedgerEvent } from './stateEvents.js';
-import { convict } from './stateEvidence.js';
-import { accountOf, debit, rejected, requireRule } from './stateMoney.js';
+import { convict, convictVerifier } from './stateEvidence.js';
+import { accountOf, debit, memberOf, rejected, requireRule } from './stateMoney.js';
+import { receiptOf } from './stateOpen.js';
 import { trySettle } from './stateSettle.js';
 import type { LedgerState, OpenClaim } from './stateTypes.js';
 
-type DisputeOrder = Extract<Transaction, { kind: 'open-dispute' | 'name-operation' | 'contest-node' }>;
+type DisputeOrder = Extract<
+  Transaction,
+  { kind: 'open-dispute' | 'open-verifier-dispute' | 'name-operation' | 'contest-node' }
+>;
 type DisputeMove = Extract<Transaction, { kind: 'publish-trace' | 'open-node' | 'prove-element' | 'dispute-tick' }>;
 type Change = Extract<LedgerEvent, { type: 'dispute' }>['change'];
 
@@ -47,6 +53,8 @@ export function applyDisputeOrder(state: LedgerState, { kind, body }: DisputeOrd
   switch (kind) {
     case 'open-dispute':
       return openDispute(state, body.order, events);
+    case 'open-verifier-dispute':
+      return openVerifierDispute(state, body.order, events);
     case 'name-operation':
       return nameOperation(state, body.order, events);
     case 'contest-node':
@@ -68,15 +76,8 @@ export function applyDispute(state: LedgerState, bls: Bls, { kind, body }: Dispu
   }
 }
 
-function push(
-  state: LedgerState,
-  dispute: Dispute,
-  change: Change,
-  reason: string,
-  events: LedgerEvent[],
-  open: OpenClaim = disputedClaim(state, dispute.claimRoot),
-): void {
-  const { claimNumber, attempt } = open;
+function push(state: LedgerState, dispute: Dispute, change: Change, reason: string, events: LedgerEvent[]): void {
+  const { claimNumber, attempt } = claimOf(state, dispute).header;
   const { id, claimRoot, challenger, accused } = dispute;
   events.push({ type: 'dispute', claimNumber, attempt, dispute: id, claimRoot, challenger, accused, change, reason });
 }
@@ -86,6 +87,11 @@ function disputedClaim(state: LedgerState, claimRoot: Uint8Array): OpenClaim {
   const open = state.open.find((other) => other.claim.length === 1 && equalBytes(other.claimRoot, claimRoot));
   if (open === undefined) throw rejected(`expected an open claim, found ${toHex(claimRoot)}: its window is over`);
   return open;
+}
+
+/** The signed claim that a dispute is about, open or settled. @throws PogoError REJECTED when its window is over */
+function claimOf(state: LedgerState, dispute: Pick<Dispute, 'claimRoot' | 'claim'>): SignedClaim {
+  return disputedClaimOf(state, dispute) ?? disputedClaim(state, dispute.claimRoot).claim[0]!;
 }
 
 function disputeAt(state: LedgerState, id: number, turns: readonly number[]): Dispute {
@@ -110,18 +116,46 @@ function openDispute(state: LedgerState, order: Order<'open-dispute'>, events: L
   );
   requireRule(isModel ? stepIndex === 0 : stepIndex < open.steps, 'expected a step of the claim');
   requireRule(kind === SUBJECT_KIND.unit || unit === 0, 'expected no unit for this subject, found one');
-  const all = disputesOf(state, order.claimRoot);
-  const mine = all.some(({ challenger }) => equalBytes(challenger, order.sender));
+  const { claimRoot, subject, sender, bond } = order;
+  queueDispute(state, { claimRoot, subject, accused: open.miner, challenger: sender, bond, claim: [] }, events);
+}
+
+/** A verifier of a settled claim is challenged over a unit that it was drawn for, once its receipt is open. */
+function openVerifierDispute(state: LedgerState, order: Order<'open-verifier-dispute'>, events: LedgerEvent[]): void {
+  const { claim, recipe, accused, subject, sender, bond } = order;
+  const claimRoot = claimRootOf(claim.header);
+  const settled = state.settled.find((other) => equalBytes(other.claimRoot, claimRoot));
+  if (settled === undefined) throw rejected(`expected a newly settled claim, found ${toHex(claimRoot)}`);
+  const least = state.parameters.challengeBond + state.parameters.disputeBondSurplus;
+  requireRule(bond >= least, `expected a bond of at least ${least}, found ${bond}`);
+  requireRule(!equalBytes(sender, accused), 'expected a challenger, found the accused itself');
+  const voted = settled.voters.some((key) => equalBytes(key, accused));
+  const receipt = receiptOf(settled, accused);
+  requireRule(voted && receipt?.opened === 1, 'expected a positive voter with an open receipt, found another');
+  const convicted = settled.convicted.some((key) => equalBytes(key, accused));
+  requireRule(!convicted, 'expected a verifier that was not convicted of this claim, found one that was');
+  requireRule(memberOf(state, accused) !== undefined, `expected a member, found ${toHex(accused)}`);
+  const opened = openRecipeHeader(recipe);
+  requireRule(equalBytes(opened.root, claim.header.recipeRoot), 'expected the claim’s recipe, found another');
+  const { units } = receiptDuty(receipt.drawSignature, opened.recipe, settled.steps, settled.committee);
+  const drawn = units.some(({ stepIndex, unit }) => stepIndex === subject.stepIndex && unit === subject.unit);
+  requireRule(subject.kind === SUBJECT_KIND.unit && drawn, 'expected a unit that the accused was drawn for');
+  queueDispute(state, { claimRoot, subject, accused, challenger: sender, bond, claim: [claim] }, events);
+}
+
+function queueDispute(
+  state: LedgerState,
+  opened: Pick<Dispute, 'claimRoot' | 'subject' | 'accused' | 'challenger' | 'bond' | 'claim'>,
+  events: LedgerEvent[],
+): void {
+  const all = disputesOf(state, opened.claimRoot);
+  const mine = all.some(({ challenger }) => equalBytes(challenger, opened.challenger));
   requireRule(!mine, 'expected one dispute of a challenger over a claim, found a second');
-  if (all.length >= MAX_DISPUTES_PER_CLAIM) makeRoom(state, all, order.bond);
-  debit(accountOf(state, order.sender), order.bond);
+  if (all.length >= MAX_DISPUTES_PER_CLAIM) makeRoom(state, all, opened.bond);
+  debit(accountOf(state, opened.challenger), opened.bond);
   const dispute: Dispute = {
+    ...opened,
     id: state.disputeCount,
-    claimRoot: order.claimRoot,
-    subject: order.subject,
-    accused: open.miner,
-    challenger: order.sender,
-    bond: order.bond,
     turn: TURN.queued,
     turnHeight: state.height,
     sequence: 0,
@@ -135,8 +169,8 @@ function openDispute(state: LedgerState, order: Order<'open-dispute'>, events: L
   };
   state.disputeCount += 1;
   state.disputes.push(dispute);
-  startWaiting(state, order.claimRoot);
-  push(state, dispute, dispute.turn === TURN.queued ? 'queued' : 'opened', '', events, open);
+  startWaiting(state, opened.claimRoot);
+  push(state, dispute, dispute.turn === TURN.queued ? 'queued' : 'opened', '', events);
 }
 
 /** A higher bond takes the place of the lowest that waits, which goes back. */
@@ -154,8 +188,7 @@ function makeRoom(state: LedgerState, all: readonly Dispute[], bond: bigint): vo
 }
 
 /** Context of a subject from what a transaction carries, checked against the open claim. */
-function contextOf(open: OpenClaim, record: TraceRecord): SubjectContext {
-  const { header: claim } = open.claim[0]!;
+function contextOf({ header: claim }: SignedClaim, record: TraceRecord): SubjectContext {
   const { subject } = record.trace.statement;
   const { recipe, root: recipeRoot } = openRecipeHeader(record.recipe);
   requireRule(equalBytes(recipeRoot, claim.recipeRoot), 'trace: expected the claim’s recipe, found another');
@@ -186,7 +219,6 @@ function publishTrace(
 ): void {
   const { trace, recipe, step, header, post, list } = body;
   const { statement } = trace;
-  const open = disputedClaim(state, statement.claimRoot);
   const asked = disputesOf(state, statement.claimRoot).filter(
     ({ turn, accused, subject }) =>
       turn === TURN.trace &&
@@ -195,18 +227,19 @@ function publishTrace(
       subject.stepIndex === statement.subject.stepIndex &&
       subject.unit === statement.subject.unit,
   );
-  requireRule(asked.length > 0, 'expected a trace that is asked for, found another');
+  const [first] = asked;
+  if (first === undefined) throw rejected('expected a trace that is asked for, found another');
   requireRule(equalBytes(statement.chainId, state.chainId), 'trace: expected this chain, found another');
   requireRule(verifyStatement(bls, trace), 'trace: expected the accused’s signature, found another');
   requireRule(equalBytes(portableHash(list), statement.listRoot), 'trace: expected the list of the statement');
   const record = { trace, recipe, step, header };
-  const context = contextOf(open, record);
+  const context = contextOf(claimOf(state, first), record);
   const results = committedResults(context, requirePost(context, post[0]));
   requireValidTrace(context, { list, end: statement.end }, results);
   state.traces.push(record);
   for (const dispute of asked) {
     setTurn(state, dispute, TURN.name);
-    push(state, dispute, 'traced', '', events, open);
+    push(state, dispute, 'traced', '', events);
   }
 }
 
@@ -230,9 +263,8 @@ function requirePost(
 
 function nameOperation(state: LedgerState, order: Order<'name-operation'>, events: LedgerEvent[]): void {
   const dispute = challengerTurn(state, order.dispute, order.sender, [TURN.name]);
-  const open = disputedClaim(state, dispute.claimRoot);
   const record = traceFor(state, dispute)!;
-  const program = subjectProgram(contextOf(open, record));
+  const program = subjectProgram(contextOf(claimOf(state, dispute), record));
   const { listRoot, end } = record.trace.statement;
   const roots = Math.min(end.operation, program.operations.length);
   const operation = program.operations[order.operation];
@@ -248,7 +280,7 @@ function nameOperation(state: LedgerState, order: Order<'name-operation'>, event
   dispute.operation = order.operation;
   setNode(dispute, startNarrowing(outputBytes(operation), chunks[0]!.slice(at, at + 32)));
   setTurn(state, dispute, TURN.open);
-  push(state, dispute, 'named', operation.name, events, open);
+  push(state, dispute, 'named', operation.name, events);
 }
 
 function setNode(dispute: Dispute, node: Narrowing): void {
@@ -327,8 +359,9 @@ function judge(bls: Bls, proof: Parameters<typeof checkElementProof>[1]): string
 }
 
 function winByConviction(state: LedgerState, dispute: Dispute, reason: string, events: LedgerEvent[]): void {
+  push(state, dispute, 'convicted', reason, events);
+  if (dispute.claim.length === 1) return convictVerifier(state, dispute, events);
   const open = disputedClaim(state, dispute.claimRoot);
-  push(state, dispute, 'convicted', reason, events, open);
   // The claim falls, and with it all its disputes: their bonds go back.
   convict(state, open, dispute.challenger, events);
 }
@@ -345,8 +378,9 @@ function endTurn(state: LedgerState, tick: TransactionBody<'dispute-tick'>, even
   requireRule(dispute.sequence === tick.sequence, `dispute ${dispute.id}: expected a tick of its present turn`);
   const end = dispute.turnHeight + state.parameters.disputeClock;
   requireRule(state.height >= end, `expected a tick at height ${end} or later, found height ${state.height}`);
-  const { claimNumber } = disputedClaim(state, dispute.claimRoot);
-  requireRule(!awaitsPieces(state, claimNumber), 'expected no open availability challenge of the claim or an ancestor');
+  // Bytes of a settled claim were there when it was voted for: nobody is asked for them any more.
+  const waits = dispute.claim.length === 0 && awaitsPieces(state, claimOf(state, dispute).header.claimNumber);
+  requireRule(!waits, 'expected no open availability challenge of the claim or an ancestor');
   const isAccused = dispute.turn === TURN.trace || dispute.turn === TURN.open;
   if (isAccused) winByConviction(state, dispute, 'the accused did not answer', events);
   else lose(state, dispute, 'the challenger did not go on', events);

@@ -4,13 +4,15 @@
  */
 import { blake3 } from '@noble/hashes/blake3.js';
 import { equalBytes, toHex } from '../hex.js';
+import type { Dispute } from '../protocol/dispute/transactions.js';
 import { CONTEXT, deriveHash } from '../protocol/domains.js';
 import type { Verdict } from '../protocol/evidence.js';
 import { type Order, STAGE, type TransactionBody } from '../protocol/ledgerTypes.js';
+import { dropDisputesOf } from './stateDisputeQueue.js';
 import type { LedgerEvent } from './stateEvents.js';
 import { accountOf, debit, memberOf, rejected, requireRule, slashBond, unlock } from './stateMoney.js';
 import { fall, tallyOf, trySettle } from './stateSettle.js';
-import type { Commitment, LedgerState, OpenClaim, SettledClaim } from './stateTypes.js';
+import type { Commitment, LedgerState, Member, OpenClaim, SettledClaim } from './stateTypes.js';
 
 /** Runs `checkEvidence` with BLS and a backend. @throws PogoError MALFORMED */
 export type EvidenceChecker = (evidence: Uint8Array) => Promise<Verdict>;
@@ -110,9 +112,36 @@ function judgeVerifier(
     return;
   }
   accountOf(state, finder).balance += entry.bond;
-  claim.convicted.push(verdict.accused);
+  punish(state, claim, member, finder, events);
+}
+
+/** A verifier of a settled claim loses the least stake of a verifier, once; what else it is disputed over goes back. */
+function punish(
+  state: LedgerState,
+  claim: SettledClaim,
+  member: Member,
+  finder: Uint8Array,
+  events: LedgerEvent[],
+): void {
+  const { publicKey } = member;
+  claim.convicted.push(publicKey);
   const { taken } = slashBond(state, member, state.parameters.verifierStake, finder);
-  events.push({ type: 'member', publicKey: verdict.accused, change: 'slashed', taken });
+  events.push({ type: 'member', publicKey, change: 'slashed', taken });
+  dropDisputesOf(state, claim.claimRoot, publicKey);
+}
+
+/** A verifier is convicted in a dispute. */
+export function convictVerifier(
+  state: LedgerState,
+  { claimRoot, accused, challenger }: Pick<Dispute, 'claimRoot' | 'accused' | 'challenger'>,
+  events: LedgerEvent[],
+): void {
+  const claim = settledClaim(state, claimRoot);
+  const member = memberOf(state, accused);
+  if (claim === undefined || member === undefined) {
+    throw rejected(`expected a member that voted for a settled claim, found ${toHex(accused)}`);
+  }
+  punish(state, claim, member, challenger, events);
 }
 
 function evidenceEvent(verdict: Verdict, finder: Uint8Array): Extract<LedgerEvent, { type: 'evidence' }> {

@@ -200,8 +200,11 @@ function remember(state: LedgerState, open: OpenClaim): void {
   const settled = { ...record, height, steps: open.steps, committee: committee.length, convicted: [] };
   const kept = Math.max(1, parameters.epochClaims);
   const all = [...state.settled, settled];
-  for (const old of all.slice(0, -kept)) burnCommitments(state, old.claimRoot);
-  state.settled = all.slice(-kept);
+  // Whose verifiers are being disputed is kept until that has ended.
+  const stays = ({ claimRoot: root }: { readonly claimRoot: Uint8Array }, i: number): boolean =>
+    i >= all.length - kept || hasDispute(state, root);
+  for (const old of all.filter((other, i) => !stays(other, i))) burnCommitments(state, old.claimRoot);
+  state.settled = all.filter(stays);
 }
 
 /** The verifiers of the quorum share their reward by stake; what division leaves stays in the pool. */

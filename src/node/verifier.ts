@@ -13,6 +13,7 @@ import type { LedgerEvent } from '../ledger/stateEvents.js';
 import { evidenceCommitment } from '../ledger/stateEvidence.js';
 import { findByKey, type LedgerState, LedgerStateType } from '../ledger/stateTypes.js';
 import { type Recipe, recipeRoot } from '../model/recipe.js';
+import { recipeHeader } from '../model/recipeHeader.js';
 import { START_SCALARS } from '../model/state.js';
 import { modelPlan } from '../model/unit.js';
 import type { Trainer } from '../pipeline/trainer.js';
@@ -20,7 +21,7 @@ import { LOSS_NOT_MEASURED, signAttestation } from '../protocol/attestation.js';
 import { createBeaconShare } from '../protocol/beacon.js';
 import type { KeyPair } from '../protocol/bls.js';
 import { verifyClaimSignature } from '../protocol/claim.js';
-import type { DisputeSubject } from '../protocol/dispute/types.js';
+import { type DisputeSubject, SUBJECT_KIND } from '../protocol/dispute/types.js';
 import { deriveHash } from '../protocol/domains.js';
 import { drawHeldOut, signDraw } from '../protocol/draws.js';
 import { provenUnit } from '../protocol/evidence/attestation.js';
@@ -39,6 +40,7 @@ import { type ReceiptOpening, ReceiptOpeningType, receiptDuty, signReceipt } fro
 import { claimRoot as claimRootOf, decodeStrict, type SignedClaim, SignedClaimType } from '../protocol/types.js';
 import { carriedBytes, evidenceFromFault, subjectFromFault } from './buildEvidence.js';
 import { checkClaim, type Fault } from './checkClaim.js';
+import { DisputeAnswers } from './disputeAnswers.js';
 import { type ChallengeMove, DisputeChallenges } from './disputeChallenges.js';
 import { type DisputedWork, openDisputed, subjectName } from './disputeSubject.js';
 import type { Environment } from './environment.js';
@@ -92,6 +94,7 @@ export class Verifier {
   readonly receipts = new ReceiptBook();
   readonly disputes = new DisputeBook();
   readonly #challenges = new DisputeChallenges();
+  readonly #answers: DisputeAnswers;
   /** Turns of disputes in which this process found nothing to go on with. */
   readonly #gaveUp = new Set<string>();
   readonly #context: MemberContext;
@@ -116,6 +119,7 @@ export class Verifier {
     this.#recipe = context.recipe;
     this.#recipeRoot = recipeRoot(context.recipe);
     this.#published = Published.reader(context.published);
+    this.#answers = new DisputeAnswers(environment.bls, context.keys);
   }
 
   /** Sees every block, in order, before the state that it leads to. */
@@ -195,8 +199,29 @@ export class Verifier {
       held: result.evidence === undefined,
       seconds: (performance.now() - start) / 1000,
     });
-    const evidence = result.evidence ?? this.#falseVote(duty, booked, result.falseUnit, tokens);
+    const { falseUnit } = result;
+    const limit = this.#context.evidenceBytes ?? MAX_EVIDENCE_TRANSACTION_BYTES;
+    if (result.evidence === undefined && falseUnit !== undefined && carriedBytes(falseUnit) > limit) {
+      return this.#disputeVote(duty, booked, falseUnit);
+    }
+    const evidence = result.evidence ?? this.#falseVote(duty, booked, falseUnit, tokens);
     if (evidence !== undefined) await this.#commitAndReveal(booked.claim, evidence);
+  }
+
+  /** Challenges who voted for a false unit to show how it comes about: where evidence would be too large. */
+  async #disputeVote(
+    { verifier }: RecheckDuty,
+    { claim }: BookedReceipt,
+    { stepIndex, unit }: Extract<Fault, { kind: 'unit' | 'loss' }>,
+  ): Promise<void> {
+    const state = await this.#state();
+    const { challengeBond, disputeBondSurplus } = state.parameters;
+    const subject = { kind: SUBJECT_KIND.unit, stepIndex, unit };
+    const bond = challengeBond + disputeBondSurplus;
+    const { claimNumber, attempt } = claim.header;
+    this.#report({ type: 'disputed', claim: claimNumber, attempt, subject: subjectName(subject), bond: `${bond}` });
+    const recipe = recipeHeader(this.#recipe);
+    await this.#order(state, 'open-verifier-dispute', { claim, recipe, accused: verifier, subject, bond });
   }
 
   /**
@@ -376,7 +401,11 @@ export class Verifier {
     for (const duty of disputeDutiesOf(state, this.#keys.publicKey)) {
       const { dispute, claim } = duty;
       const turn = `${dispute.id}/${dispute.sequence}`;
-      if (duty.side !== 'challenger' || !this.#isMine(claim) || this.#gaveUp.has(turn)) continue;
+      if (duty.side === 'accused') {
+        if (this.#isMine(claim) && !this.#gaveUp.has(turn) && (await this.#answer(duty))) return true;
+        continue;
+      }
+      if (!this.#isMine(claim) || this.#gaveUp.has(turn)) continue;
       const { claimNumber, attempt } = claim.header;
       let move: ChallengeMove;
       try {
@@ -410,12 +439,36 @@ export class Verifier {
     return false;
   }
 
-  /** Goes through a claim up to what is disputed. */
-  async #disputed({ claim, dispute }: DisputeDuty): Promise<DisputedWork> {
+  /** Answers for a vote of its own: with the trace of a unit that it was drawn for. @returns false where it has none */
+  async #answer(duty: DisputeDuty): Promise<boolean> {
+    const { dispute, claim } = duty;
+    const { claimNumber, attempt } = claim.header;
+    let message: string;
+    try {
+      const answer = await this.#answers.answer(
+        duty,
+        () => this.#disputed(duty, true),
+        (trace) => this.#report({ type: 'traced', claim: claimNumber, attempt, ...trace }),
+      );
+      const result = await this.#context.ledger.submit(answer);
+      if (result.accepted) return true;
+      message = result.reason;
+    } catch (error) {
+      const failure = PogoError.from(error);
+      if (failure.code !== 'MISMATCH' && !NO_VERDICT.has(failure.code)) throw error;
+      message = failure.message;
+    }
+    this.#gaveUp.add(`${dispute.id}/${dispute.sequence}`);
+    this.#report({ type: 'gave-up', claim: claimNumber, attempt, dispute: dispute.id, message });
+    return false;
+  }
+
+  /** Goes through a claim up to what is disputed. @param standsBy as the accused: for what the claim commits to */
+  async #disputed({ claim, dispute }: DisputeDuty, standsBy = false): Promise<DisputedWork> {
     const { trainer, follower, tokens } = await this.#open();
     await follower.goTo(claim.header.fromRoot, this.finalized.headers);
     const source = this.#published.source(claim.header);
-    return openDisputed({ claim, recipe: this.#recipe, source, tokens, trainer }, dispute.subject, false);
+    return openDisputed({ claim, recipe: this.#recipe, source, tokens, trainer }, dispute.subject, standsBy);
   }
 
   async #order<K extends OrderKind>(

@@ -14,6 +14,7 @@ import {
   NameOperationType,
   OpenDisputeType,
   OpenNodeType,
+  OpenVerifierDisputeType,
   ProveElementType,
   PublishTraceType,
 } from './dispute/transactions.js';
@@ -256,6 +257,7 @@ export const ORDER_TYPES = {
   'open-dispute': OpenDisputeType,
   'name-operation': NameOperationType,
   'contest-node': ContestNodeType,
+  'open-verifier-dispute': OpenVerifierDisputeType,
   'create-job': CreateJobType,
   'fund-job': FundJobType,
 } as const;
@@ -289,6 +291,7 @@ export const TRANSACTION_TYPES = {
   'contest-node': [34, signed(ContestNodeType)],
   'prove-element': [35, ProveElementType],
   'dispute-tick': [36, DisputeTickType],
+  'open-verifier-dispute': [37, signed(OpenVerifierDisputeType)],
   'challenge-piece': [22, signed(ChallengePieceType)],
   'answer-piece': [23, PieceAnswerType],
   'piece-silence': [24, PieceType],

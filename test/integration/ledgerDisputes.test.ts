@@ -20,8 +20,10 @@ import { type Dispute, TURN } from '../../src/protocol/dispute/transactions.js';
 import { ElementProofType, SUBJECT_KIND } from '../../src/protocol/dispute/types.js';
 import { encodeTransaction, type Order, type OrderKind, signOrder } from '../../src/protocol/ledgerTypes.js';
 import { proveCommitment } from '../../src/protocol/listProof.js';
+import { receiptDuty } from '../../src/protocol/receipt.js';
 import type { Program } from '../../src/protocol/trace/program.js';
 import { runProgram } from '../../src/protocol/trace/runProgram.js';
+import { claimRoot as claimRootOf, type SignedClaim } from '../../src/protocol/types.js';
 import { refusal } from '../support/refusal.js';
 import { changedUnits, type Lie, type Mined, type Stage } from '../support/stage.js';
 import { useStage } from '../support/stageFixture.js';
@@ -31,7 +33,6 @@ const stage = useStage();
 
 /** A claim on a chain, and everything that either side of a dispute over it computes. */
 class Scene {
-  readonly miner: KeyPair;
   readonly program: Program;
   readonly inputs: TraceInputs;
 
@@ -40,8 +41,9 @@ class Scene {
     readonly chain: TestChain,
     readonly mined: Mined,
     readonly context: SubjectContext,
+    readonly claim: SignedClaim,
+    readonly miner: KeyPair,
   ) {
-    this.miner = chain.keyOf(mined.header.miner);
     this.program = subjectProgram(context);
     const { stepIndex, kind } = context.subject;
     const { saved } = stepIndex === 0 ? mined.start : mined.states[stepIndex - 1]!;
@@ -75,6 +77,7 @@ class Scene {
     await chain.shares();
     const mined = await stage.mine(chain, stage.start, lie);
     const claim = signClaim(nativeBls, chain.keyOf(chain.open.miner), mined.header);
+    const miner = chain.keyOf(mined.header.miner);
     await chain.submit(encodeTransaction('claim', claim));
     await chain.shares();
     const context: SubjectContext = {
@@ -85,7 +88,7 @@ class Scene {
       header: kind === 'model' ? mined.states.at(-1)!.header : mined.start.header,
       rate: () => learningRateBits(stage.recipe, 0),
     };
-    return new Scene(stage, chain, mined, context);
+    return new Scene(stage, chain, mined, context, claim, miner);
   }
 
   index(name: string): number {
@@ -123,10 +126,10 @@ class Scene {
     return this.send(keys, 'open-dispute', { claimRoot: this.chain.open.claimRoot, subject, bond });
   }
 
-  publication(trace: Trace, post = this.mined.states[0]!.header): Uint8Array {
+  publication(trace: Trace, post = this.mined.states[0]!.header, accused = this.miner): Uint8Array {
     const { context } = this;
     return encodeTransaction('publish-trace', {
-      trace: signTrace(nativeBls, this.miner, context, trace, portableKernels),
+      trace: signTrace(nativeBls, accused, context, trace, portableKernels),
       recipe: recipeHeader(this.stage.recipe),
       step: context.commitment === undefined ? [] : [proveCommitment([...this.mined.list], 0)],
       header: context.header,
@@ -153,6 +156,7 @@ class Scene {
     operation: number,
     output: Uint8Array,
     wanted?: number,
+    accused = this.miner,
   ): Promise<Uint8Array> {
     const { chain, program, inputs, context, mined } = this;
     const challenger = new Challenger({ program, trace }, inputs, operation);
@@ -168,8 +172,8 @@ class Scene {
       }
       await this.send(keys, 'contest-node', { dispute: 0, child: answer.child });
     }
-    const claim = chain.open.claim[0]!;
-    const statement = signTrace(nativeBls, this.miner, context, trace, portableKernels);
+    const claim = this.claim;
+    const statement = signTrace(nativeBls, accused, context, trace, portableKernels);
     const base = createProofBase(claim, this.stage.recipe, [...mined.list], context, statement);
     const proof = ElementProofType.serialize(challenger.prove(base, this.stage.recipe, element));
     return encodeTransaction('prove-element', { dispute: 0, proof });
@@ -370,5 +374,103 @@ describe('a dispute on the ledger', () => {
     await changed(proof);
     await chain.submit(proof);
     expect(chain.outcomes()).toEqual(['slashed']);
+  });
+});
+
+describe('a dispute over a vote', () => {
+  /** A claim that is final, and who of its voters was drawn for unit 0 of step 0. */
+  async function voted(lie: Lie) {
+    const scene = await Scene.open(stage(), 'unit', lie);
+    const { chain } = scene;
+    await chain.attest();
+    if (chain.outcomes().length === 0) await chain.tick();
+    expect(chain.outcomes()).toEqual(['finalized']);
+    const { recipe } = stage();
+    const settled = chain.state.settled[0]!;
+    const isDrawn = (keys: KeyPair): boolean => {
+      const receipt = settled.receipts.find(({ verifier }) => verifier.join() === keys.publicKey.join())!;
+      const { units } = receiptDuty(receipt.drawSignature, recipe, settled.steps, settled.committee);
+      return units.some(({ stepIndex, unit }) => stepIndex === 0 && unit === 0);
+    };
+    const accused = chain.demo.verifiers.find(isDrawn)!;
+    expect(accused).toBeDefined();
+    const challenger = chain.demo.verifiers.find((keys) => keys !== accused)!;
+    const { subject } = scene.context;
+    const order = { claim: scene.claim, recipe: recipeHeader(recipe), accused: accused.publicKey, subject };
+    return { scene, chain, accused, challenger, settled, isDrawn, order: { ...order, bond: 10_000_000_000n } };
+  }
+
+  it('convicts the verifier that was drawn for a false unit and voted for it; the claim stays what it is', async () => {
+    const { lie, byte } = falseUnit(stage());
+    const { scene, chain, accused, challenger, order } = await voted(lie);
+    const operation = scene.index('h0.fc.weight.gradient.codes');
+    const liar = scene.run({
+      operation,
+      apply: (bytes) => {
+        bytes[byte]! ^= 1;
+      },
+    });
+    await scene.send(challenger, 'open-verifier-dispute', order);
+    // The trace that an honest run gives does not end in the unit that was voted for.
+    const honest = scene.publication(scene.run().trace, undefined, accused);
+    expect(await refusal(chain.submit(honest))).toMatch(/^MISMATCH/);
+    // And the miner's statement is not the verifier's.
+    expect(await refusal(chain.submit(scene.publication(liar.trace)))).toMatch(/^REJECTED/);
+    await chain.submit(scene.publication(liar.trace, undefined, accused));
+    await scene.name(challenger, liar.trace, operation);
+    const stake = chain.stake(accused);
+    const before = chain.balance(challenger);
+    const proof = await scene.narrow(challenger, liar.trace, operation, liar.output, undefined, accused);
+    await chain.submit(proof);
+    expect(scene.changes()).toEqual(['opened', 'traced', 'named', 'node-opened', 'convicted']);
+    const taken = chain.state.parameters.verifierStake;
+    expect(chain.stake(accused)).toBe(stake - taken);
+    expect(chain.balance(challenger) - before).toBe(taken / 2n + 10_000_000_000n);
+    expect(chain.outcomes()).toEqual(['finalized']);
+    expect(chain.state.settled[0]!.convicted).toEqual([accused.publicKey]);
+    // Once for a claim.
+    expect(await refusal(scene.send(challenger, 'open-verifier-dispute', order))).toMatch(/^REJECTED/);
+    expect(totalMoney(chain.state)).toBe(chain.money);
+  });
+
+  it('silence convicts, too; an honest verifier answers and is paid', async () => {
+    const silent = await voted(falseUnit(stage()).lie);
+    await silent.scene.send(silent.challenger, 'open-verifier-dispute', silent.order);
+    await silent.chain.submit(silent.scene.tick());
+    expect(silent.scene.changes()).toEqual(['opened', 'convicted']);
+    expect(silent.chain.state.settled[0]!.convicted).toEqual([silent.accused.publicKey]);
+
+    const { scene, chain, accused, challenger, order } = await voted({});
+    const { trace } = scene.run();
+    await scene.send(challenger, 'open-verifier-dispute', order);
+    await chain.submit(scene.publication(trace, undefined, accused));
+    const operation = scene.index('h0.attention');
+    const { output } = scene.run({ operation, apply: () => undefined });
+    await scene.name(challenger, trace, operation);
+    const before = chain.balance(accused);
+    await chain.submit(await scene.narrow(challenger, trace, operation, output, 5, accused));
+    expect(scene.changes().at(-1)).toBe('lost');
+    expect(chain.balance(accused) - before).toBe(10_000_000_000n);
+    expect(totalMoney(chain.state)).toBe(chain.money);
+  });
+
+  it('is refused over a unit that the verifier was not drawn for, over other recipes, by itself', async () => {
+    const { scene, accused, challenger, isDrawn, order, chain } = await voted({});
+    const refused = (keys: KeyPair, changes: Partial<typeof order>) =>
+      refusal(scene.send(keys, 'open-verifier-dispute', { ...order, ...changes }));
+    expect(await refused(accused, {})).toMatch(/^REJECTED/);
+    expect(await refused(challenger, { subject: { ...order.subject, stepIndex: 77 } })).toMatch(/drawn for/);
+    expect(await refused(challenger, { subject: { kind: SUBJECT_KIND.state, stepIndex: 0, unit: 0 } })).toMatch(
+      /drawn for/,
+    );
+    expect(await refused(challenger, { bond: 1n })).toMatch(/bond/);
+    const { recipe } = stage();
+    expect(await refused(challenger, { recipe: recipeHeader({ ...recipe, width: recipe.width }).slice(1) })).toMatch(
+      /^[A-Z_]+:/,
+    );
+    expect(await refused(challenger, { accused: scene.miner.publicKey })).toMatch(/positive voter/);
+    const other = chain.demo.verifiers.find((keys) => !isDrawn(keys));
+    if (other !== undefined) expect(await refused(challenger, { accused: other.publicKey })).toMatch(/drawn for/);
+    expect(claimRootOf(scene.claim.header)).toEqual(chain.state.settled[0]!.claimRoot);
   });
 });

@@ -4,7 +4,7 @@ import { RecipeHeaderType } from '../../model/recipeHeader.js';
 import { ProvenCommitmentType } from '../listProof.js';
 import { byteList, Money, PublicKey, Root, Uint8, Uint32, Uint64 } from '../ssz.js';
 import { MAX_OPERATIONS } from '../trace/program.js';
-import { StateHeaderType } from '../types.js';
+import { SignedClaimType, StateHeaderType } from '../types.js';
 import { BlobOpeningType, DisputeSubjectType, MAX_ELEMENT_PROOF_BYTES, SignedStatementType } from './types.js';
 
 /** Bytes that one move opens at most: 1,024 chaining values, or 64 chunks. */
@@ -16,6 +16,22 @@ const order = { sender: PublicKey, nonce: Uint64 };
 export const OpenDisputeType = new ContainerType(
   { ...order, claimRoot: Root, subject: DisputeSubjectType, bond: Money },
   { typeName: 'OpenDispute', jsonCase: 'eth2' },
+);
+
+/**
+ * Challenges a verifier of a settled claim to publish the trace of a unit that it was drawn for and voted for. The claim
+ * comes with it, since the ledger forgets settled claims; the recipe, since the draw follows from it.
+ */
+export const OpenVerifierDisputeType = new ContainerType(
+  {
+    ...order,
+    claim: SignedClaimType,
+    recipe: RecipeHeaderType,
+    accused: PublicKey,
+    subject: DisputeSubjectType,
+    bond: Money,
+  },
+  { typeName: 'OpenVerifierDispute', jsonCase: 'eth2' },
 );
 
 /** Names the operation whose output is contested, and shows its root in the published list. */
@@ -107,5 +123,7 @@ export const DisputeType = new ContainerType({
   value: Root,
   isRoot: Uint8,
   opened: byteList(MAX_OPENED_BYTES),
+  /** The settled claim whose verifier is accused; none where a miner is: then the claim is open. */
+  claim: new ListCompositeType(SignedClaimType, 1),
 });
 export type Dispute = ValueOf<typeof DisputeType>;
