@@ -109,7 +109,10 @@ export class StepRunner {
       );
       const units = await Promise.all(computing);
       await header;
-      await trainer.commit(units.map((unit) => unit.file));
+      await trainer.commit(
+        units.map((unit) => unit.file),
+        true,
+      );
       header = trainer.stateRoot();
       // The last root is not hidden behind a next step: its time counts once.
       if (i === steps - 1) await header;

@@ -42,7 +42,10 @@ function fileBytes(path) {
 }
 
 async function sliceOf(name, context) {
-  const [{ validateRecipe }, { openRecipe }] = await Promise.all([load('model/recipe.js'), load('model/node/recipeFile.js')]);
+  const [{ validateRecipe }, { openRecipe }] = await Promise.all([
+    load('model/recipe.js'),
+    load('model/node/recipeFile.js'),
+  ]);
   const { blake3 } = await import('@noble/hashes/blake3.js');
   const base = openRecipe(name);
   const tokens = 8192;

@@ -8,6 +8,7 @@ import { type CudaTable, cudaError, failureError } from '../backend/cuda.js';
 import type { CudaAddon, CudaArray, CudaCopy, CudaDownload, CudaFailure, CudaUpload } from '../backend/cudaAddon.js';
 import { PogoError } from '../errors.js';
 import { packedModelLayout } from '../model/layout.js';
+import { recipeRope } from '../model/rope.js';
 import type { StateScalars, StateVectors } from '../model/state.js';
 import { BYTES_OF } from '../model/tape.js';
 import { type ModelPlan, NULL_LOSS_BITS, splitSequences, type UnitRequest, unitInputs } from '../model/unit.js';
@@ -82,6 +83,8 @@ export class DeviceLane {
 
   /** Brings vectors from host memory and makes the integer weights. */
   load(vectors: Partial<StateVectors>): void {
+    const rope = recipeRope(this.#plan.recipe);
+    if (rope.length > 0) this.#upload(this.#places.rope, rope);
     for (const [name, place] of Object.entries(this.#places.vectors) as [DeviceVector, DeviceRef][]) {
       const vector = vectors[name];
       if (vector !== undefined) this.#upload(place, vector);

@@ -10,9 +10,10 @@
 import { type CudaTable, cudaError, unavailable } from '../backend/cuda.js';
 import type { CudaAddon, CudaRegion } from '../backend/cudaAddon.js';
 import { treeBytes } from '../merkle/shape.js';
-import { evaluationTape, type GptTape, trainingTape } from '../model/gptTape.js';
 import { packedModelLayout, unitFileBytes } from '../model/layout.js';
+import { recipeRope } from '../model/rope.js';
 import { commitPieces, START_SCALARS } from '../model/state.js';
+import { evaluationTape, type GptTape, trainingTape } from '../model/tapes.js';
 import type { ModelPlan } from '../model/unit.js';
 import {
   byteLength,
@@ -53,6 +54,8 @@ export interface DevicePlan {
   readonly units: readonly (readonly DeviceRef[])[];
   readonly weightCodes: DeviceRef;
   readonly weightScales: DeviceRef;
+  /** Cosines and sines of positions, made from the recipe alone; of no length where a family has none. */
+  readonly rope: DeviceRef;
   readonly sharedBytes: number;
   /** u8, of this lane: the unit that is computed. */
   readonly unit: DeviceRef;
@@ -90,6 +93,7 @@ export function devicePlan(plan: ModelPlan, options: DevicePlanOptions): DeviceP
   const trees = options.training ? each(() => shared.place('u8', treeBytes(4 * layout.length))) : {};
   const weightCodes = shared.place('i8', weights.codesLength);
   const weightScales = shared.place('f32', weights.scalesLength);
+  const rope = shared.place('f32', recipeRope(recipe).length);
   const file = unitFileBytes(layout);
   const units = (options.training ? [0, 1] : []).map(() =>
     Array.from({ length: recipe.unitsPerStep }, () => shared.place('u8', file.total)),
@@ -104,6 +108,7 @@ export function devicePlan(plan: ModelPlan, options: DevicePlanOptions): DeviceP
     weightScales,
     unitCodes: deviceSlice(unit, 0, file.codes),
     unitScales: deviceView(deviceSlice(unit, file.codes, file.scales), 'bf16'),
+    rope,
   };
   // One tape runs at a time, so all use the same memory from here on.
   const scratch = own.bytes;
@@ -129,6 +134,7 @@ export function devicePlan(plan: ModelPlan, options: DevicePlanOptions): DeviceP
     units,
     weightCodes,
     weightScales,
+    rope,
     sharedBytes: shared.bytes,
     unit,
     unitTree,

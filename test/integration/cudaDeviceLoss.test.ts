@@ -3,7 +3,7 @@
  * run goes on to the same roots. In a file of its own, since a lost device stays lost in its process.
  */
 import { describe, expect, it } from 'vitest';
-import { cudaTable, missingOperations } from '../../src/backend/cuda.js';
+import { cudaTable, neededOperations } from '../../src/backend/cuda.js';
 import { openBackend } from '../../src/backend/open.js';
 import { toHex } from '../../src/hex.js';
 import { LanePool, type LanePoolOptions } from '../../src/pipeline/lanePool.js';
@@ -13,7 +13,7 @@ import { DRAW, loadRecipe, openTrainer, syntheticTokens, trainFor } from '../sup
 
 const addonFile = buildModelAddon();
 const model = addonFile === undefined ? undefined : modelAddon(addonFile);
-const whole = model !== undefined && missingOperations(cudaTable(model)).length === 0;
+const whole = model !== undefined && neededOperations(cudaTable(model)).length === 0;
 
 const recipe = loadRecipe('tiny');
 const tokens = syntheticTokens(recipe.data.tokens);

@@ -3,7 +3,7 @@
  * one; streams, staging, tapes and memory are the addon's own.
  */
 import { afterEach, describe, expect, it } from 'vitest';
-import { cudaTable, missingOperations, openCudaBackend } from '../../src/backend/cuda.js';
+import { cudaTable, neededOperations, openCudaBackend } from '../../src/backend/cuda.js';
 import { openBackend } from '../../src/backend/open.js';
 import { PogoError } from '../../src/errors.js';
 import { toHex } from '../../src/hex.js';
@@ -20,7 +20,7 @@ import { DRAW, loadRecipe, openTrainer, syntheticTokens, trainFor } from '../sup
 
 const addonFile = buildModelAddon();
 const model = addonFile === undefined ? undefined : modelAddon(addonFile);
-const whole = model !== undefined && missingOperations(cudaTable(model)).length === 0;
+const whole = model !== undefined && neededOperations(cudaTable(model)).length === 0;
 
 const recipe = loadRecipe('tiny');
 const tokens = syntheticTokens(recipe.data.tokens);

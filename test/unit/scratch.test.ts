@@ -15,7 +15,7 @@ it.runIf(sets.length > 0).each(sets.map(([name]) => name))(
   '%s: no step after the first takes scratch memory',
   (isa) => {
     // Plain code is slow: the small recipe shows the same of it.
-  const plan = modelPlan(loadRecipe(isa === 'scalar' ? 'tiny' : 'moby'));
+    const plan = modelPlan(loadRecipe(isa === 'scalar' ? 'tiny' : 'moby'));
     const { recipe } = plan;
     const trainer = new Trainer(plan, openCpuBackend(isa as CpuIsa, []).kernels, seedState(plan).theta);
     const tokens = Uint16Array.from({ length: 4096 }, (_, i) => (i * 37) % recipe.vocab);
