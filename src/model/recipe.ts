@@ -22,7 +22,7 @@ export interface RecipeOptimizer {
 
 export interface RecipeData {
   readonly name: string;
-  /** BLAKE3 of the UTF-8 text. */
+  /** BLAKE3 of the UTF-8 text; of data built from documents, of their roots (`docs/data.md`). */
   readonly textRoot: Uint8Array;
   /** BLAKE3 of the token file (u16 LE; u32 LE if the vocabulary exceeds 65,536). */
   readonly tokensRoot: Uint8Array;

@@ -8,15 +8,18 @@ import { copyFileSync, constants as copyFlags } from 'node:fs';
 import * as path from 'node:path';
 import { PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
+import { PPM } from '../model/documents.js';
 import { createLayout } from '../model/layout.js';
 import { readCheckpointInfo, readHfWeights, withFiles } from '../model/node/checkpoint.js';
 import { recipeOfShape } from '../model/node/checkpointRecipe.js';
-import { novelData } from '../model/node/dataset.js';
+import { mobyDickFolder } from '../model/node/dataset.js';
 import { readHfConfig, readHfTokenizer } from '../model/node/hfFolder.js';
 import { keepTokenizer, type TokenizerFile } from '../model/node/tokenizerFile.js';
 import { type Recipe, recipeRoot, validateRecipe } from '../model/recipe.js';
 import { START_SCALARS } from '../model/state.js';
 import { type StateHeader, StateHeaderType, ZERO_ROOT } from '../protocol/types.js';
+import { buildData } from './data/build.js';
+import { recipeOnData } from './data/manifest.js';
 import { unfinishedPath } from './files/durable.js';
 import { type FileLayer, realFiles, removeTree } from './files/fileLayer.js';
 import { hashFile } from './hashFile.js';
@@ -79,6 +82,9 @@ export async function importHf(options: HfImportOptions): Promise<HfImport> {
   }
 }
 
+/** A twentieth of the novel is held out where it becomes the data of an import. */
+const NOVEL_HELD_OUT_PPM = 50_000;
+
 interface Made {
   readonly recipe: Recipe;
   readonly tokenizer: TokenizerFile;
@@ -107,13 +113,18 @@ async function describe({ checkpoint, context }: HfImportOptions): Promise<Made>
 async function startingAt(made: Made, thetaRoot: Uint8Array, options: HfImportOptions): Promise<Recipe> {
   const { tokenizer } = made.tokenizer;
   await keepTokenizer(options.dataFolder, made.tokenizer);
-  const data = await novelData(tokenizer, made.recipe, options.dataFolder);
-  return validateRecipe({
-    ...made.recipe,
-    name: options.name ?? 'imported',
-    data,
-    start: { kind: 'root', root: thetaRoot },
+  const name = options.name ?? 'imported';
+  const recipe = { ...made.recipe, name, start: { kind: 'root', root: thetaRoot } } as const;
+  if (tokenizer.name !== 'json') return validateRecipe(recipe);
+  const built = await buildData({
+    datasets: [{ source: mobyDickFolder(), weightPpm: PPM, field: 'text', documents: 'section' }],
+    tokenizer,
+    recipe,
+    heldOutPpm: NOVEL_HELD_OUT_PPM,
+    directory: options.dataFolder,
+    name,
   });
+  return recipeOnData(recipe, tokenizer, built, name);
 }
 
 function requireStart(recipe: Recipe, thetaRoot: Uint8Array): Recipe {

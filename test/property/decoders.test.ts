@@ -10,7 +10,9 @@ import { PogoError } from '../../src/errors.js';
 import { equalBytes } from '../../src/hex.js';
 import { decodeBlock, encodeBlock, NO_PARENT } from '../../src/ledger/engineBlock.js';
 import { decodeOrigin, encodeOrigin, ORIGIN_VERSION, OriginClaimType } from '../../src/ledger/origin.js';
+import { describeHfConfig, hfConfig } from '../../src/model/hf.js';
 import { createLayout, unitFileBytes } from '../../src/model/layout.js';
+import { parseTensorIndex } from '../../src/model/node/tensorFiles.js';
 import {
   decodeRecipe,
   encodeRecipe,
@@ -26,6 +28,8 @@ import {
   serializeSafetensorsHeader,
 } from '../../src/model/safetensors.js';
 import { parseStrictJson } from '../../src/model/strictJson.js';
+import { byteTokenizer } from '../../src/model/tokenizer.js';
+import { manifestText, parseManifest } from '../../src/node/data/manifest.js';
 import { createNativeBls } from '../../src/protocol/blsNative.js';
 import { decodeBundle, encodeBundle } from '../../src/protocol/bundleType.js';
 import { applyDiff, encodeDiff } from '../../src/protocol/diff.js';
@@ -106,6 +110,24 @@ const NEWER = seededBytes(900, 2);
 const trained = trainClaim();
 const accusation = { claim: trained.claim, recipe: trained.recipe, commitments: [...trained.commitments] };
 const bls = createNativeBls();
+
+/** The manifest of two files. */
+function manifest(): string {
+  const root = new Uint8Array(32).fill(5);
+  const files = ['a.txt', 'b.jsonl'].map((path) => ({
+    path,
+    format: 'text' as const,
+    bytes: 7,
+    root: '07'.repeat(32),
+    documents: 3,
+  }));
+  const counts = { duplicates: 1, trainDocuments: 2, heldOutDocuments: 1, trainTokens: 9, heldOutTokens: 4 };
+  const dataset = { source: '.', weightPpm: 1_000_000, field: 'text', documents: 'section' as const, files, ...counts };
+  return manifestText(
+    { path: 'x.tokens', datasets: [dataset], tokens: 13, heldOutTokens: 4, tokensRoot: root, documentsRoot: root },
+    { name: 'x', tool: 'test', tokenizer: byteTokenizer, heldOutPpm: 50_000, vocab: 256 },
+  );
+}
 
 /** A safetensors file of one tensor. */
 function checkpoint(): Uint8Array {
@@ -195,6 +217,37 @@ const TARGETS: Readonly<Record<string, Target>> = {
       const length = safetensorsHeaderLength(bytes, bytes.length);
       parseSafetensorsHeader(bytes.subarray(8, 8 + length), bytes.length);
       return undefined;
+    },
+  },
+  'index of several safetensors files': {
+    seeds: [
+      text({
+        metadata: { total_size: 8 },
+        weight_map: { 'wte.weight': 'model-1.safetensors', b: 'model-2.safetensors' },
+      }),
+    ],
+    decode: (bytes) => {
+      for (const shard of parseTensorIndex(decodeText(bytes), 'index').values()) expect(shard).not.toMatch(/[/\\]|^\./);
+      return undefined;
+    },
+  },
+  'config.json': {
+    seeds: [loadRecipe('gpt2-124m')].map((recipe) => text(hfConfig(recipe))),
+    decode: (bytes) => {
+      try {
+        describeHfConfig(parseStrictJson(decodeText(bytes)));
+      } catch (error) {
+        if (!(error instanceof SyntaxError)) throw error;
+      }
+      return undefined;
+    },
+  },
+  'manifest of data': {
+    seeds: [new TextEncoder().encode(manifest())],
+    decode: (bytes) => {
+      parseManifest(decodeText(bytes), 'manifest');
+      // Whatever is accepted is the text that was written: no byte can change.
+      return new TextEncoder().encode(manifest());
     },
   },
   'gradient unit': {

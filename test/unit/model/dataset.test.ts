@@ -4,18 +4,11 @@ import { join } from 'node:path';
 import { blake3 } from '@noble/hashes/blake3.js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { toHex } from '../../../src/hex.js';
-import {
-  buildTokenFile,
-  prepareData,
-  readMobyDick,
-  recipeForData,
-  type Tokens,
-} from '../../../src/model/node/dataset.js';
+import { prepareData, readMobyDick, type Tokens } from '../../../src/model/node/dataset.js';
 import { mobyDickRoots, speechesRoots } from '../../../src/model/node/pinData.js';
 import { readSpeeches } from '../../../src/model/node/speeches.js';
 import { loadRecipe, type Recipe } from '../../../src/model/recipe.js';
 import { MOBY_BYTES, MOBY_GPT2, SOTU_BYTES, SOTU_GPT2 } from '../../../src/model/recipeData.js';
-import { openTokenizer } from '../../../src/model/tokenizer.js';
 
 let folder: string;
 beforeAll(async () => {
@@ -108,53 +101,5 @@ describe('prepareData', () => {
     const file = join(folder, 'a-file');
     await writeFile(file, 'x');
     await expect(prepareData(recipe, join(file, 'sub'))).rejects.toMatchObject({ code: 'IO' });
-  });
-});
-
-describe('token files from user text', () => {
-  it('are found by a recipe with their roots', async () => {
-    const recipe = loadRecipe('tiny');
-    const paths = [join(folder, 'one.txt'), join(folder, 'two.txt')];
-    await writeFile(paths[0], 'A tale of wind. '.repeat(40));
-    await writeFile(paths[1], 'Ünïcode 🐋');
-    const tokenizer = await openTokenizer('bytes');
-    const built = await buildTokenFile(paths, tokenizer, folder, 'mine');
-    const text = Buffer.concat([await readFile(paths[0]), Buffer.from('\n'), await readFile(paths[1])]);
-    expect(toHex(built.textRoot)).toBe(toHex(blake3(text)));
-    expect(Buffer.from(Uint8Array.from(built.tokens)).equals(text)).toBe(true);
-    const mine = recipeForData(recipe, built, 'mine');
-    expect(mine.data).toMatchObject({ tokens: text.length, heldOutTokens: 65 });
-    expect(sameTokens((await prepareData(mine, folder)).tokens, built.tokens)).toBe(true);
-  });
-
-  it('refuse a recipe whose context needs more text, or that has another tokenizer', async () => {
-    const path = join(folder, 'short.txt');
-    await writeFile(path, 'x'.repeat(129));
-    const built = await buildTokenFile([path], await openTokenizer('bytes'), folder, 'short');
-    expect(() => recipeForData(loadRecipe('tiny'), built, 'short')).toThrow(
-      expect.objectContaining({ code: 'DATA', message: expect.stringMatching(/at least 130 tokens/) }),
-    );
-    await writeFile(path, 'x'.repeat(5000));
-    const longer = await buildTokenFile([path], await openTokenizer('bytes'), folder, 'short');
-    expect(() => recipeForData(loadRecipe('gpt2-124m'), longer, 'short')).toThrow(
-      expect.objectContaining({ code: 'MISMATCH' }),
-    );
-  });
-
-  it.each([
-    ['empty.txt', Buffer.alloc(0), /empty/],
-    ['latin1.txt', Buffer.from('caf\xe9', 'latin1'), /not UTF-8/],
-  ])('refuse %s', async (name, content, message) => {
-    const path = join(folder, name);
-    await writeFile(path, content);
-    const tokenizer = await openTokenizer('bytes');
-    const attempt = buildTokenFile([path], tokenizer, folder, 'bad');
-    await expect(attempt).rejects.toMatchObject({ code: 'DATA', message: expect.stringMatching(message) });
-    await expect(attempt).rejects.toMatchObject({ message: expect.stringContaining(name) });
-  });
-
-  it('refuse a path without a file', async () => {
-    const attempt = buildTokenFile([join(folder, 'none.txt')], await openTokenizer('bytes'), folder, 'bad');
-    await expect(attempt).rejects.toMatchObject({ code: 'IO' });
   });
 });
