@@ -1,4 +1,4 @@
-// Causal attention, forward (docs/numerics.md 4: attentionForward): 64 queries of a head a block of threads, key blocks
+// Causal attention, forward (docs/numerics.md 4: attentionForward, groupedAttentionForward): 64 queries of a head a block of threads, key blocks
 // ascending with a running maximum, keys and values copied one block ahead.
 #include "attention_tiles.h"
 
@@ -21,29 +21,35 @@ struct Rows {
   float m[2], l[2];
 };
 
+struct ForwardArrays {
+  const int8_t* qkv;
+  const float* scales;
+  uint16_t* o;
+  float* lambda;
+};
+
 template <int h>
 __global__ void __launch_bounds__(THREADS, h <= 64 ? 4 : h == 128 ? 3 : 2)
-    attention_forward_kernel(AttentionForwardArgs a, float temperature, uint32_t blocks, unsigned long long* failure,
-                             uint32_t entry) {
+    attention_forward_kernel(ForwardArrays a, Shape shape, unsigned long long* failure, uint32_t entry) {
   using S = ForwardShared<h>;
   unsigned char* shared = pogo_shared();
   const int thread = (int)threadIdx.x, lane = thread % 32, warp = thread / 32;
   // Long rows of tiles first.
-  const uint32_t qb = blocks - 1 - blockIdx.x % blocks, pair = blockIdx.x / blocks;
-  const uint32_t head = pair % a.H;
-  const Tokens tokens = sequence_tokens(pair / a.H, a.context, a.T);
+  const uint32_t qb = shape.blocks - 1 - blockIdx.x % shape.blocks, pair = blockIdx.x / shape.blocks;
+  const uint32_t head = pair % shape.H, key_head = shape.key_head(head);
+  const Tokens tokens = sequence_tokens(pair / shape.H, shape.context, shape.T);
   if (qb * TILE >= tokens.length) return;
-  const uint64_t stride = 3 * (uint64_t)a.C;
-  const int8_t* q = a.qkv + tokens.first * stride + head * h;
-  const float* sq = a.qkvScales + (uint64_t)head * a.T + tokens.first;
-  const float *sk = sq + (uint64_t)a.H * a.T, *sv = sk + (uint64_t)a.H * a.T;
+  const uint32_t begin = shape.first_block(qb);
+  const uint64_t stride = (uint64_t)shape.heads() * h;
+  const int8_t* qkv = a.qkv + tokens.first * stride;
+  const float* sq = a.scales + (uint64_t)head * shape.T + tokens.first;
   // Threads 0 … 63 bring the keys' scales, the others the values'.
-  const float* own_scales = thread < TILE ? sk : sv;
+  const uint32_t own_scales = thread < TILE ? key_head : key_head + shape.G;
 
   const TileFetch<h> tiles(thread, stride);
   auto scale_of = [&](uint32_t kb) {
     const uint32_t token = kb * TILE + (uint32_t)(thread % TILE);
-    return token < tokens.length ? own_scales[token] : 0.0f;
+    return token < tokens.length ? a.scales[(uint64_t)own_scales * shape.T + tokens.first + token] : 0.0f;
   };
   auto store_scale = [&](uint32_t kb, float scale) {
     reinterpret_cast<float*>(shared + S::SCALES)[(kb % 2) * 2 * TILE + (uint32_t)thread] = scale;
@@ -51,20 +57,21 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 4 : h == 128 ? 3 : 2)
   };
   auto fetch = [&](uint32_t kb) {
     const uint32_t first = kb * TILE, count = tokens.length - first;
-    tiles.start(shared + S::KEYS + (kb % 2) * TILE * h, q + a.C + first * stride, count);
-    tiles.start(shared + S::VALUES + (kb % 2) * TILE * h, q + 2 * a.C + first * stride, count);
+    tiles.start(shared + S::KEYS + (kb % 2) * TILE * h, qkv + first * stride + key_head * h, count);
+    tiles.start(shared + S::VALUES + (kb % 2) * TILE * h, qkv + first * stride + (key_head + shape.G) * h, count);
   };
 
-  tiles.start(shared, q + qb * TILE * stride, tokens.length - qb * TILE);
-  fetch(0);
+  tiles.start(shared, qkv + qb * TILE * stride + head * h, tokens.length - qb * TILE);
+  fetch(begin);
   cp_async_commit();
-  store_scale(0, scale_of(0));
+  store_scale(begin, scale_of(begin));
 
+  const uint32_t own_row = (uint32_t)(ROWS * warp + score_row(lane, 0));
   float factor[2];
   POGO_UNROLL
   for (int r = 0; r < 2; r += 1) {
-    const uint32_t token = qb * TILE + (uint32_t)(ROWS * warp + score_row(lane, r));
-    factor[r] = token < tokens.length ? pogo_mul(sq[token], temperature) : 0.0f;
+    const uint32_t token = qb * TILE + own_row + 8 * (uint32_t)r;
+    factor[r] = token < tokens.length ? pogo_mul(sq[token], shape.temperature) : 0.0f;
   }
   Rows rows;
   float o[h / 16][2][4];
@@ -75,7 +82,7 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 4 : h == 128 ? 3 : 2)
   }
   rows.l[0] = rows.l[1] = 0.0f;
 
-  for (uint32_t kb = 0; kb <= qb; kb += 1) {
+  for (uint32_t kb = begin; kb <= qb; kb += 1) {
     cp_async_wait<0>();
     __syncthreads();
     float next_scale = 0.0f;
@@ -86,7 +93,7 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 4 : h == 128 ? 3 : 2)
     cp_async_commit();
     const unsigned char* values = shared + S::VALUES + (kb % 2) * TILE * h;
     const float* scales = reinterpret_cast<const float*>(shared + S::SCALES) + (kb % 2) * 2 * TILE;
-    const bool diagonal = kb == qb;
+    const bool diagonal = kb == qb, edge = shape.is_edge(qb, kb);
 
     // u, then p, then p sv, by row half, step and side.
     float x[2][STEPS][2];
@@ -103,12 +110,11 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 4 : h == 128 ? 3 : 2)
         }
       }
     }
-    if (diagonal) {
+    if (edge) {
       POGO_UNROLL
       for (int i = 0; i < 4 * STEPS; i += 1) {
         const int r = i / (2 * STEPS), n = i / 2 % STEPS, side = i % 2;
-        const bool masked = score_column(lane, n, side) > ROWS * warp + score_row(lane, r);
-        if (masked) x[r][n][side] = pogo_of_bits(0xFF800000u);
+        if (is_masked(diagonal, own_row + 8 * (uint32_t)r, (uint32_t)score_column(lane, n, side))) x[r][n][side] = pogo_of_bits(0xFF800000u);
       }
     }
     float k_codes[2], alpha[2], weight[2], scale[2];
@@ -118,16 +124,19 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 4 : h == 128 ? 3 : 2)
       POGO_UNROLL
       for (int i = 1; i < 2 * STEPS; i += 1) m = larger(m, x[r][i / 2][i % 2]);
       m = pogo_add(row_larger(m), 0.0f);
+      // Where the window cuts, the last query of the block sees no key: it begins with the next block, from zeros.
+      const bool last = own_row + 8 * (uint32_t)r == TILE - 1;
+      if (edge && !diagonal && last) m = 0.0f;
       POGO_UNROLL
       for (int i = 0; i < 2 * STEPS; i += 1) {
         float* p = &x[r][i / 2][i % 2];
         *p = pogo_attention_weight_below(*p, m, factor[r]);
       }
-      if (diagonal) {
+      if (edge) {
         POGO_UNROLL
         for (int i = 0; i < 2 * STEPS; i += 1) {
-          const bool masked = score_column(lane, i / 2, i % 2) > ROWS * warp + score_row(lane, r);
-          if (masked) x[r][i / 2][i % 2] = 0.0f;
+          const uint32_t key = (uint32_t)score_column(lane, i / 2, i % 2);
+          if (is_masked(diagonal, own_row + 8 * (uint32_t)r, key)) x[r][i / 2][i % 2] = 0.0f;
         }
       }
       float pairs[STEPS];
@@ -135,7 +144,8 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 4 : h == 128 ? 3 : 2)
       for (int n = 0; n < STEPS; n += 1) pairs[n] = pogo_add(x[r][n][0], x[r][n][1]);
       const float block_l = row_t64(pairs);
       // The running maximum moves in one of the two, so one of the weights is exp2(+0) = 1. First block: both are.
-      const float old = kb == 0 ? m : rows.m[r];
+      const bool starts = kb == begin || (last && kb - 1 == begin && shape.is_edge(qb, begin));
+      const float old = starts ? m : rows.m[r];
       const bool moves = m > old;
       const float step = pogo_exp2(pogo_mul(moves ? pogo_sub(old, m) : pogo_sub(m, old), factor[r]));
       alpha[r] = moves ? step : POGO_ONE;
@@ -144,7 +154,7 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 4 : h == 128 ? 3 : 2)
       rows.l[r] = pogo_attention_merge(rows.l[r], alpha[r], block_l, weight[r]);
       // A score may overflow although its scales are finite: then the maximum shows it.
       if (!is_finite(m) && lane % 4 == 0) {
-        const uint32_t token = qb * TILE + (uint32_t)(ROWS * warp + score_row(lane, r));
+        const uint32_t token = qb * TILE + own_row + 8 * (uint32_t)r;
         if (token < tokens.length) pogo_report(failure, entry, FAILURE_NON_FINITE, tokens.first + token);
       }
     }
@@ -188,11 +198,11 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 4 : h == 128 ? 3 : 2)
 
   POGO_UNROLL
   for (int r = 0; r < 2; r += 1) {
-    const uint32_t token = qb * TILE + (uint32_t)(ROWS * warp + score_row(lane, r));
+    const uint32_t token = qb * TILE + own_row + 8 * (uint32_t)r;
     if (token >= tokens.length) continue;
     const float inverse = pogo_div(POGO_ONE, rows.l[r]);
     const uint64_t t = tokens.first + token;
-    uint16_t* out = a.o + t * a.C + head * h + mix_column(lane, 0, 0);
+    uint16_t* out = a.o + (t * shape.H + head) * h + mix_column(lane, 0, 0);
     POGO_UNROLL
     for (int c = 0; c < h / 16; c += 1) {
       *reinterpret_cast<uint2*>(out + 16 * c) =
@@ -200,33 +210,36 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 4 : h == 128 ? 3 : 2)
                      pair_bf16(pogo_mul(o[c][r][2], inverse), pogo_mul(o[c][r][3], inverse)));
     }
     if (lane % 4 == 0) {
-      a.lambda[(uint64_t)head * a.T + t] = pogo_attention_lambda(rows.m[r], factor[r], rows.l[r]);
+      a.lambda[(uint64_t)head * shape.T + t] = pogo_attention_lambda(rows.m[r], factor[r], rows.l[r]);
       if (!is_finite(factor[r])) pogo_report(failure, entry, FAILURE_NON_FINITE, t);
     }
   }
 }
 
 template <int h>
-cudaError_t launch_forward(const AttentionForwardArgs& a, const Launch& launch) {
-  const uint32_t sequences = (a.T + a.context - 1) / a.context;
-  const uint32_t blocks = tiles_of(a.context < a.T ? a.context : a.T);
-  return POGO_LAUNCH((attention_forward_kernel<h>), sequences * a.H * blocks, THREADS, ForwardShared<h>::BYTES,
-                     launch.stream, a, pogo_attention_temperature(h), blocks, launch.failure, launch.entry);
+cudaError_t launch_forward(const ForwardArrays& a, const Shape& shape, const Launch& launch) {
+  return POGO_LAUNCH((attention_forward_kernel<h>), sequence_count(shape) * shape.H * shape.blocks, THREADS,
+                     ForwardShared<h>::BYTES, launch.stream, a, shape, launch.failure, launch.entry);
+}
+
+Status forward(const ForwardArrays& a, const Shape& shape, uint32_t h, const Launch& launch) {
+  cudaError_t error = cudaErrorInvalidValue;
+  switch (h) {
+    case 32: error = launch_forward<32>(a, shape, launch); break;
+    case 64: error = launch_forward<64>(a, shape, launch); break;
+    case 128: error = launch_forward<128>(a, shape, launch); break;
+    case 256: error = launch_forward<256>(a, shape, launch); break;
+    default: break;
+  }
+  POGO_TRY(error, "attention_forward_kernel");
+  return Status();
 }
 
 }  // namespace
 
 Status attention_forward(const AttentionForwardArgs& a, const Launch& launch) {
-  cudaError_t error = cudaErrorInvalidValue;
-  switch (a.C / a.H) {
-    case 32: error = launch_forward<32>(a, launch); break;
-    case 64: error = launch_forward<64>(a, launch); break;
-    case 128: error = launch_forward<128>(a, launch); break;
-    case 256: error = launch_forward<256>(a, launch); break;
-    default: break;
-  }
-  POGO_TRY(error, "attention_forward_kernel");
-  return Status();
+  const uint32_t h = a.C / a.H;
+  return forward({a.qkv, a.qkvScales, a.o, a.lambda}, shape_of(a.T, a.H, a.H, a.context, 0, h), h, launch);
 }
 
 }  // namespace pogo

@@ -1,6 +1,6 @@
-// Gradient of causal attention (docs/numerics.md 4: attentionBackward), without float atomics: one kernel owns 64 queries
-// and walks the key blocks twice, for D and then for dQ; a second owns 64 keys and walks the query blocks from its own on,
-// for dV and dK. Each accumulator then has one owner and one order. Probabilities are made three times in all: keeping
+// Gradient of causal attention (docs/numerics.md 4: attentionBackward, groupedAttentionBackward), without float atomics: one
+// kernel owns 64 queries and walks the key blocks twice, for D and then for dQ; a second owns 64 keys and walks the query
+// blocks from its own on, for each query head of its group, for dV and dK. Each accumulator then has one owner and one order. Probabilities are made three times in all: keeping
 // them would cost more memory traffic than they cost instructions.
 #include "attention_tiles.h"
 
@@ -44,6 +44,19 @@ static __device__ __forceinline__ void store_row(uint16_t* place, const float x[
                                                 pair_bf16(pogo_mul(x[2], factor), pogo_mul(x[3], factor)));
 }
 
+struct BackwardArrays {
+  const int8_t* qkv;
+  const float* scales;
+  const int8_t* d_o;
+  const float* d_o_scales;
+  const float* lambda;
+  uint16_t* dqkv;
+  const uint32_t *seed_v, *seed_k, *seed_q;
+  /** Of the workspace, f32 [H, T]. */
+  float* d;
+  uint32_t t0, U;
+};
+
 // --- D and dQ. ---
 
 /** Shared memory: queries, their gradients, two stages of keys, values, and three words of each key. */
@@ -60,25 +73,25 @@ struct QueryShared {
 
 template <int h>
 __global__ void __launch_bounds__(THREADS, h <= 64 ? 3 : h == 128 ? 2 : 1)
-    attention_queries_kernel(AttentionBackwardArgs a, float* __restrict__ d_out, float temperature, float inverse_root,
-                             uint32_t blocks, unsigned long long* failure, uint32_t entry) {
+    attention_queries_kernel(BackwardArrays a, Shape shape, unsigned long long* failure, uint32_t entry) {
   using S = QueryShared<h>;
   unsigned char* shared = pogo_shared();
   const int thread = (int)threadIdx.x, lane = thread % 32, warp = thread / 32;
-  const uint32_t qb = blocks - 1 - blockIdx.x % blocks, pair = blockIdx.x / blocks;
-  const uint32_t head = pair % a.H;
-  const Tokens tokens = sequence_tokens(pair / a.H, a.context, a.T);
+  const uint32_t qb = shape.blocks - 1 - blockIdx.x % shape.blocks, pair = blockIdx.x / shape.blocks;
+  const uint32_t head = pair % shape.H, key_head = shape.key_head(head);
+  const Tokens tokens = sequence_tokens(pair / shape.H, shape.context, shape.T);
   if (qb * TILE >= tokens.length) return;
-  const uint64_t stride = 3 * (uint64_t)a.C;
-  const int8_t* q = a.qkv + tokens.first * stride + head * h;
-  const float* sq = a.qkvScales + (uint64_t)head * a.T + tokens.first;
-  const uint64_t scale_part = (uint64_t)a.H * a.T;
-  const Seed seed(a.seedQ);
+  const uint32_t begin = shape.first_block(qb), count = qb - begin + 1;
+  const uint64_t stride = (uint64_t)shape.heads() * h, gradient_stride = (uint64_t)shape.H * h;
+  const int8_t* qkv = a.qkv + tokens.first * stride;
+  const Seed seed(a.seed_q);
   const TileFetch<h> tiles(thread, stride);
+  // Threads 0 … 63 bring the keys' scales, the others the values'.
+  const uint32_t own_scales = thread < TILE ? key_head : key_head + shape.G;
 
   auto scale_of = [&](uint32_t kb) {
     const uint32_t token = kb * TILE + (uint32_t)(thread % TILE);
-    return token < tokens.length ? sq[(thread < TILE ? 1 : 2) * scale_part + token] : 0.0f;
+    return token < tokens.length ? a.scales[(uint64_t)own_scales * shape.T + tokens.first + token] : 0.0f;
   };
   auto store_scale = [&](uint32_t kb, uint32_t stage, float scale) {
     uint32_t* words = reinterpret_cast<uint32_t*>(shared + S::WORDS) + stage * S::STAGE_WORDS;
@@ -90,17 +103,19 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 3 : h == 128 ? 2 : 1)
     if (!is_finite(scale)) pogo_report(failure, entry, FAILURE_NON_FINITE, tokens.first + token);
   };
   auto fetch = [&](uint32_t kb, uint32_t stage) {
-    const uint32_t first = kb * TILE, count = tokens.length - first;
-    tiles.start(shared + S::KEYS + stage * S::TILE_BYTES, q + a.C + first * stride, count);
-    tiles.start(shared + S::VALUES + stage * S::TILE_BYTES, q + 2 * a.C + first * stride, count);
+    const uint32_t first = kb * TILE, rows = tokens.length - first;
+    const int8_t* keys = qkv + first * stride + key_head * h;
+    tiles.start(shared + S::KEYS + stage * S::TILE_BYTES, keys, rows);
+    tiles.start(shared + S::VALUES + stage * S::TILE_BYTES, keys + shape.G * h, rows);
   };
 
-  tiles.start(shared, q + qb * TILE * stride, tokens.length - qb * TILE);
-  TileFetch<h>(thread, a.C)
-      .start(shared + S::GRADIENTS, a.dO + (tokens.first + qb * TILE) * a.C + head * h, tokens.length - qb * TILE);
-  fetch(0, 0);
+  tiles.start(shared, qkv + qb * TILE * stride + head * h, tokens.length - qb * TILE);
+  TileFetch<h>(thread, gradient_stride)
+      .start(shared + S::GRADIENTS, a.d_o + (tokens.first + qb * TILE) * gradient_stride + head * h,
+             tokens.length - qb * TILE);
+  fetch(begin, 0);
   cp_async_commit();
-  store_scale(0, 0, scale_of(0));
+  store_scale(begin, 0, scale_of(begin));
 
   const uint32_t own_row = (uint32_t)(ROWS * warp + score_row(lane, 0));
   float factor[2], lambda[2], sdo[2], d[2] = {0.0f, 0.0f};
@@ -109,10 +124,10 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 3 : h == 128 ? 2 : 1)
   for (int r = 0; r < 2; r += 1) {
     const uint32_t token = qb * TILE + own_row + 8 * (uint32_t)r;
     const bool here = token < tokens.length;
-    const uint64_t at = (uint64_t)head * a.T + tokens.first + token;
-    factor[r] = here ? pogo_mul(sq[token], temperature) : 0.0f;
+    const uint64_t at = (uint64_t)head * shape.T + tokens.first + token;
+    factor[r] = here ? pogo_mul(a.scales[at], shape.temperature) : 0.0f;
     lambda[r] = here ? a.lambda[at] : 0.0f;
-    sdo[r] = here ? a.dOScales[at] : 0.0f;
+    sdo[r] = here ? a.d_o_scales[at] : 0.0f;
     row_word[r] = pogo_dither_row(seed.word, a.t0 + (uint32_t)tokens.first + token);
     const bool sound = is_finite(factor[r]) && is_finite(lambda[r]) && is_finite(sdo[r]);
     if (!sound) pogo_report(failure, entry, FAILURE_NON_FINITE, tokens.first + token);
@@ -120,22 +135,21 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 3 : h == 128 ? 2 : 1)
   float dq[h / 16][2][4];
   clear<h / 16>(dq);
 
-  // Steps 0 … qb make D, steps qb + 1 … 2 qb + 1 dQ.
-  const uint32_t steps = 2 * (qb + 1);
-  for (uint32_t step = 0; step < steps; step += 1) {
+  // The first `count` steps make D, as many more dQ.
+  for (uint32_t step = 0; step < 2 * count; step += 1) {
     cp_async_wait<0>();
     __syncthreads();
-    const uint32_t stage = step % 2, kb = step <= qb ? step : step - qb - 1;
-    const uint32_t next = step + 1 <= qb ? step + 1 : step - qb;
+    const uint32_t stage = step % 2, kb = begin + (step < count ? step : step - count);
+    const uint32_t next = kb == qb ? begin : kb + 1;
     float next_scale = 0.0f;
-    if (step + 1 < steps) {
+    if (step + 1 < 2 * count) {
       fetch(next, 1 - stage);
       next_scale = scale_of(next);
     }
     cp_async_commit();
     const unsigned char* keys = shared + S::KEYS + stage * S::TILE_BYTES;
     const float* scales = reinterpret_cast<const float*>(shared + S::WORDS) + stage * S::STAGE_WORDS;
-    const bool diagonal = kb == qb;
+    const bool diagonal = kb == qb, edge = shape.is_edge(qb, kb);
 
     Numbers p, gamma;
     {
@@ -151,11 +165,11 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 3 : h == 128 ? 2 : 1)
         }
       }
     }
-    if (diagonal) {
+    if (edge) {
       POGO_UNROLL
       for (int i = 0; i < 4 * STEPS; i += 1) {
         const int r = i / (2 * STEPS), n = i / 2 % STEPS, side = i % 2;
-        if ((uint32_t)score_column(lane, n, side) > own_row + 8 * (uint32_t)r) p[r][n][side] = 0.0f;
+        if (is_masked(diagonal, own_row + 8 * (uint32_t)r, (uint32_t)score_column(lane, n, side))) p[r][n][side] = 0.0f;
       }
     }
     {
@@ -171,7 +185,7 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 3 : h == 128 ? 2 : 1)
         }
       }
     }
-    if (step <= qb) {
+    if (step < count) {
       // A masked P is +0; then the term may be -0, which changes no sum but one of nothing but zeros, and D = -0 gives
       // the same codes as D = +0.
       POGO_UNROLL
@@ -184,11 +198,11 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 3 : h == 128 ? 2 : 1)
         const float sum = row_t64(pairs);
         d[r] = step == 0 ? sum : pogo_add(d[r], sum);
       }
-      if (step == qb && lane % 4 == 0) {
+      if (step + 1 == count && lane % 4 == 0) {
         POGO_UNROLL
         for (int r = 0; r < 2; r += 1) {
           const uint32_t token = qb * TILE + own_row + 8 * (uint32_t)r;
-          if (token < tokens.length) d_out[(uint64_t)head * a.T + tokens.first + token] = d[r];
+          if (token < tokens.length) a.d[(uint64_t)head * shape.T + tokens.first + token] = d[r];
         }
       }
     } else {
@@ -234,7 +248,7 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 3 : h == 128 ? 2 : 1)
         accumulate(dq[c], products, scale);
       }
     }
-    if (step + 1 < steps) store_scale(next, 1 - stage, next_scale);
+    if (step + 1 < 2 * count) store_scale(next, 1 - stage, next_scale);
   }
 
   POGO_UNROLL
@@ -243,7 +257,7 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 3 : h == 128 ? 2 : 1)
     if (token >= tokens.length) continue;
     uint16_t* out = a.dqkv + (tokens.first + token) * stride + head * h + mix_column(lane, 0, 0);
     POGO_UNROLL
-    for (int c = 0; c < h / 16; c += 1) store_row(out + 16 * c, dq[c][r], inverse_root);
+    for (int c = 0; c < h / 16; c += 1) store_row(out + 16 * c, dq[c][r], shape.inverse_root);
   }
 }
 
@@ -275,91 +289,106 @@ struct KeyColumns {
 
 template <int h>
 __global__ void __launch_bounds__(THREADS, h <= 32 ? 3 : 2)
-    attention_keys_kernel(AttentionBackwardArgs a, const float* __restrict__ d_in, float temperature, float inverse_root,
-                          uint32_t blocks, unsigned long long* failure, uint32_t entry) {
+    attention_keys_kernel(BackwardArrays a, Shape shape, unsigned long long* failure, uint32_t entry) {
   using S = KeyShared<h>;
   constexpr int CHUNKS = KeyColumns<h>::COUNT / 16;
   unsigned char* shared = pogo_shared();
   const int thread = (int)threadIdx.x, lane = thread % 32, warp = thread / 32;
   // Long columns of tiles first.
-  const uint32_t kb = blockIdx.x / KeyColumns<h>::PARTS % blocks, pair = blockIdx.x / KeyColumns<h>::PARTS / blocks;
+  const uint32_t tile = blockIdx.x / KeyColumns<h>::PARTS, kb = tile % shape.blocks, pair = tile / shape.blocks;
   const int first_chunk = (int)(blockIdx.x % KeyColumns<h>::PARTS) * CHUNKS;
-  const uint32_t head = pair % a.H;
-  const Tokens tokens = sequence_tokens(pair / a.H, a.context, a.T);
+  const uint32_t group = pair % shape.G, key_head = shape.H + group, heads_a_group = shape.H / shape.G;
+  const Tokens tokens = sequence_tokens(pair / shape.G, shape.context, shape.T);
   if (kb * TILE >= tokens.length) return;
-  const uint64_t stride = 3 * (uint64_t)a.C;
-  const int8_t* q = a.qkv + tokens.first * stride + head * h;
-  const uint64_t row_scales = (uint64_t)head * a.T + tokens.first, scale_part = (uint64_t)a.H * a.T;
-  const Seed seed_v(a.seedV), seed_k(a.seedK);
-  const TileFetch<h> tiles(thread, stride), gradient_tiles(thread, a.C);
+  const uint64_t stride = (uint64_t)shape.heads() * h, gradient_stride = (uint64_t)shape.H * h;
+  const int8_t* qkv = a.qkv + tokens.first * stride;
+  const TileFetch<h> tiles(thread, stride), gradient_tiles(thread, gradient_stride);
+  // Query blocks that see these keys.
+  const uint32_t tiles_left = tiles_of(tokens.length) - kb;
+  const uint32_t count = shape.reach < tiles_left ? shape.reach + 1 : tiles_left, steps = heads_a_group * count;
 
   // Threads 0 … 63 bring sq and Lambda of a query, the others sdo and D.
   const bool scores = thread < TILE;
-  const float* first_numbers = scores ? a.qkvScales : a.dOScales;
-  const float* second_numbers = scores ? a.lambda : d_in;
-  auto numbers_of = [&](uint32_t qb) {
+  // And they hash a query's row word for dV, the others for dK.
+  const Seed row_seed(scores ? a.seed_v : a.seed_k);
+  const float* first_numbers = scores ? a.scales : a.d_o_scales;
+  const float* second_numbers = scores ? a.lambda : a.d;
+  auto numbers_of = [&](uint32_t head, uint32_t qb) {
     const uint32_t token = qb * TILE + (uint32_t)(thread % TILE);
     if (token >= tokens.length) return make_float2(0.0f, 0.0f);
-    return make_float2(first_numbers[row_scales + token], second_numbers[row_scales + token]);
+    const uint64_t at = (uint64_t)head * shape.T + tokens.first + token;
+    return make_float2(first_numbers[at], second_numbers[at]);
   };
   auto store_numbers = [&](uint32_t qb, uint32_t stage, float2 x) {
     uint32_t* words = reinterpret_cast<uint32_t*>(shared + S::NUMBERS) + stage * S::STAGE_WORDS;
     const int query = thread % TILE;
     const uint32_t token = a.t0 + (uint32_t)tokens.first + qb * TILE + (uint32_t)query;
     if (scores) {
-      reinterpret_cast<float2*>(words + S::SCORE)[query] = make_float2(pogo_mul(x.x, temperature), x.y);
+      reinterpret_cast<float2*>(words + S::SCORE)[query] = make_float2(pogo_mul(x.x, shape.temperature), x.y);
       words[S::QUERY_SCALE + query] = pogo_bits(x.x);
-      words[S::ROW_WORDS + 2 * query] = pogo_dither_row(seed_v.word, token);
     } else {
       reinterpret_cast<float2*>(words + S::ERROR)[query] = x;
-      words[S::ROW_WORDS + 2 * query + 1] = pogo_dither_row(seed_k.word, token);
     }
+    words[S::ROW_WORDS + 2 * query + (scores ? 0 : 1)] = pogo_dither_row(row_seed.word, token);
   };
-  auto fetch = [&](uint32_t qb, uint32_t stage) {
-    const uint32_t first = qb * TILE, count = tokens.length - first;
-    tiles.start(shared + S::QUERIES + stage * S::TILE_BYTES, q + first * stride, count);
-    gradient_tiles.start(shared + S::GRADIENTS + stage * S::TILE_BYTES, a.dO + (tokens.first + first) * a.C + head * h,
-                         count);
+  auto fetch = [&](uint32_t head, uint32_t qb, uint32_t stage) {
+    const uint32_t first = qb * TILE, rows = tokens.length - first;
+    tiles.start(shared + S::QUERIES + stage * S::TILE_BYTES, qkv + first * stride + head * h, rows);
+    gradient_tiles.start(shared + S::GRADIENTS + stage * S::TILE_BYTES,
+                         a.d_o + (tokens.first + first) * gradient_stride + head * h, rows);
   };
 
-  tiles.start(shared, q + a.C + kb * TILE * stride, tokens.length - kb * TILE);
-  tiles.start(shared + S::VALUES, q + 2 * a.C + kb * TILE * stride, tokens.length - kb * TILE);
-  fetch(kb, 0);
+  uint32_t head = group * heads_a_group, qb = kb;
+  const int8_t* keys = qkv + kb * TILE * stride + key_head * h;
+  tiles.start(shared, keys, tokens.length - kb * TILE);
+  tiles.start(shared + S::VALUES, keys + shape.G * h, tokens.length - kb * TILE);
+  fetch(head, kb, 0);
   cp_async_commit();
-  store_numbers(kb, 0, numbers_of(kb));
+  store_numbers(kb, 0, numbers_of(head, kb));
 
   const uint32_t own_row = (uint32_t)(ROWS * warp + score_row(lane, 0));
   float sk[2], sv[2];
-  uint32_t word_v[2], word_k[2];
   POGO_UNROLL
   for (int r = 0; r < 2; r += 1) {
     const uint32_t token = kb * TILE + own_row + 8 * (uint32_t)r;
     const bool here = token < tokens.length;
-    sk[r] = here ? a.qkvScales[scale_part + row_scales + token] : 0.0f;
-    sv[r] = here ? a.qkvScales[2 * scale_part + row_scales + token] : 0.0f;
-    const uint32_t n = head * a.U + a.t0 + (uint32_t)tokens.first + token;
-    word_v[r] = pogo_dither_column(seed_v.word, n);
-    word_k[r] = pogo_dither_column(seed_k.word, n);
+    const uint64_t at = (uint64_t)key_head * shape.T + tokens.first + token;
+    sk[r] = here ? a.scales[at] : 0.0f;
+    sv[r] = here ? a.scales[at + (uint64_t)shape.G * shape.T] : 0.0f;
   }
+  // Columns of the dither are (query head, key).
+  uint32_t word_v[2], word_k[2];
+  auto set_words = [&](uint32_t of_head) {
+    const Seed seed_v(a.seed_v), seed_k(a.seed_k);
+    POGO_UNROLL
+    for (int r = 0; r < 2; r += 1) {
+      const uint32_t token = kb * TILE + own_row + 8 * (uint32_t)r;
+      const uint32_t n = of_head * a.U + a.t0 + (uint32_t)tokens.first + token;
+      word_v[r] = pogo_dither_column(seed_v.word, n);
+      word_k[r] = pogo_dither_column(seed_k.word, n);
+    }
+  };
+  set_words(head);
   float dv[CHUNKS][2][4], dk[CHUNKS][2][4];
   clear<CHUNKS>(dv);
   clear<CHUNKS>(dk);
 
-  const uint32_t last = tiles_of(tokens.length);
-  for (uint32_t qb = kb; qb < last; qb += 1) {
+  for (uint32_t step = 0; step < steps; step += 1) {
     cp_async_wait<0>();
     __syncthreads();
-    const uint32_t stage = (qb - kb) % 2;
+    const uint32_t stage = step % 2;
+    const bool turns = qb + 1 == kb + count;
+    const uint32_t next_qb = turns ? kb : qb + 1, next_head = turns ? head + 1 : head;
     float2 next = make_float2(0.0f, 0.0f);
-    if (qb + 1 < last) {
-      fetch(qb + 1, 1 - stage);
-      next = numbers_of(qb + 1);
+    if (step + 1 < steps) {
+      fetch(next_head, next_qb, 1 - stage);
+      next = numbers_of(next_head, next_qb);
     }
     cp_async_commit();
     const unsigned char* queries = shared + S::QUERIES + stage * S::TILE_BYTES;
     const unsigned char* gradients = shared + S::GRADIENTS + stage * S::TILE_BYTES;
     const float* numbers = reinterpret_cast<const float*>(shared + S::NUMBERS) + stage * S::STAGE_WORDS;
-    const bool diagonal = qb == kb;
+    const bool diagonal = qb == kb, edge = shape.is_edge(qb, kb);
 
     // x and e; rows are keys, columns queries.
     Numbers x, e;
@@ -378,11 +407,11 @@ __global__ void __launch_bounds__(THREADS, h <= 32 ? 3 : 2)
         }
       }
     }
-    if (diagonal) {
+    if (edge) {
       POGO_UNROLL
       for (int i = 0; i < 4 * STEPS; i += 1) {
         const int r = i / (2 * STEPS), n = i / 2 % STEPS, side = i % 2;
-        if (own_row + 8 * (uint32_t)r > (uint32_t)score_column(lane, n, side)) x[r][n][side] = 0.0f;
+        if (is_masked(diagonal, (uint32_t)score_column(lane, n, side), own_row + 8 * (uint32_t)r)) x[r][n][side] = 0.0f;
       }
     }
     {
@@ -440,35 +469,45 @@ __global__ void __launch_bounds__(THREADS, h <= 32 ? 3 : 2)
       mix_columns<h, false>(codes_k, queries, lane, first_chunk + c, products);
       accumulate(dk[c], products, scale_k);
     }
-    if (qb + 1 < last) store_numbers(qb + 1, 1 - stage, next);
+    if (step + 1 < steps) store_numbers(next_qb, 1 - stage, next);
+    if (turns) set_words(next_head);
+    head = next_head;
+    qb = next_qb;
   }
 
   POGO_UNROLL
   for (int r = 0; r < 2; r += 1) {
     const uint32_t token = kb * TILE + own_row + 8 * (uint32_t)r;
     if (token >= tokens.length) continue;
-    uint16_t* out = a.dqkv + (tokens.first + token) * stride + head * h + 16 * first_chunk + mix_column(lane, 0, 0);
+    uint16_t* out = a.dqkv + (tokens.first + token) * stride + key_head * h + 16 * first_chunk + mix_column(lane, 0, 0);
     POGO_UNROLL
     for (int c = 0; c < CHUNKS; c += 1) {
-      store_row(out + a.C + 16 * c, dk[c][r], inverse_root);
-      store_row(out + 2 * a.C + 16 * c, dv[c][r], POGO_ONE);
+      store_row(out + 16 * c, dk[c][r], shape.inverse_root);
+      store_row(out + shape.G * h + 16 * c, dv[c][r], POGO_ONE);
     }
   }
 }
 
 template <int h>
-Status launch_backward(const AttentionBackwardArgs& a, const Launch& launch) {
-  const uint32_t sequences = (a.T + a.context - 1) / a.context;
-  const uint32_t blocks = tiles_of(a.context < a.T ? a.context : a.T), grid = sequences * a.H * blocks;
-  float* d = static_cast<float*>(launch.workspace.data);
-  const float temperature = pogo_attention_temperature(h), inverse_root = pogo_attention_inverse_root(h);
-  POGO_TRY(POGO_LAUNCH((attention_queries_kernel<h>), grid, THREADS, QueryShared<h>::BYTES, launch.stream, a, d,
-                       temperature, inverse_root, blocks, launch.failure, launch.entry),
+Status launch_backward(const BackwardArrays& a, const Shape& shape, const Launch& launch) {
+  const uint32_t tiles = sequence_count(shape) * shape.blocks;
+  POGO_TRY(POGO_LAUNCH((attention_queries_kernel<h>), tiles * shape.H, THREADS, QueryShared<h>::BYTES, launch.stream, a,
+                       shape, launch.failure, launch.entry),
            "attention_queries_kernel");
-  POGO_TRY(POGO_LAUNCH((attention_keys_kernel<h>), grid * KeyColumns<h>::PARTS, THREADS, KeyShared<h>::BYTES,
-                       launch.stream, a, d, temperature, inverse_root, blocks, launch.failure, launch.entry),
+  POGO_TRY(POGO_LAUNCH((attention_keys_kernel<h>), tiles * shape.G * KeyColumns<h>::PARTS, THREADS, KeyShared<h>::BYTES,
+                       launch.stream, a, shape, launch.failure, launch.entry),
            "attention_keys_kernel");
   return Status();
+}
+
+Status backward(const BackwardArrays& a, const Shape& shape, uint32_t h, const Launch& launch) {
+  switch (h) {
+    case 32: return launch_backward<32>(a, shape, launch);
+    case 64: return launch_backward<64>(a, shape, launch);
+    case 128: return launch_backward<128>(a, shape, launch);
+    case 256: return launch_backward<256>(a, shape, launch);
+    default: return failed(cudaErrorInvalidValue, "attention_queries_kernel");
+  }
 }
 
 }  // namespace
@@ -478,13 +517,11 @@ size_t attention_backward_workspace(const AttentionBackwardArgs& a, const Device
 }
 
 Status attention_backward(const AttentionBackwardArgs& a, const Launch& launch) {
-  switch (a.C / a.H) {
-    case 32: return launch_backward<32>(a, launch);
-    case 64: return launch_backward<64>(a, launch);
-    case 128: return launch_backward<128>(a, launch);
-    case 256: return launch_backward<256>(a, launch);
-    default: return failed(cudaErrorInvalidValue, "attention_queries_kernel");
-  }
+  const uint32_t h = a.C / a.H;
+  const BackwardArrays arrays = {a.qkv,  a.qkvScales, a.dO,    a.dOScales, a.lambda,
+                                 a.dqkv, a.seedV,     a.seedK, a.seedQ,    static_cast<float*>(launch.workspace.data),
+                                 a.t0,   a.U};
+  return backward(arrays, shape_of(a.T, a.H, a.H, a.context, 0, h), h, launch);
 }
 
 }  // namespace pogo

@@ -120,9 +120,33 @@ static __device__ __forceinline__ float row_t64(const float y[STEPS]) {
   return pogo_add(v, __shfl_xor_sync(ALL_LANES, v, 1));
 }
 
-/** A head of one sequence and where a tile's tokens lie. */
+/**
+ * Sizes: rows of qkv hold H query heads, G heads of keys, G of values. A query sees the keys up to its own, and of the
+ * block `reach` before its block only those behind its own place (NO_WINDOW: all before).
+ */
+struct Shape {
+  uint32_t T, H, G, context, reach;
+  /** Query tiles of the longest sequence. */
+  uint32_t blocks;
+  /** log2e and 1 over the root that scores are divided by. */
+  float temperature, inverse_root;
+
+  __host__ __device__ uint32_t heads() const { return H + 2 * G; }
+  /** Heads of keys and values that query head `head` attends to, counted in a row of qkv. */
+  __host__ __device__ uint32_t key_head(uint32_t head) const { return H + head / (H / G); }
+  /** First block of keys that block qb of queries sees. */
+  __host__ __device__ uint32_t first_block(uint32_t qb) const { return qb > reach ? qb - reach : 0; }
+  /** Block of queries that sees only part of block kb, on the diagonal or where the window cuts. */
+  __host__ __device__ bool is_edge(uint32_t qb, uint32_t kb) const { return qb == kb || qb - kb == reach; }
+};
+static constexpr uint32_t NO_WINDOW = 0xFFFFFFFFu;
+
+/** In a tile at an edge: whether the query at place `query` of its block does not see the key at `key` of its own. */
+POGO_HD bool is_masked(bool diagonal, uint32_t query, uint32_t key) { return (key > query) == diagonal; }
+
+/** A sequence: where it begins in the call, and its tokens. */
 struct Tokens {
-  uint64_t first;  // of the sequence, in the call
+  uint64_t first;
   uint32_t length;
 };
 
@@ -131,6 +155,19 @@ POGO_HD Tokens sequence_tokens(uint32_t sequence, uint32_t context, uint32_t T) 
   return {first, T - first < context ? (uint32_t)(T - first) : context};
 }
 POGO_HD uint32_t tiles_of(uint32_t length) { return (length + TILE - 1) / TILE; }
+
+/** `window` keys, a multiple of 64, or 0: all. Scores are divided by the root of `scalar`. */
+inline Shape shape_of(uint32_t T, uint32_t H, uint32_t G, uint32_t context, uint32_t window, uint32_t scalar) {
+  return {T,
+          H,
+          G,
+          context,
+          window == 0 ? NO_WINDOW : window / TILE,
+          tiles_of(context < T ? context : T),
+          pogo_attention_temperature(scalar),
+          pogo_attention_inverse_root(scalar)};
+}
+POGO_HD uint32_t sequence_count(const Shape& s) { return (s.T + s.context - 1) / s.context; }
 
 /**
  * Brings tiles of 64 rows of h bytes from rows of `stride` bytes into shared memory: a thread has one chunk of every
@@ -144,13 +181,14 @@ struct TileFetch {
 
   uint32_t row;
   int to;
-  uint64_t from, step;
+  /** In bytes; 64 rows are less than 4 GiB. */
+  uint32_t from, step;
 
   __device__ TileFetch(int thread, uint64_t stride)
       : row((uint32_t)(thread / CHUNKS_A_ROW)),
         to(tile_place<h>(thread / CHUNKS_A_ROW, thread % CHUNKS_A_ROW)),
-        from((uint64_t)(thread / CHUNKS_A_ROW) * stride + (uint64_t)(thread % CHUNKS_A_ROW * 16)),
-        step((uint64_t)ROWS_APART * stride) {}
+        from((uint32_t)(thread / CHUNKS_A_ROW) * (uint32_t)stride + (uint32_t)(thread % CHUNKS_A_ROW * 16)),
+        step((uint32_t)(ROWS_APART * stride)) {}
 
   /** Starts the copy; rows from `count` on become zeros. */
   __device__ void start(unsigned char* tile, const int8_t* first_row, uint32_t count) const {
