@@ -242,4 +242,8 @@ Status attention_forward(const AttentionForwardArgs& a, const Launch& launch) {
   return forward({a.qkv, a.qkvScales, a.o, a.lambda}, shape_of(a.T, a.H, a.H, a.context, 0, h), h, launch);
 }
 
+Status grouped_attention_forward(const GroupedAttentionForwardArgs& a, const Launch& launch) {
+  return forward({a.qkv, a.qkvScales, a.o, a.lambda}, shape_of(a.T, a.H, a.G, a.context, a.window, a.scalar), a.h, launch);
+}
+
 }  // namespace pogo

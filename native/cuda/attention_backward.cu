@@ -524,4 +524,15 @@ Status attention_backward(const AttentionBackwardArgs& a, const Launch& launch) 
   return backward(arrays, shape_of(a.T, a.H, a.H, a.context, 0, h), h, launch);
 }
 
+size_t grouped_attention_backward_workspace(const GroupedAttentionBackwardArgs& a, const DeviceTraits&) {
+  return (size_t)a.H * a.T * sizeof(float);
+}
+
+Status grouped_attention_backward(const GroupedAttentionBackwardArgs& a, const Launch& launch) {
+  const BackwardArrays arrays = {a.qkv,  a.qkvScales, a.dO,    a.dOScales, a.lambda,
+                                 a.dqkv, a.seedV,     a.seedK, a.seedQ,    static_cast<float*>(launch.workspace.data),
+                                 a.t0,   a.U};
+  return backward(arrays, shape_of(a.T, a.H, a.G, a.context, a.window, a.scalar), a.h, launch);
+}
+
 }  // namespace pogo

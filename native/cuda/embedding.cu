@@ -28,6 +28,25 @@ __global__ void __launch_bounds__(EMBED_THREADS) embed_kernel(EmbedArgs a, unsig
   store8_bf16(a.x + t * a.C + c, x);
 }
 
+__global__ void __launch_bounds__(EMBED_THREADS)
+    embed_scaled_kernel(EmbedScaledArgs a, unsigned long long* failure, uint32_t entry) {
+  const uint32_t lanes = a.C / 8;
+  const uint64_t i = (uint64_t)blockIdx.x * EMBED_THREADS + threadIdx.x;
+  const uint64_t t = i / lanes;
+  if (t >= a.T) return;
+  const uint32_t c = (uint32_t)(i % lanes) * 8;
+  uint32_t token = a.tokens[t];
+  if (token >= a.V) {
+    pogo_report(failure, entry, FAILURE_TOKEN, t);
+    token = 0;
+  }
+  float x[8];
+  load8_f32(a.wte + (uint64_t)token * a.C + c, x);
+  POGO_UNROLL
+  for (int e = 0; e < 8; e += 1) x[e] = pogo_mul(x[e], a.scale);
+  store8_bf16(a.x + t * a.C + c, x);
+}
+
 // --- Stable sort of positions by value: least significant digits of 9 bits first. ---
 
 constexpr uint32_t DIGIT_BITS = 9;
@@ -191,9 +210,13 @@ static __device__ __forceinline__ float code_of_byte(uint32_t word, int byte) {
   return pogo_to_float((uint32_t)(int32_t)(int8_t)(uint8_t)(word >> (8 * byte)));
 }
 
-/** One row v of dWte: (dense - S1) + S2. */
+static __device__ __forceinline__ float4 scale4(float4 x, float scale) {
+  return make_float4(pogo_mul(x.x, scale), pogo_mul(x.y, scale), pogo_mul(x.z, scale), pogo_mul(x.w, scale));
+}
+
+/** One row v of dWte: (dense - S1) + S2. The terms of S2 are dx times `scale`, which is 1 where nothing is scaled. */
 __global__ void __launch_bounds__(256)
-    embed_rows_kernel(EmbedBackwardArgs a, const uint32_t* __restrict__ target_order,
+    embed_rows_kernel(EmbedBackwardArgs a, float scale, const uint32_t* __restrict__ target_order,
                       const uint32_t* __restrict__ target_start, const uint32_t* __restrict__ token_order,
                       const uint32_t* __restrict__ token_start, float inverse) {
   const uint32_t v = blockIdx.x;
@@ -208,17 +231,17 @@ __global__ void __launch_bounds__(256)
     for (uint32_t i = first1; i < end1; i += 1) {
       const uint32_t t = target_order[i];
       const uint32_t codes = *reinterpret_cast<const uint32_t*>(a.a + (uint64_t)t * a.C + c);
-      const float scale = scales[t];
+      const float row_scale = scales[t];
       const float4 x = make_float4(
-          pogo_mul(pogo_mul(code_of_byte(codes, 0), scale), inverse), pogo_mul(pogo_mul(code_of_byte(codes, 1), scale), inverse),
-          pogo_mul(pogo_mul(code_of_byte(codes, 2), scale), inverse), pogo_mul(pogo_mul(code_of_byte(codes, 3), scale), inverse));
+          pogo_mul(pogo_mul(code_of_byte(codes, 0), row_scale), inverse), pogo_mul(pogo_mul(code_of_byte(codes, 1), row_scale), inverse),
+          pogo_mul(pogo_mul(code_of_byte(codes, 2), row_scale), inverse), pogo_mul(pogo_mul(code_of_byte(codes, 3), row_scale), inverse));
       s1 = i == first1 ? x : add4(s1, x);
     }
 #if defined(__CUDA_ARCH__)
 #pragma unroll 4
 #endif
     for (uint32_t i = first2; i < end2; i += 1) {
-      const float4 x = load4_bf16(a.dx + (uint64_t)token_order[i] * a.C + c);
+      const float4 x = scale4(load4_bf16(a.dx + (uint64_t)token_order[i] * a.C + c), scale);
       s2 = i == first2 ? x : add4(s2, x);
     }
     float4* place = reinterpret_cast<float4*>(a.dWte + (uint64_t)v * a.C + c);
@@ -245,6 +268,9 @@ __global__ void __launch_bounds__(256) embed_positions_kernel(EmbedBackwardArgs 
   }
 }
 
+/** Threads for a row of C columns, four each. */
+uint32_t row_threads(uint32_t C) { return C / 4 < 256 ? (C / 4 + 31) / 32 * 32 : 256; }
+
 /** Words of the workspace of one sort. */
 size_t sort_words(uint32_t U, uint32_t V) { return 4 * (size_t)U + (size_t)DIGITS * sort_blocks(U) + V + 1; }
 
@@ -258,11 +284,16 @@ Status embed(const EmbedArgs& a, const Launch& launch) {
   return Status();
 }
 
-size_t embed_backward_workspace(const EmbedBackwardArgs& a, const DeviceTraits&) {
-  return 2 * sort_words(a.U, a.V) * sizeof(uint32_t);
+Status embed_scaled(const EmbedScaledArgs& a, const Launch& launch) {
+  const uint64_t threads = (uint64_t)a.T * (a.C / 8);
+  POGO_TRY(POGO_LAUNCH(embed_scaled_kernel, (unsigned)((threads + EMBED_THREADS - 1) / EMBED_THREADS), EMBED_THREADS, 0,
+                       launch.stream, a, launch.failure, launch.entry),
+           "embed_scaled_kernel");
+  return Status();
 }
 
-Status embed_backward(const EmbedBackwardArgs& a, const Launch& launch) {
+/** dWte; the positions are the caller's. */
+static Status embed_rows(const EmbedBackwardArgs& a, float scale, const Launch& launch) {
   const uint32_t passes = sort_passes(a.V), blocks = sort_blocks(a.U);
   const Sorts s = {{a.targets, a.tokens}, static_cast<uint32_t*>(launch.workspace.data), sort_words(a.U, a.V), a.U, a.V, blocks};
   for (uint32_t pass = 0; pass < passes; pass += 1) {
@@ -276,13 +307,30 @@ Status embed_backward(const EmbedBackwardArgs& a, const Launch& launch) {
   }
   const uint32_t last = passes - 1;
   POGO_TRY(POGO_LAUNCH(sort_starts_kernel, dim3(a.V / 256 + 1, 2), 256, 0, launch.stream, s, last), "sort_starts_kernel");
-  const uint32_t threads = a.C / 4 < 256 ? (a.C / 4 + 31) / 32 * 32 : 256;
   const Sort targets(s, 0), tokens(s, 1);
-  POGO_TRY(POGO_LAUNCH(embed_rows_kernel, a.V, threads, 0, launch.stream, a, targets.positions(last), targets.start(),
-                       tokens.positions(last), tokens.start(), pogo_inverse_count(a.U)),
+  POGO_TRY(POGO_LAUNCH(embed_rows_kernel, a.V, row_threads(a.C), 0, launch.stream, a, scale, targets.positions(last),
+                       targets.start(), tokens.positions(last), tokens.start(), pogo_inverse_count(a.U)),
            "embed_rows_kernel");
-  POGO_TRY(POGO_LAUNCH(embed_positions_kernel, a.context, threads, 0, launch.stream, a), "embed_positions_kernel");
   return Status();
+}
+
+size_t embed_backward_workspace(const EmbedBackwardArgs& a, const DeviceTraits&) {
+  return 2 * sort_words(a.U, a.V) * sizeof(uint32_t);
+}
+
+Status embed_backward(const EmbedBackwardArgs& a, const Launch& launch) {
+  const Status status = embed_rows(a, POGO_ONE, launch);
+  if (!status.ok()) return status;
+  POGO_TRY(POGO_LAUNCH(embed_positions_kernel, a.context, row_threads(a.C), 0, launch.stream, a), "embed_positions_kernel");
+  return Status();
+}
+
+size_t embed_scaled_backward_workspace(const EmbedScaledBackwardArgs& a, const DeviceTraits&) {
+  return 2 * sort_words(a.U, a.V) * sizeof(uint32_t);
+}
+
+Status embed_scaled_backward(const EmbedScaledBackwardArgs& a, const Launch& launch) {
+  return embed_rows({a.tokens, a.targets, a.a, a.aScales, a.dx, a.dWte, nullptr, a.U, a.C, a.V, 0}, a.scale, launch);
 }
 
 }  // namespace pogo

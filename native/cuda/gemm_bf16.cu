@@ -36,6 +36,12 @@ Status linear_input_gradient(const LinearInputGradientArgs& a, const Launch& lau
                                   "linear_input_gradient");
 }
 
+Status linear_rows(const LinearRowsArgs& a, const Launch& launch) {
+  Bf16Epilogue<Bf16Form::PLAIN>::Args e = {};
+  e.y = a.y;
+  return product<Bf16Form::PLAIN>({a.a, a.aScales, a.w, a.wScales, nullptr, a.T, a.N, a.K}, e, launch, "linear_rows");
+}
+
 Status head_input_gradient(const HeadInputGradientArgs& a, const Launch& launch) {
   Bf16Epilogue<Bf16Form::ONE_HOT>::Args e = {};
   e.y = a.dx;

@@ -1,5 +1,5 @@
-// RMSNorm and LayerNorm, forward (with row codes) and backward (with the residual's gradient and the column sums of gain
-// and bias).
+// RMSNorm and LayerNorm, forward (with row codes, or added to a residual stream) and backward (with the residual's gradient
+// and the column sums of gain and bias).
 //
 // Memory decides. A warp has a row; rows of at most 1,024 values stay in its registers between the passes over them,
 // longer ones are read again, from the cache.
@@ -78,6 +78,47 @@ __global__ void __launch_bounds__(THREADS)
     const CodeRow out = {a.codes + row * a.C, a.scales + (uint64_t)(first / PANEL) * a.T + row, failure, entry, row};
     quantize_panel<false>(v, p, out, nullptr, 0);
   }
+}
+
+/** y = bf16(x + RMSNorm(o) gain); a lane reads its part of x before it writes it, so y may be x. */
+__global__ void __launch_bounds__(THREADS) norm_residual_kernel(NormResidualArgs a, float inverse) {
+  const uint32_t lane = threadIdx.x % 32;
+  const uint64_t row = (uint64_t)blockIdx.x * WARPS + threadIdx.x / 32;
+  if (row >= a.T) return;
+  float v[CHUNKS][8];
+  RowSum sum;
+  for (uint32_t first = 0; first < a.C; first += PANEL) {
+    const Panel p = {first, a.C, lane};
+    load_panel(a.o + row * a.C, p, v);
+    POGO_UNROLL
+    for (uint32_t k = 0; k < CHUNKS; k += 1) {
+      float squares[8];
+      POGO_UNROLL
+      for (int e = 0; e < 8; e += 1) squares[e] = pogo_mul(v[k][e], v[k][e]);
+      if (p.has(k)) sum.add(squares, p, k);
+    }
+  }
+  const float r = pogo_norm_rstd(sum.total, inverse, a.epsilon);
+  if (lane == 0) a.rstd[row] = r;
+  for (uint32_t first = 0; first < a.C; first += PANEL) {
+    const Panel p = {first, a.C, lane};
+    if (a.C > PANEL) load_panel(a.o + row * a.C, p, v);
+    POGO_UNROLL
+    for (uint32_t k = 0; k < CHUNKS; k += 1) {
+      if (!p.owns(k)) continue;
+      float x[8], gain[8];
+      load8_bf16(a.x + row * a.C + p.column(k), x);
+      load8_f32(a.gain + p.column(k), gain);
+      POGO_UNROLL
+      for (int e = 0; e < 8; e += 1) x[e] = pogo_add(x[e], pogo_rms(v[k][e], r, gain[e]));
+      store8_bf16(a.y + row * a.C + p.column(k), x);
+    }
+  }
+}
+
+__global__ void __launch_bounds__(THREADS) gain_plus_one_kernel(GainPlusOneArgs a) {
+  const uint32_t i = blockIdx.x * THREADS + threadIdx.x;
+  if (i < a.n) a.out[i] = pogo_add(POGO_ONE, a.gain[i]);
 }
 
 /** The gradient of one row; also what the column sums need of it is read again there. */
@@ -176,6 +217,19 @@ Status norm_forward(const NormForwardArgs& a, const Launch& launch) {
                               : POGO_LAUNCH((norm_forward_kernel<false>), grid, THREADS, 0, launch.stream, a, inverse,
                                             launch.failure, launch.entry);
   POGO_TRY(error, "norm_forward_kernel");
+  return Status();
+}
+
+Status norm_residual(const NormResidualArgs& a, const Launch& launch) {
+  POGO_TRY(POGO_LAUNCH(norm_residual_kernel, (a.T + WARPS - 1) / WARPS, THREADS, 0, launch.stream, a,
+                       pogo_inverse_count(a.C)),
+           "norm_residual_kernel");
+  return Status();
+}
+
+Status gain_plus_one(const GainPlusOneArgs& a, const Launch& launch) {
+  POGO_TRY(POGO_LAUNCH(gain_plus_one_kernel, (a.n + THREADS - 1) / THREADS, THREADS, 0, launch.stream, a),
+           "gain_plus_one_kernel");
   return Status();
 }
 

@@ -40,6 +40,17 @@ POGO_WEAK(pack_model, PackModelArgs)
 POGO_WEAK(unpack_model, UnpackModelArgs)
 POGO_WEAK(diff_model, DiffModelArgs)
 POGO_WEAK(patch_model, PatchModelArgs)
+POGO_WEAK(gain_plus_one, GainPlusOneArgs)
+POGO_WEAK(embed_scaled, EmbedScaledArgs)
+POGO_WEAK(embed_scaled_backward, EmbedScaledBackwardArgs)
+POGO_WEAK(linear_rows, LinearRowsArgs)
+POGO_WEAK(norm_residual, NormResidualArgs)
+POGO_WEAK(rotate_heads, RotateHeadsArgs)
+POGO_WEAK(rotate_heads_backward, RotateHeadsBackwardArgs)
+POGO_WEAK(grouped_attention_forward, GroupedAttentionForwardArgs)
+POGO_WEAK(grouped_attention_backward, GroupedAttentionBackwardArgs)
+POGO_WEAK(geglu, GegluArgs)
+POGO_WEAK(geglu_gradient, GegluGradientArgs)
 POGO_WEAK(blake3_trees, Blake3TreesArgs)
 #undef POGO_WEAK
 
@@ -316,6 +327,136 @@ void fields(EmbedBackwardArgs& a, Fields& f) {
   f.out("dWpe", a.dWpe, area(a.context, a.C));
 }
 
+void fields(GainPlusOneArgs& a, Fields& f) {
+  f.u32("n", a.n);
+  f.in("gain", a.gain, a.n);
+  f.out("out", a.out, a.n);
+}
+
+void fields(EmbedScaledArgs& a, Fields& f) {
+  f.u32("T", a.T);
+  f.u32("C", a.C);
+  f.f32("scale", a.scale);
+  f.in("tokens", a.tokens, a.T);
+  uint64_t table = f.in("wte", a.wte, a.C);
+  a.V = a.C == 0 ? 0 : (uint32_t)(table / a.C);
+  f.out("x", a.x, area(a.T, a.C));
+}
+
+void fields(EmbedScaledBackwardArgs& a, Fields& f) {
+  f.u32("U", a.U);
+  f.u32("C", a.C);
+  f.u32("V", a.V);
+  f.f32("scale", a.scale);
+  f.in("tokens", a.tokens, a.U);
+  f.in("targets", a.targets, a.U);
+  read_codes(f, "a", a.a, "aScales", a.aScales, a.U, a.C);
+  f.in("dx", a.dx, area(a.U, a.C));
+  f.out("dWte", a.dWte, area(a.V, a.C));
+}
+
+void fields(LinearRowsArgs& a, Fields& f) {
+  f.u32("T", a.T);
+  f.u32("N", a.N);
+  f.u32("K", a.K);
+  read_codes(f, "a", a.a, "aScales", a.aScales, a.T, a.K);
+  read_codes(f, "w", a.w, "wScales", a.wScales, a.N, a.K);
+  f.out("y", a.y, area(a.T, a.N));
+}
+
+void fields(NormResidualArgs& a, Fields& f) {
+  f.u32("T", a.T);
+  f.u32("C", a.C);
+  f.f32("epsilon", a.epsilon);
+  f.in("x", a.x, area(a.T, a.C));
+  f.in("o", a.o, area(a.T, a.C));
+  f.in("gain", a.gain, a.C);
+  f.out("y", a.y, area(a.T, a.C));
+  f.out("rstd", a.rstd, a.T);
+}
+
+/** Sizes of heads and their elements a token. @returns columns of a row of heads */
+template <class Args>
+uint64_t head_sizes(Args& a, Fields& f) {
+  f.u32("T", a.T);
+  f.u32("H", a.H);
+  f.u32("G", a.G);
+  f.u32("h", a.h);
+  f.u32("context", a.context);
+  if (a.G == 0 || a.H % a.G != 0) f.refuse("G", "a divisor of H");
+  return area((uint64_t)a.H + 2 * (uint64_t)a.G, a.h);
+}
+
+void fields(RotateHeadsArgs& a, Fields& f) {
+  uint64_t columns = head_sizes(a, f);
+  f.f32("epsilon", a.epsilon);
+  f.in("y", a.y, area(a.T, columns));
+  f.in("gainQ", a.gainQ, a.h);
+  f.in("gainK", a.gainK, a.h);
+  f.in("rope", a.rope, area(a.context, a.h));
+  f.out("codes", a.codes, area(a.T, columns));
+  f.out("scales", a.scales, area((uint64_t)a.H + 2 * (uint64_t)a.G, a.T));
+  f.out("rstd", a.rstd, area((uint64_t)a.H + a.G, a.T));
+}
+
+void fields(RotateHeadsBackwardArgs& a, Fields& f) {
+  uint64_t columns = head_sizes(a, f);
+  f.flag("accumulate", a.accumulate);
+  f.in("dqkv", a.dqkv, area(a.T, columns));
+  f.in("y", a.y, area(a.T, columns));
+  f.in("rstd", a.rstd, area((uint64_t)a.H + a.G, a.T));
+  f.in("gainQ", a.gainQ, a.h);
+  f.in("gainK", a.gainK, a.h);
+  f.in("rope", a.rope, area(a.context, a.h));
+  f.out("dy", a.dy, area(a.T, columns));
+  f.out("dGainQ", a.dGainQ, a.h);
+  f.out("dGainK", a.dGainK, a.h);
+}
+
+void fields(GroupedAttentionForwardArgs& a, Fields& f) {
+  uint64_t columns = head_sizes(a, f);
+  f.u32("window", a.window);
+  f.u32("scalar", a.scalar);
+  f.in("qkv", a.qkv, area(a.T, columns));
+  f.in("qkvScales", a.qkvScales, area((uint64_t)a.H + 2 * (uint64_t)a.G, a.T));
+  f.out("o", a.o, area(a.T, area(a.H, a.h)));
+  f.out("lambda", a.lambda, area(a.H, a.T));
+}
+
+void fields(GroupedAttentionBackwardArgs& a, Fields& f) {
+  uint64_t columns = head_sizes(a, f);
+  f.u32("window", a.window);
+  f.u32("scalar", a.scalar);
+  f.u32("t0", a.t0);
+  f.u32("U", a.U);
+  f.in("qkv", a.qkv, area(a.T, columns));
+  f.in("qkvScales", a.qkvScales, area((uint64_t)a.H + 2 * (uint64_t)a.G, a.T));
+  f.in("dO", a.dO, area(a.T, area(a.H, a.h)));
+  f.in("dOScales", a.dOScales, area(a.H, a.T));
+  f.in("lambda", a.lambda, area(a.H, a.T));
+  f.out("dqkv", a.dqkv, area(a.T, columns));
+  f.in("seedV", a.seedV, 4);
+  f.in("seedK", a.seedK, 4);
+  f.in("seedQ", a.seedQ, 4);
+}
+
+void fields(GegluArgs& a, Fields& f) {
+  f.u32("T", a.T);
+  f.u32("N", a.N);
+  f.in("u", a.u, 2 * area(a.T, a.N));
+  write_codes(f, "codes", a.codes, "scales", a.scales, a.T, a.N);
+}
+
+void fields(GegluGradientArgs& a, Fields& f) {
+  f.u32("T", a.T);
+  f.u32("N", a.N);
+  f.u32("t0", a.t0);
+  f.in("dh", a.dh, area(a.T, a.N));
+  f.in("u", a.u, 2 * area(a.T, a.N));
+  write_codes(f, "codes", a.codes, "scales", a.scales, a.T, 2 * (uint64_t)a.N);
+  f.in("seed", a.seed, 4);
+}
+
 void fields(UnitLossArgs& a, Fields& f) {
   f.u32("U", a.U);
   f.in("loss", a.loss, a.U);
@@ -495,6 +636,17 @@ const std::vector<Operation>& table() {
       entry<UnpackModelArgs, unpack_model, unpack_model_workspace>("unpackModel"),
       entry<DiffModelArgs, diff_model, diff_model_workspace>("diffModel"),
       entry<PatchModelArgs, patch_model, patch_model_workspace>("patchModel"),
+      entry<GainPlusOneArgs, gain_plus_one, gain_plus_one_workspace>("gainPlusOne"),
+      entry<EmbedScaledArgs, embed_scaled, embed_scaled_workspace>("embedScaled"),
+      entry<EmbedScaledBackwardArgs, embed_scaled_backward, embed_scaled_backward_workspace>("embedScaledBackward"),
+      entry<LinearRowsArgs, linear_rows, linear_rows_workspace>("linearRows"),
+      entry<NormResidualArgs, norm_residual, norm_residual_workspace>("normResidual"),
+      entry<RotateHeadsArgs, rotate_heads, rotate_heads_workspace>("rotateHeads"),
+      entry<RotateHeadsBackwardArgs, rotate_heads_backward, rotate_heads_backward_workspace>("rotateHeadsBackward"),
+      entry<GroupedAttentionForwardArgs, grouped_attention_forward, grouped_attention_forward_workspace>("groupedAttentionForward"),
+      entry<GroupedAttentionBackwardArgs, grouped_attention_backward, grouped_attention_backward_workspace>("groupedAttentionBackward"),
+      entry<GegluArgs, geglu, geglu_workspace>("geglu"),
+      entry<GegluGradientArgs, geglu_gradient, geglu_gradient_workspace>("gegluGradient"),
       entry<Blake3TreesArgs, blake3_trees, blake3_trees_workspace>("blake3Trees"),
   });
   return operations;

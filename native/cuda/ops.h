@@ -317,6 +317,115 @@ struct EmbedBackwardArgs {
   uint32_t U, C, V, context;
 };
 
+struct GainPlusOneArgs {
+  const float* gain;
+  float* out;
+  uint32_t n;
+};
+
+struct EmbedScaledArgs {
+  const uint32_t* tokens;
+  const float* wte;
+  uint16_t* x;
+  uint32_t T, C;
+  float scale;
+  /** Rows of wte: tokens beyond are a failure. */
+  uint32_t V;
+};
+
+struct EmbedScaledBackwardArgs {
+  const uint32_t* tokens;
+  const uint32_t* targets;
+  const int8_t* a;
+  const float* aScales;
+  const uint16_t* dx;
+  float* dWte;
+  uint32_t U, C, V;
+  float scale;
+};
+
+struct LinearRowsArgs {
+  const int8_t* a;
+  const float* aScales;
+  const int8_t* w;
+  const float* wScales;
+  uint16_t* y;
+  uint32_t T, N, K;
+};
+
+struct NormResidualArgs {
+  const uint16_t* x;
+  const uint16_t* o;
+  const float* gain;
+  uint16_t* y;
+  float* rstd;
+  uint32_t T, C;
+  float epsilon;
+};
+
+struct RotateHeadsArgs {
+  const uint16_t* y;
+  const float* gainQ;
+  const float* gainK;
+  const float* rope;
+  int8_t* codes;
+  float* scales;
+  float* rstd;
+  uint32_t T, H, G, h, context;
+  float epsilon;
+};
+
+struct RotateHeadsBackwardArgs {
+  const uint16_t* dqkv;
+  const uint16_t* y;
+  const float* rstd;
+  const float* gainQ;
+  const float* gainK;
+  const float* rope;
+  uint16_t* dy;
+  float* dGainQ;
+  float* dGainK;
+  uint32_t T, H, G, h, context;
+  bool accumulate;
+};
+
+struct GroupedAttentionForwardArgs {
+  const int8_t* qkv;
+  const float* qkvScales;
+  uint16_t* o;
+  float* lambda;
+  uint32_t T, H, G, h, context, window, scalar;
+};
+
+struct GroupedAttentionBackwardArgs {
+  const int8_t* qkv;
+  const float* qkvScales;
+  const int8_t* dO;
+  const float* dOScales;
+  const float* lambda;
+  uint16_t* dqkv;
+  const uint32_t* seedV;
+  const uint32_t* seedK;
+  const uint32_t* seedQ;
+  uint32_t T, H, G, h, context, window, scalar, t0, U;
+};
+
+struct GegluArgs {
+  const uint16_t* u;
+  int8_t* codes;
+  float* scales;
+  uint32_t T, N;
+};
+
+struct GegluGradientArgs {
+  const uint16_t* dh;
+  const uint16_t* u;
+  int8_t* codes;
+  float* scales;
+  const uint32_t* seed;
+  uint32_t T, N, t0;
+};
+
 struct UnitLossArgs {
   const float* loss;
   float* out;
@@ -459,6 +568,17 @@ Status pack_model(const PackModelArgs& a, const Launch& launch);
 Status unpack_model(const UnpackModelArgs& a, const Launch& launch);
 Status diff_model(const DiffModelArgs& a, const Launch& launch);
 Status patch_model(const PatchModelArgs& a, const Launch& launch);
+Status gain_plus_one(const GainPlusOneArgs& a, const Launch& launch);
+Status embed_scaled(const EmbedScaledArgs& a, const Launch& launch);
+Status embed_scaled_backward(const EmbedScaledBackwardArgs& a, const Launch& launch);
+Status linear_rows(const LinearRowsArgs& a, const Launch& launch);
+Status norm_residual(const NormResidualArgs& a, const Launch& launch);
+Status rotate_heads(const RotateHeadsArgs& a, const Launch& launch);
+Status rotate_heads_backward(const RotateHeadsBackwardArgs& a, const Launch& launch);
+Status grouped_attention_forward(const GroupedAttentionForwardArgs& a, const Launch& launch);
+Status grouped_attention_backward(const GroupedAttentionBackwardArgs& a, const Launch& launch);
+Status geglu(const GegluArgs& a, const Launch& launch);
+Status geglu_gradient(const GegluGradientArgs& a, const Launch& launch);
 Status blake3_trees(const Blake3TreesArgs& a, const Launch& launch);
 
 // Scratch memory in bytes: `size_t NAME_workspace(const ARGUMENTS& a, const DeviceTraits& device)`, NAME the launcher's, for

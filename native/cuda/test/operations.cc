@@ -35,6 +35,17 @@
   row(unpackModel, unpack_model, UnpackModelArgs)                             \
   row(diffModel, diff_model, DiffModelArgs)                                   \
   row(patchModel, patch_model, PatchModelArgs)                                \
+  row(gainPlusOne, gain_plus_one, GainPlusOneArgs) \
+  row(embedScaled, embed_scaled, EmbedScaledArgs) \
+  row(embedScaledBackward, embed_scaled_backward, EmbedScaledBackwardArgs) \
+  row(linearRows, linear_rows, LinearRowsArgs) \
+  row(normResidual, norm_residual, NormResidualArgs) \
+  row(rotateHeads, rotate_heads, RotateHeadsArgs) \
+  row(rotateHeadsBackward, rotate_heads_backward, RotateHeadsBackwardArgs) \
+  row(groupedAttentionForward, grouped_attention_forward, GroupedAttentionForwardArgs) \
+  row(groupedAttentionBackward, grouped_attention_backward, GroupedAttentionBackwardArgs) \
+  row(geglu, geglu, GegluArgs) \
+  row(gegluGradient, geglu_gradient, GegluGradientArgs) \
   row(weightGradient4, weight_gradient4, WeightGradient4Args)
 
 namespace pogo {
@@ -119,6 +130,21 @@ POGO_FIELDS(HeadInputGradientArgs, F(e), F(eScales), F(wt), F(wtScales), F(w), F
             F(V), F(C), F(U))
 POGO_FIELDS(EmbedBackwardArgs, F(tokens), F(targets), F(a), F(aScales), F(dx), F(dWte), F(dWpe), F(U), F(C), F(V),
             F(context))
+POGO_FIELDS(GainPlusOneArgs, F(gain), F(out), F(n))
+POGO_FIELDS(EmbedScaledArgs, F(tokens), F(wte), F(x), F(T), F(C), F(scale), F(V))
+POGO_FIELDS(EmbedScaledBackwardArgs, F(tokens), F(targets), F(a), F(aScales), F(dx), F(dWte), F(U), F(C), F(V), F(scale))
+POGO_FIELDS(LinearRowsArgs, F(a), F(aScales), F(w), F(wScales), F(y), F(T), F(N), F(K))
+POGO_FIELDS(NormResidualArgs, F(x), F(o), F(gain), F(y), F(rstd), F(T), F(C), F(epsilon))
+POGO_FIELDS(RotateHeadsArgs, F(y), F(gainQ), F(gainK), F(rope), F(codes), F(scales), F(rstd), F(T), F(H), F(G), F(h),
+            F(context), F(epsilon))
+POGO_FIELDS(RotateHeadsBackwardArgs, F(dqkv), F(y), F(rstd), F(gainQ), F(gainK), F(rope), F(dy), F(dGainQ), F(dGainK),
+            F(T), F(H), F(G), F(h), F(context), F(accumulate))
+POGO_FIELDS(GroupedAttentionForwardArgs, F(qkv), F(qkvScales), F(o), F(lambda), F(T), F(H), F(G), F(h), F(context),
+            F(window), F(scalar))
+POGO_FIELDS(GroupedAttentionBackwardArgs, F(qkv), F(qkvScales), F(dO), F(dOScales), F(lambda), F(dqkv), F(seedV),
+            F(seedK), F(seedQ), F(T), F(H), F(G), F(h), F(context), F(window), F(scalar), F(t0), F(U))
+POGO_FIELDS(GegluArgs, F(u), F(codes), F(scales), F(T), F(N))
+POGO_FIELDS(GegluGradientArgs, F(dh), F(u), F(codes), F(scales), F(seed), F(T), F(N), F(t0))
 POGO_FIELDS(UnitLossArgs, F(loss), F(out), F(U))
 POGO_FIELDS(Quantize4Args, F(x), F(codes), F(scales), F(seed), F(rows), F(cols), F(codeBytes), F(scaleCount))
 POGO_FIELDS(Dequantize4Args, F(codes), F(scales), F(x), F(n))
@@ -222,6 +248,39 @@ const char* run(const EmbedBackwardArgs& a, PogoArena* s) {
   return scalar.embed_backward(s, a.tokens, a.targets, {a.a, a.aScales}, a.dx, 1.0f, a.dWte, a.dWpe, a.U, a.C,
                                a.V, a.context);
 }
+const char* run(const GainPlusOneArgs& a, PogoArena* s) { return scalar.gain_plus_one(s, a.gain, a.out, a.n); }
+const char* run(const EmbedScaledArgs& a, PogoArena* s) {
+  return scalar.embed_scaled(s, a.tokens, a.wte, a.x, a.T, a.C, a.scale);
+}
+const char* run(const EmbedScaledBackwardArgs& a, PogoArena* s) {
+  return scalar.embed_backward(s, a.tokens, a.targets, {a.a, a.aScales}, a.dx, a.scale, a.dWte, nullptr, a.U, a.C, a.V, 0);
+}
+const char* run(const LinearRowsArgs& a, PogoArena* s) {
+  return scalar.linear_bf16(s, {a.a, a.aScales}, {a.w, a.wScales}, a.y, a.T, a.K, a.N);
+}
+const char* run(const NormResidualArgs& a, PogoArena* s) {
+  return scalar.norm_residual(s, a.x, a.o, a.gain, a.y, a.rstd, a.T, a.C, a.epsilon);
+}
+const char* run(const RotateHeadsArgs& a, PogoArena* s) {
+  return scalar.rotate_heads(s, {a.T, a.H, a.G, a.h, a.context, a.gainQ, a.gainK, a.rope}, a.y, a.codes, a.scales, a.rstd,
+                             a.epsilon);
+}
+const char* run(const RotateHeadsBackwardArgs& a, PogoArena* s) {
+  return scalar.rotate_heads_backward(s, {a.T, a.H, a.G, a.h, a.context, a.gainQ, a.gainK, a.rope}, a.dqkv, a.y, a.rstd,
+                                      a.dy, a.dGainQ, a.dGainK, a.accumulate);
+}
+const char* run(const GroupedAttentionForwardArgs& a, PogoArena* s) {
+  return scalar.attention_forward(s, {a.T, a.H, a.G, a.h, a.context, a.window, a.scalar}, a.qkv, a.qkvScales, a.o,
+                                  a.lambda);
+}
+const char* run(const GroupedAttentionBackwardArgs& a, PogoArena* s) {
+  return scalar.attention_backward(s, {{a.T, a.H, a.G, a.h, a.context, a.window, a.scalar}, a.qkv, a.qkvScales, a.dO,
+                                       a.dOScales, a.lambda, a.dqkv, a.seedV, a.seedK, a.seedQ, a.t0, a.U});
+}
+const char* run(const GegluArgs& a, PogoArena* s) { return scalar.geglu(s, a.u, a.codes, a.scales, a.T, a.N); }
+const char* run(const GegluGradientArgs& a, PogoArena* s) {
+  return scalar.geglu_gradient(s, a.dh, a.u, a.codes, a.scales, a.seed, a.T, a.N, a.t0);
+}
 const char* run(const UnitLossArgs& a, PogoArena* s) { return scalar.unit_loss(s, a.loss, a.out, a.U); }
 const char* run(const Dequantize4Args& a, PogoArena* s) {
   return scalar.dequantize4(s, a.codes, a.scales, a.x, (int64_t)a.n);
@@ -256,7 +315,7 @@ const char* run(const PatchModelArgs& a, PogoArena* s) {
 void complete(Case& one) {
   const std::string& name = one.operation;
   if (name == "fillZero") one.set("n", (double)one.array("x").count);
-  if (name == "embed") one.set("V", (double)one.array("wte").count / one.number("C"));
+  if (name == "embed" || name == "embedScaled") one.set("V", (double)one.array("wte").count / one.number("C"));
   if (name == "quantize4" || name == "weightGradient4") {
     one.set("codeBytes", (double)one.array("codes").count);
     one.set("scaleCount", (double)one.array("scales").count);

@@ -67,6 +67,8 @@ class Maker {
   void scales(const char* name, size_t count, int e = -9) {
     one.set(name, values(Type::F32, count, e, 3, false, style_ == Style::HUGE_VALUES ? Style::ORDINARY : style_, false));
   }
+  /** Moderate bf16 values, gates on both sides of the sigmoid. */
+  Array calm_bf16(size_t count) { return values(Type::U16, count, -3, 6, true, Style::ORDINARY, false); }
   Array bf16_scales(size_t count, int e = -8) { return values(Type::U16, count, e, 3, false, style_, false); }
   void bias(const char* name, size_t count, bool out = false) { calm(name, flag() ? count : 0, -1, 2, out); }
   void index(const char* name, size_t count, uint32_t limit) {
@@ -179,6 +181,60 @@ void make_attention(Maker& m, bool backward) {
   m.dim("U", 4096);
 }
 
+/** Sizes of a row of heads. @returns its columns */
+uint32_t make_heads(Maker& m, uint32_t* h, uint32_t* H, uint32_t* G) {
+  *h = m.dim("h", m.large() ? 256 : m.pick({32, 64, 128, 256}));
+  *G = m.dim("G", m.large() ? 1 : m.between(1, 2));
+  uint32_t group = m.large() ? 4 : m.between(1, 3);
+  *H = m.dim("H", *G * (*h == 32 && *G * group % 2 != 0 ? 2 * group : group));
+  return (*H + 2 * *G) * *h;
+}
+
+void make_grouped_attention(Maker& m, bool backward) {
+  uint32_t h, H, G, columns = make_heads(m, &h, &H, &G);
+  uint32_t context = m.dim("context", m.large() ? 1024 : 64 * m.between(1, 4)), T = m.dim("T", context * m.between(1, 2));
+  m.dim("window", m.large() ? 512 : m.pick({0, 64, 128, 192, 512}));
+  m.dim("scalar", m.pick({h, 256, 100}));
+  m.codes("qkv", (size_t)T * columns, columns);
+  m.scales("qkvScales", (size_t)(H + 2 * G) * T, -9 + 2 * (int)m.between(0, 2));
+  if (!backward) {
+    m.out("o", Type::U16, (size_t)T * H * h);
+    m.out("lambda", Type::F32, (size_t)H * T);
+    return;
+  }
+  m.codes("dO", (size_t)T * H * h, H * h);
+  m.scales("dOScales", (size_t)H * T, -20);
+  m.calm("lambda", (size_t)H * T, 2, 2);
+  m.out("dqkv", Type::U16, (size_t)T * columns);
+  m.seed("seedV");
+  m.seed("seedK");
+  m.seed("seedQ");
+  m.dim("t0", PANEL * m.between(0, 2));
+  m.dim("U", 4096);
+}
+
+void make_rotation(Maker& m, bool backward) {
+  uint32_t h, H, G, columns = make_heads(m, &h, &H, &G), T = m.dim("T", m.rows());
+  uint32_t context = m.dim("context", m.between(1, 90));
+  m.bf16("y", (size_t)T * columns);
+  m.calm("gainQ", h);
+  m.calm("gainK", h);
+  m.calm("rope", (size_t)context * h);
+  if (!backward) {
+    m.out("codes", Type::I8, (size_t)T * columns);
+    m.out("scales", Type::F32, (size_t)(H + 2 * G) * T);
+    m.out("rstd", Type::F32, (size_t)(H + G) * T);
+    m.one.set_real("epsilon", 1e-6f);
+    return;
+  }
+  m.bf16("dqkv", (size_t)T * columns);
+  m.calm("rstd", (size_t)(H + G) * T, 0, 3, false, false);
+  m.out("dy", Type::U16, (size_t)T * columns);
+  m.calm("dGainQ", h, -1, 2, true);
+  m.calm("dGainK", h, -1, 2, true);
+  m.one.set_flag("accumulate", m.flag());
+}
+
 uint32_t rows_to_quantize(Maker& m, uint32_t* N) {
   uint32_t T = m.dim("T", m.rows());
   *N = m.dim("N", m.size({64, 192, 1024, 1088}, 2304));
@@ -252,6 +308,52 @@ void make(Maker& m, const std::string& op) {
     m.out("derivative", Type::I8, (size_t)T * N);
   } else if (op == "attentionForward" || op == "attentionBackward") {
     make_attention(m, op == "attentionBackward");
+  } else if (op == "groupedAttentionForward" || op == "groupedAttentionBackward") {
+    make_grouped_attention(m, op == "groupedAttentionBackward");
+  } else if (op == "rotateHeads" || op == "rotateHeadsBackward") {
+    make_rotation(m, op == "rotateHeadsBackward");
+  } else if (op == "gainPlusOne") {
+    uint32_t n = m.dim("n", m.size({1, 64, 255, 256, 257, 1000}, 1152));
+    m.f32("gain", n);
+    m.out("out", Type::F32, n);
+  } else if (op == "embedScaled") {
+    uint32_t T = m.dim("T", m.rows()), C = m.dim("C", m.width()), V = m.between(1, 40);
+    m.index("tokens", T, V);
+    m.f32("wte", (size_t)V * C);
+    m.out("x", Type::U16, (size_t)T * C);
+    m.one.set_real("scale", 25.25f);
+  } else if (op == "embedScaledBackward") {
+    uint32_t U = m.dim("U", m.rows()), C = m.dim("C", m.size({64, 1088}, 768)), V = m.dim("V", m.large() ? 500 : m.between(1, 40));
+    m.index("tokens", U, V);
+    m.index("targets", U, V);
+    m.codes("a", (size_t)U * C, C);
+    m.scales("aScales", (size_t)panels(C) * U);
+    m.bf16("dx", (size_t)U * C);
+    m.f32("dWte", (size_t)V * C, -4, 4, true);
+    m.one.set_real("scale", 25.25f);
+  } else if (op == "linearRows") {
+    uint32_t T = m.dim("T", m.rows()), N = m.dim("N", m.size({1, 33, 64, 70, 130}, 1536)), K = m.dim("K", m.contracted());
+    m.product("a", "w", T, N, K);
+    m.out("y", Type::U16, (size_t)T * N);
+  } else if (op == "normResidual") {
+    uint32_t T = m.dim("T", m.rows()), C = m.dim("C", m.size({64, 192, 1024, 1088, 2112}, 640));
+    m.bf16("x", (size_t)T * C);
+    m.bf16("o", (size_t)T * C);
+    m.calm("gain", C);
+    m.out("y", Type::U16, (size_t)T * C);
+    m.out("rstd", Type::F32, T);
+    m.one.set_real("epsilon", 1e-6f);
+  } else if (op == "geglu" || op == "gegluGradient") {
+    uint32_t T = m.dim("T", m.rows()), N = m.dim("N", m.size({64, 192, 576, 1024, 1088}, 2048));
+    uint32_t columns = op == "geglu" ? N : 2 * N;
+    m.one.set("u", m.calm_bf16((size_t)2 * T * N));
+    if (op == "gegluGradient") {
+      m.bf16("dh", (size_t)T * N);
+      m.seed("seed");
+      m.dim("t0", PANEL * m.between(0, 3));
+    }
+    m.out("codes", Type::I8, (size_t)T * columns);
+    m.out("scales", Type::F32, (size_t)panels(columns) * T);
   } else if (op == "quantizeRows") {
     uint32_t N;
     rows_to_quantize(m, &N);
