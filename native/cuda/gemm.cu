@@ -5,10 +5,12 @@
 namespace pogo {
 
 Status product_plain(const GemmOperands& g, const PlainEpilogue::Args& e, const Launch& launch, const char* name) {
-  if (!fills_device(g.M, g.N, *launch.device)) {
-    return launch_gemm<MmaLoop<SmallTile, true>, PlainEpilogue>(g, e, 0, launch, name);
+  const bool fills = fills_device(g.M, g.N, *launch.device);
+  if (launch.device->wgmma()) {
+    return fills ? launch_wgmma<PlainEpilogue, true, 2>(g, e, 0, launch, name)
+                 : launch_wgmma<PlainEpilogue, true, 1>(g, e, 0, launch, name);
   }
-  if (launch.device->wgmma()) return launch_wgmma<PlainEpilogue, true>(g, e, 0, launch, name);
+  if (!fills) return launch_gemm<MmaLoop<SmallTile, true>, PlainEpilogue>(g, e, 0, launch, name);
   return launch_gemm<MmaLoop<LargeTile, true>, PlainEpilogue>(g, e, 0, launch, name);
 }
 

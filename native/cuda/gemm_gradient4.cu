@@ -15,10 +15,12 @@ Status weight_gradient4(const WeightGradient4Args& a, const Launch& launch) {
   if (a.scaleCount > count / 64) {
     POGO_TRY(cudaMemsetAsync(a.scales + count / 64, 0, 2 * (a.scaleCount - count / 64), launch.stream), "weight_gradient4");
   }
-  if (!fills_device(g.M, g.N, *launch.device)) {
-    return launch_gemm<MmaLoop<SmallTile, true>, Gradient4Epilogue>(g, e, 0, launch, "weight_gradient4");
+  const bool fills = fills_device(g.M, g.N, *launch.device);
+  if (launch.device->wgmma()) {
+    return fills ? launch_wgmma<Gradient4Epilogue, true, 2>(g, e, 0, launch, "weight_gradient4")
+                 : launch_wgmma<Gradient4Epilogue, true, 1>(g, e, 0, launch, "weight_gradient4");
   }
-  if (launch.device->wgmma()) return launch_wgmma<Gradient4Epilogue, true>(g, e, 0, launch, "weight_gradient4");
+  if (!fills) return launch_gemm<MmaLoop<SmallTile, true>, Gradient4Epilogue>(g, e, 0, launch, "weight_gradient4");
   return launch_gemm<MmaLoop<LargeTile, true>, Gradient4Epilogue>(g, e, 0, launch, "weight_gradient4");
 }
 

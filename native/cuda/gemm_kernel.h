@@ -56,12 +56,13 @@ POGO_HD constexpr uint32_t gemm_shared_bytes() {
 
 template <class Loop, class Epilogue>
 __global__ void __launch_bounds__(Loop::Shape::THREADS, Loop::RESIDENT)
-    gemm_kernel(GemmOperands g, typename Epilogue::Args e) {
+    gemm_kernel(GemmOperands g, typename Epilogue::Args e, uint32_t cluster, uint32_t row_tiles, uint32_t column_clusters) {
   using Shape = typename Loop::Shape;
   unsigned char* shared = pogo_shared();
   shared += (TILE_ALIGNMENT - reinterpret_cast<uintptr_t>(shared) % TILE_ALIGNMENT) % TILE_ALIGNMENT;
   const TileScratch<Shape> scratch(shared + staging_bytes<Loop, Epilogue>());
-  const TilePlace place = {blockIdx.y * Shape::ROWS, blockIdx.x * Shape::COLUMNS};
+  const TileIndex tile = tile_of_block(blockIdx.x, cluster, row_tiles, column_clusters);
+  const TilePlace place = {tile.row * Shape::ROWS, tile.column * Shape::COLUMNS};
   float sum[Shape::MT][Shape::NT][4];
   // A cluster may reach beyond the last column; its idle blocks still take part in its barriers.
   if (place.col0 < g.N) Loop::run(g, place.row0, place.col0, shared, scratch.scales, sum);
@@ -74,16 +75,21 @@ Status launch_gemm(const GemmOperands& g, const typename Epilogue::Args& e, unsi
                    const char* name) {
   using Shape = typename Loop::Shape;
   if (g.M == 0 || g.N == 0) return Status();
-  unsigned together = cluster == 0 ? 1 : cluster;
-  unsigned columns = (g.N + Shape::COLUMNS - 1) / Shape::COLUMNS;
-  dim3 grid((columns + together - 1) / together * together, (g.M + Shape::ROWS - 1) / Shape::ROWS);
+  const uint32_t together = cluster == 0 ? 1 : cluster;
+  const uint32_t row_tiles = (g.M - 1) / Shape::ROWS + 1, column_tiles = (g.N - 1) / Shape::COLUMNS + 1;
+  const uint32_t column_clusters = (column_tiles + together - 1) / together;
+  const uint64_t blocks = (uint64_t)row_tiles * column_clusters * together;
+  if (blocks > 0x7FFFFFFFu || g.K > MOST_CONTRACTED) return failed(cudaErrorInvalidConfiguration, name);
+  const dim3 grid((unsigned)blocks);
   constexpr uint32_t bytes = gemm_shared_bytes<Loop, Epilogue>();
   if (cluster > 1) {
     POGO_TRY(POGO_LAUNCH_CLUSTER((gemm_kernel<Loop, Epilogue>), grid, dim3(Shape::THREADS), cluster, bytes,
-                                 launch.stream, g, e),
+                                 launch.stream, g, e, together, row_tiles, column_clusters),
              name);
   } else {
-    POGO_TRY(POGO_LAUNCH((gemm_kernel<Loop, Epilogue>), grid, dim3(Shape::THREADS), bytes, launch.stream, g, e), name);
+    POGO_TRY(POGO_LAUNCH((gemm_kernel<Loop, Epilogue>), grid, dim3(Shape::THREADS), bytes, launch.stream, g, e, together,
+                         row_tiles, column_clusters),
+             name);
   }
   return Status();
 }

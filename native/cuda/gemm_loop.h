@@ -25,8 +25,8 @@ struct GemmOperands {
 static constexpr float NOTHING_YET = -0.0f;
 
 /**
- * Chunks of one operand's stage. `rows` real rows of K bytes begin at `codes`; the others and k >= K are zero.
- * WHOLE_CHUNKS: K is a multiple of 16, so that every chunk is aligned.
+ * Chunks of one operand's stage from `rows` real rows of K bytes at `codes`; k >= K is zero. Rows beyond the last repeat it:
+ * their scales are 0, and so is then whatever is made of them. WHOLE_CHUNKS: K is a multiple of 16, every chunk aligned.
  */
 template <int ROWS, int DEPTH, int THREADS, bool WHOLE_CHUNKS>
 static __device__ __forceinline__ void load_operand(const int8_t* codes, uint32_t rows, uint32_t K, uint32_t k0,
@@ -39,17 +39,16 @@ static __device__ __forceinline__ void load_operand(const int8_t* codes, uint32_
     POGO_UNROLL
     for (uint32_t i = 0; i < ROWS / PASS; i += 1) {
       const uint32_t row = first + i * PASS;
-      const bool valid = row < rows && k < K;
-      cp_async16(stage + chunk_offset<DEPTH>(row, chunk), valid ? codes + (size_t)row * K + k : codes, valid);
+      cp_async16(stage + chunk_offset<DEPTH>(row, chunk), codes + (min(row, rows - 1) * K + k), k < K);
     }
   } else {
     POGO_NO_UNROLL
     for (uint32_t i = 0; i < ROWS / PASS; i += 1) {
       const uint32_t row = first + i * PASS;
       unsigned char* to = stage + chunk_offset<DEPTH>(row, chunk);
-      const int8_t* from = codes + (size_t)row * K + k;
+      const int8_t* from = codes + (min(row, rows - 1) * K + k);
       POGO_NO_UNROLL
-      for (uint32_t j = 0; j < CHUNK; j += 1) to[j] = row < rows && k + j < K ? (unsigned char)from[j] : 0;
+      for (uint32_t j = 0; j < CHUNK; j += 1) to[j] = k + j < K ? (unsigned char)from[j] : 0;
     }
   }
 }
@@ -66,8 +65,7 @@ static __device__ __forceinline__ void load_stage(const GemmOperands& g, uint32_
 /** The scales of a panel's rows and columns: asked for at its beginning, put into shared memory at its end. */
 template <class Shape>
 struct PanelScales {
-  static constexpr int COUNT = Shape::ROWS + Shape::COLUMNS, EACH = COUNT / Shape::THREADS;
-  static_assert(COUNT % Shape::THREADS == 0, "whole passes");
+  static constexpr int COUNT = Shape::ROWS + Shape::COLUMNS, EACH = (COUNT + Shape::THREADS - 1) / Shape::THREADS;
   float values[EACH];
 
   __device__ __forceinline__ void fetch(const GemmOperands& g, uint32_t row0, uint32_t col0, uint32_t panel) {
@@ -77,13 +75,16 @@ struct PanelScales {
       const bool left = at < (uint32_t)Shape::ROWS;
       const uint32_t index = left ? row0 + at : col0 + at - (uint32_t)Shape::ROWS, count = left ? g.M : g.N;
       const float* scales = left ? g.a_scales : g.b_scales;
-      values[i] = index < count ? __ldg(scales + (size_t)panel * count + index) : 0.0f;
+      values[i] = at < (uint32_t)COUNT && index < count ? __ldg(scales + (size_t)panel * count + index) : 0.0f;
     }
   }
 
   __device__ __forceinline__ void publish(float* shared) const {
     POGO_UNROLL
-    for (int i = 0; i < EACH; i += 1) shared[threadIdx.x + (uint32_t)(i * Shape::THREADS)] = values[i];
+    for (int i = 0; i < EACH; i += 1) {
+      const uint32_t at = threadIdx.x + (uint32_t)(i * Shape::THREADS);
+      if (at < (uint32_t)COUNT) shared[at] = values[i];
+    }
   }
 };
 
@@ -111,6 +112,9 @@ static __device__ __forceinline__ void promote(const int32_t (&acc)[Shape::MT][S
     }
   }
 }
+
+/** Offsets within a tile have 32 bits. */
+static constexpr uint32_t MOST_CONTRACTED = 1u << 24;
 
 /** One panel of whole chunks. */
 POGO_HD constexpr bool is_shallow(uint32_t K) { return K <= PANEL && K % CHUNK == 0; }

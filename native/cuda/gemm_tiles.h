@@ -31,6 +31,26 @@ struct TileShape {
   static_assert(NT % 8 == 0, "a warp holds whole blocks of 64 columns");
 };
 
+/** A block's tile: its row and column among the tiles. */
+struct TileIndex {
+  uint32_t row, column;
+};
+
+/** Rows of tiles that are walked together. */
+static constexpr uint32_t RASTER_ROWS = 16;
+
+/**
+ * Which tile block `block` of the grid computes, clusters of `cluster` neighbours along the columns being the unit. Blocks
+ * that run at the same time cover a region that is about square (RASTER_ROWS tiles high), and so share what they read
+ * from memory: by rows alone, a right operand larger than the L2 cache would be read anew for each row of tiles.
+ */
+POGO_HD constexpr TileIndex tile_of_block(uint32_t block, uint32_t cluster, uint32_t row_tiles, uint32_t column_clusters) {
+  const uint32_t index = block / cluster, band = index / (RASTER_ROWS * column_clusters);
+  const uint32_t first = band * RASTER_ROWS, in_band = index - first * column_clusters;
+  const uint32_t rows = row_tiles - first < RASTER_ROWS ? row_tiles - first : RASTER_ROWS;
+  return {first + in_band % rows, in_band / rows * cluster + block % cluster};
+}
+
 /** The tile's row of fragment mt, half h (0: rows 0..7 of the fragment, 1: rows 8..15). */
 template <class Shape>
 POGO_HD constexpr uint32_t fragment_row(uint32_t thread, int mt, int h) {

@@ -5,23 +5,23 @@
 
 namespace pogo {
 
-template <class Epilogue, bool DEEP>
+template <class Epilogue, bool DEEP, int WARPGROUPS>
 Status launch_wgmma(const GemmOperands& g, const typename Epilogue::Args& e, unsigned cluster, const Launch& launch,
                     const char* name) {
-  return launch_gemm<WgmmaLoop<DEEP>, Epilogue>(g, e, cluster, launch, name);
+  return launch_gemm<WgmmaLoop<DEEP, WARPGROUPS>, Epilogue>(g, e, cluster, launch, name);
 }
 
-#define POGO_WGMMA(Epilogue, DEEP)                                                                                \
-  template Status launch_wgmma<Epilogue, DEEP>(const GemmOperands&, const Epilogue::Args&, unsigned, const Launch&, \
-                                               const char*);
-POGO_WGMMA(CodesEpilogue<CodesForm::PLAIN>, true)
-POGO_WGMMA(CodesEpilogue<CodesForm::PLAIN>, false)
-POGO_WGMMA(CodesEpilogue<CodesForm::GELU>, true)
-POGO_WGMMA(CodesEpilogue<CodesForm::GELU>, false)
-POGO_WGMMA(CodesEpilogue<CodesForm::GELU_GRADIENT>, true)
-POGO_WGMMA(CodesEpilogue<CodesForm::GELU_GRADIENT>, false)
-POGO_WGMMA(HeadEpilogue, true)
-POGO_WGMMA(HeadEpilogue, false)
+#define POGO_WGMMA(Epilogue, DEEP, WARPGROUPS)                                             \
+  template Status launch_wgmma<Epilogue, DEEP, WARPGROUPS>(const GemmOperands&, const Epilogue::Args&, unsigned, \
+                                                           const Launch&, const char*);
+POGO_WGMMA(CodesEpilogue<CodesForm::PLAIN>, true, 2)
+POGO_WGMMA(CodesEpilogue<CodesForm::PLAIN>, false, 2)
+POGO_WGMMA(CodesEpilogue<CodesForm::GELU>, true, 2)
+POGO_WGMMA(CodesEpilogue<CodesForm::GELU>, false, 2)
+POGO_WGMMA(CodesEpilogue<CodesForm::GELU_GRADIENT>, true, 2)
+POGO_WGMMA(CodesEpilogue<CodesForm::GELU_GRADIENT>, false, 2)
+POGO_WGMMA(HeadEpilogue, true, 2)
+POGO_WGMMA(HeadEpilogue, false, 2)
 #undef POGO_WGMMA
 
 }  // namespace pogo

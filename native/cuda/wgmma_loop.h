@@ -9,12 +9,12 @@
 namespace pogo {
 
 /**
- * Two warpgroups, 64 x 128 results each. DEEP: any K, one block a multiprocessor, products of one stage run while the next
+ * WARPGROUPS of 64 x 128 results each: two, or one where two would leave multiprocessors idle. DEEP: any K, one block a multiprocessor, products of one stage run while the next
  * is issued. Else is_shallow(K): two blocks a multiprocessor, and the one computes while the other waits or quantizes.
  */
-template <bool DEEP_>
+template <bool DEEP_, int WARPGROUPS = 2>
 struct WgmmaLoop {
-  using Shape = TileShape<1, 16, 8, 1>;
+  using Shape = TileShape<1, 16, 4 * WARPGROUPS, 1>;
   using S = Shape;
   static constexpr bool DEEP = DEEP_;
   static constexpr int DEPTH = 128, RESIDENT = DEEP ? 1 : 2;
@@ -27,8 +27,9 @@ struct WgmmaLoop {
   static __device__ __forceinline__ void run(const GemmOperands& g, uint32_t row0, uint32_t col0,
                                              unsigned char* pipeline, float* scales, float (&sum)[1][16][4]) {
     const uint32_t blocks = (g.K + DEPTH - 1) / DEPTH;
-    // Bytes of this warpgroup's 64 rows of a.
-    const uint32_t a_offset = threadIdx.x / 128 * 64 * DEPTH;
+    // Bytes before this warpgroup's 64 rows of a. By a shuffle, so that nvcc knows it is the same for a warp: descriptors are
+    // held in uniform registers.
+    const uint32_t a_offset = __shfl_sync(0xFFFFFFFFu, threadIdx.x / 128, 0) * (64 * DEPTH);
 
     WgmmaAccumulators acc = {};
     if (DEEP) begin_sums<S>(g, row0, col0, sum);
@@ -84,7 +85,7 @@ struct WgmmaLoop {
 };
 
 /** launch_gemm with wgmma: defined in the files that are compiled for sm_90a alone. */
-template <class Epilogue, bool DEEP>
+template <class Epilogue, bool DEEP, int WARPGROUPS>
 Status launch_wgmma(const GemmOperands& g, const typename Epilogue::Args& e, unsigned cluster, const Launch& launch,
                     const char* name);
 

@@ -5,21 +5,23 @@
 
 namespace pogo {
 
-template <class Epilogue, bool DEEP>
+template <class Epilogue, bool DEEP, int WARPGROUPS>
 Status launch_wgmma(const GemmOperands& g, const typename Epilogue::Args& e, unsigned cluster, const Launch& launch,
                     const char* name) {
-  return launch_gemm<WgmmaLoop<DEEP>, Epilogue>(g, e, cluster, launch, name);
+  return launch_gemm<WgmmaLoop<DEEP, WARPGROUPS>, Epilogue>(g, e, cluster, launch, name);
 }
 
-#define POGO_WGMMA(Epilogue, DEEP)                                                                                \
-  template Status launch_wgmma<Epilogue, DEEP>(const GemmOperands&, const Epilogue::Args&, unsigned, const Launch&, \
-                                               const char*);
-POGO_WGMMA(PlainEpilogue, true)
-POGO_WGMMA(Gradient4Epilogue, true)
-POGO_WGMMA(Bf16Epilogue<Bf16Form::PLAIN>, true)
-POGO_WGMMA(Bf16Epilogue<Bf16Form::RESIDUAL>, true)
-POGO_WGMMA(Bf16Epilogue<Bf16Form::RESIDUAL>, false)
-POGO_WGMMA(Bf16Epilogue<Bf16Form::ONE_HOT>, true)
+#define POGO_WGMMA(Epilogue, DEEP, WARPGROUPS)                                             \
+  template Status launch_wgmma<Epilogue, DEEP, WARPGROUPS>(const GemmOperands&, const Epilogue::Args&, unsigned, \
+                                                           const Launch&, const char*);
+POGO_WGMMA(PlainEpilogue, true, 2)
+POGO_WGMMA(PlainEpilogue, true, 1)
+POGO_WGMMA(Gradient4Epilogue, true, 2)
+POGO_WGMMA(Gradient4Epilogue, true, 1)
+POGO_WGMMA(Bf16Epilogue<Bf16Form::PLAIN>, true, 2)
+POGO_WGMMA(Bf16Epilogue<Bf16Form::RESIDUAL>, true, 2)
+POGO_WGMMA(Bf16Epilogue<Bf16Form::RESIDUAL>, false, 2)
+POGO_WGMMA(Bf16Epilogue<Bf16Form::ONE_HOT>, true, 2)
 #undef POGO_WGMMA
 
 }  // namespace pogo

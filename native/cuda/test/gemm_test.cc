@@ -66,6 +66,28 @@ bool conflict_free(const std::vector<uint32_t>& addresses, uint32_t bytes) {
   return std::all_of(words.begin(), words.end(), [](const std::set<uint32_t>& w) { return w.size() <= 1; });
 }
 
+/** Blocks of a grid and tiles of a result are one to one. */
+void test_raster() {
+  bool once = true;
+  for (uint32_t cluster : {1u, 2u, 8u}) {
+    for (uint32_t rows : {1u, 15u, 16u, 17u, 40u}) {
+      for (uint32_t clusters : {1u, 2u, 7u, 33u}) {
+        std::set<uint32_t> tiles;
+        for (uint32_t block = 0; block < rows * clusters * cluster; block += 1) {
+          const TileIndex tile = tile_of_block(block, cluster, rows, clusters);
+          once = once && tile.row < rows && tile.column < clusters * cluster && tile.column % cluster == block % cluster;
+          tiles.insert(tile.row * clusters * cluster + tile.column);
+          // A cluster is one row of neighbours.
+          const TileIndex head = tile_of_block(block / cluster * cluster, cluster, rows, clusters);
+          once = once && head.row == tile.row && head.column + block % cluster == tile.column;
+        }
+        once = once && tiles.size() == rows * clusters * cluster;
+      }
+    }
+  }
+  expect(once, "raster: each tile once, clusters together");
+}
+
 template <int DEPTH>
 void test_stage() {
   const std::string name = "stage of rows of " + std::to_string(DEPTH) + " bytes";
@@ -637,6 +659,8 @@ int main() {
   test_fragments<TileShape<2, 8, 4, 2>>("tile of 128 x 128");
   test_fragments<TileShape<2, 8, 2, 1>>("tile of 64 x 64");
   test_fragments<TileShape<1, 16, 8, 1>>("tile of wgmma");
+  test_fragments<TileShape<1, 16, 4, 1>>("tile of one warpgroup");
+  test_raster();
   test_stage<64>();
   test_stage<128>();
   test_staging<TileShape<2, 8, 4, 2>>("tile of 128 x 128");
