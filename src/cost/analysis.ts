@@ -182,7 +182,7 @@ export function analyse(work: Workload, device: Device, inputs: CostInputs): Ana
           figure: counted(
             work.modelFlopPerToken * work.tokensPerStep,
             'FLOP',
-            '6 a weight and token + causal attention',
+            'three products a weight, six of the causal attention',
           ),
         },
         {

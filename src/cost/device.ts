@@ -44,8 +44,23 @@ export function measuredDevice(points: MeasuredPoints): Device {
   };
 }
 
+/** Operations of other families that a file of results may lack, and the one of its own that is made alike. */
+const ALIKE: Readonly<Record<string, string>> = {
+  groupedAttentionForward: 'attentionForward',
+  groupedAttentionBackward: 'attentionBackward',
+  linearRows: 'linearResidual',
+  embedScaled: 'embed',
+  embedScaledBackward: 'embedBackward',
+  normResidual: 'normBackward',
+  rotateHeads: 'normForward',
+  rotateHeadsBackward: 'normBackward',
+  geglu: 'normForward',
+  gegluGradient: 'normBackward',
+  gainPlusOne: 'embed',
+};
+
 function rateOf(points: MeasuredPoints, kind: string): PassRate {
-  return points.passes[kind] ?? (points.passes['*'] as PassRate);
+  return points.passes[kind] ?? points.passes[ALIKE[kind] ?? ''] ?? (points.passes['*'] as PassRate);
 }
 
 /** What is assumed of a GPU that nothing was measured on. */

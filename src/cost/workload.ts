@@ -29,7 +29,10 @@ export interface Workload {
   readonly unit: ReadonlyMap<string, Work>;
   /** Multiplications and additions of the integer products of a unit. */
   readonly unitOperations: number;
-  /** What the field counts as the model's own: 6 a parameter and token (embedding tables that are only looked up left out), 12 · layers · width · context / 2 for the causal attention. */
+  /**
+   * What the field counts as the model's own: three products a weight, two of the attention forward and four backward. The
+   * tape computes the scores once more in the backward pass.
+   */
   readonly modelFlopPerToken: number;
   /** Bytes of a lane: activations, error codes, gradient scratch. */
   readonly laneBytes: number;
@@ -53,7 +56,11 @@ export function workloadOf(
   }
   const unitsPerStep = change.unitsPerStep ?? recipe.unitsPerStep;
   const tokensPerUnit = recipe.sequencesPerUnit * recipe.context;
-  const products = weights.places.reduce((sum, { tensor }) => sum + tensor.size, 0);
+  const all = [...unit];
+  const sum = (some: readonly (readonly [string, Work])[]): number =>
+    some.reduce((total, [, { operations }]) => total + operations, 0);
+  const unitOperations = sum(all);
+  const attention = sum(all.filter(([kind]) => /attention/i.test(kind)));
   return {
     recipe,
     parameters: countParameters(layout, recipe),
@@ -66,8 +73,8 @@ export function workloadOf(
     tokensPerUnit,
     tokensPerStep: (tokensPerStep(recipe) / recipe.unitsPerStep) * unitsPerStep,
     unit,
-    unitOperations: [...unit.values()].reduce((sum, { operations }) => sum + operations, 0),
-    modelFlopPerToken: 6 * products + 6 * recipe.layers * recipe.width * recipe.context,
+    unitOperations,
+    modelFlopPerToken: (unitOperations - attention / 7) / tokensPerUnit,
     laneBytes: laneBytes(tape),
     weightBytes: weights.codesLength + 4 * weights.scalesLength,
   };
