@@ -1,6 +1,8 @@
 // Compares every operation of ops.h, bit for bit, with the known-answer vectors and, on random odd shapes, with the scalar CPU
 // kernels (which equal the TypeScript reference by their own tests). No Node needed.
-//   kernel_test [--only OPERATION] [--seed N] [--cases N] [--large] [--vectors FOLDER] [--require-all]
+//   kernel_test [--only OPERATION] [--seed N] [--cases N] [--large] [--time] [--json FILE] [--vectors FOLDER] [--require-all]
+//     --large  also shapes of many blocks; --time  also times each operation at a shape of gpt2-124m, against a copy and
+//     tensor-core instructions measured in the same run; --json  a report
 // Built by nvcc it runs on a GPU; built by the C++ compiler the same kernels run on the device model.
 // Exit code 0 passed, 1 failed, 2 wrong use, 77 no device (nothing was tested).
 #include <stdio.h>
@@ -12,6 +14,7 @@
 #include "../blake3_compress.h"
 #include "../device.h"
 #include "operations.h"
+#include "timing.h"
 
 #if !defined(POGO_VECTOR_FOLDER)
 #define POGO_VECTOR_FOLDER "test/vectors"
@@ -25,10 +28,19 @@ struct Options {
   std::string vectors = POGO_VECTOR_FOLDER;
   uint32_t seed = 1;
   uint32_t cases = 18;
-  bool large = false, require_all = false;
+  bool large = false, require_all = false, timed = false;
+  std::string json;
 };
 
 int passed = 0, failed = 0;
+
+/** What a report says of one operation. */
+struct Row {
+  std::string operation;
+  int passed = 0, failed = 0;
+  bool timed = false;
+  Timing timing;
+};
 
 void expect(bool holds, const std::string& what) {
   if (holds) {
@@ -124,46 +136,65 @@ struct Outcome {
 
 constexpr uint32_t ENTRY = 5;
 
+/** A case's arrays on the device, and the call. */
+class DeviceCall {
+ public:
+  DeviceCall(const Operation& operation, const Case& one, const pogo::DeviceTraits& traits)
+      : operation_(operation), args_(operation.bytes) {
+    for (const Field& field : operation.fields) {
+      const Value& value = argument(one, field);
+      if (field.slot == Slot::POINTER) {
+        if (value.array.count == 0) continue;
+        arrays_[field.name].reset(new DeviceArray(value.array.bytes));
+        put_pointer(&args_, field, arrays_[field.name]->data());
+      } else if (field.slot == Slot::LIST) {
+        std::vector<const uint8_t*> pointers;
+        for (const Array& array : value.list) {
+          lists_.emplace_back(new DeviceArray(array.bytes));
+          pointers.push_back(lists_.back()->data());
+        }
+        const uint8_t* begin = reinterpret_cast<const uint8_t*>(pointers.data());
+        lists_.emplace_back(new DeviceArray(std::vector<uint8_t>(begin, begin + sizeof(void*) * pointers.size())));
+        put_pointer(&args_, field, lists_.back()->data());
+      } else {
+        put(&args_, field, value);
+      }
+    }
+    need(failure_.allocate(8), "cudaMalloc");
+    need(cudaMemset(failure_.as<void>(), 0xFF, 8), "cudaMemset");
+    launch_.device = &traits;
+    launch_.failure = failure_.as<unsigned long long>();
+    launch_.entry = ENTRY;
+    if (operation.workspace == nullptr) return;
+    launch_.workspace.bytes = operation.workspace(args_.data(), traits);
+    need(workspace_.allocate(launch_.workspace.bytes), "cudaMalloc of the workspace");
+    launch_.workspace.data = workspace_.as<void>();
+    // What an earlier call left there must not matter.
+    need(cudaMemset(launch_.workspace.data, 0xFF, launch_.workspace.bytes), "cudaMemset");
+  }
+
+  pogo::Status launch() const { return operation_.launch(args_.data(), launch_); }
+  unsigned long long failure() const {
+    unsigned long long word = 0;
+    need(cudaMemcpy(&word, failure_.as<void>(), 8, cudaMemcpyDeviceToHost), "cudaMemcpy");
+    return word;
+  }
+  const std::map<std::string, std::unique_ptr<DeviceArray>>& arrays() const { return arrays_; }
+
+ private:
+  const Operation& operation_;
+  std::vector<uint8_t> args_;
+  std::map<std::string, std::unique_ptr<DeviceArray>> arrays_;
+  std::vector<std::unique_ptr<DeviceArray>> lists_;
+  pogo::DeviceMemory failure_, workspace_;
+  pogo::Launch launch_;
+};
+
 /** The operation on the device. */
 Outcome on_device(const Operation& operation, const Case& one, const pogo::DeviceTraits& traits) {
   Outcome outcome;
-  std::vector<uint8_t> args(operation.bytes);
-  std::map<std::string, std::unique_ptr<DeviceArray>> arrays;
-  std::vector<std::unique_ptr<DeviceArray>> lists;
-  for (const Field& field : operation.fields) {
-    const Value& value = argument(one, field);
-    if (field.slot == Slot::POINTER) {
-      if (value.array.count == 0) continue;
-      arrays[field.name].reset(new DeviceArray(value.array.bytes));
-      put_pointer(&args, field, arrays[field.name]->data());
-    } else if (field.slot == Slot::LIST) {
-      std::vector<const uint8_t*> pointers;
-      for (const Array& array : value.list) {
-        lists.emplace_back(new DeviceArray(array.bytes));
-        pointers.push_back(lists.back()->data());
-      }
-      const uint8_t* begin = reinterpret_cast<const uint8_t*>(pointers.data());
-      lists.emplace_back(new DeviceArray(std::vector<uint8_t>(begin, begin + sizeof(void*) * pointers.size())));
-      put_pointer(&args, field, lists.back()->data());
-    } else {
-      put(&args, field, value);
-    }
-  }
-  pogo::DeviceMemory failure, workspace;
-  need(failure.allocate(8), "cudaMalloc");
-  need(cudaMemset(failure.as<void>(), 0xFF, 8), "cudaMemset");
-  pogo::Launch launch;
-  launch.device = &traits;
-  launch.failure = failure.as<unsigned long long>();
-  launch.entry = ENTRY;
-  if (operation.workspace != nullptr) {
-    launch.workspace.bytes = operation.workspace(args.data(), traits);
-    need(workspace.allocate(launch.workspace.bytes), "cudaMalloc of the workspace");
-    launch.workspace.data = workspace.as<void>();
-    // What an earlier call left there must not matter.
-    need(cudaMemset(launch.workspace.data, 0xFF, launch.workspace.bytes), "cudaMemset");
-  }
-  pogo::Status status = operation.launch(args.data(), launch);
+  DeviceCall call(operation, one, traits);
+  pogo::Status status = call.launch();
   cudaError_t after = cudaDeviceSynchronize();
   if (!status.ok()) {
     outcome.problem = std::string(status.where) + ": " + status.message;
@@ -171,8 +202,8 @@ Outcome on_device(const Operation& operation, const Case& one, const pogo::Devic
     return outcome;
   }
   need(after, operation.name);
-  need(cudaMemcpy(&outcome.failure, failure.as<void>(), 8, cudaMemcpyDeviceToHost), "cudaMemcpy");
-  for (const auto& entry : arrays) {
+  outcome.failure = call.failure();
+  for (const auto& entry : call.arrays()) {
     outcome.intact = outcome.intact && entry.second->guards_are_whole();
     outcome.arrays[entry.first] = entry.second->read();
     const Array& before = one.args.at(entry.first).array;
@@ -344,6 +375,102 @@ void check_blake3(const pogo::DeviceTraits& traits, uint32_t seed, bool large) {
   }
 }
 
+/** Times one operation at its shape of gpt2-124m. */
+void time_operation(const Operation& operation, const Ceilings& ceilings, const pogo::DeviceTraits& traits, Row* row) {
+  Case one;
+  if (!timing_case(operation.name, &one)) return;
+  operation.complete(one);
+  DeviceCall call(operation, one, traits);
+  Timing& timing = row->timing;
+  timing.operation = operation.name;
+  timing.shape = one.name;
+  timing.work = work_of(one);
+  if (timing.operation == "diffModel") {
+    // What the chunks need, not the room for them.
+    call.launch();
+    std::vector<uint8_t> end = call.arrays().at("end")->read();
+    uint32_t length = 0;
+    memcpy(&length, end.data(), 4);
+    timing.work.bytes += (double)length - (double)one.array("out").bytes.size();
+  }
+  double seconds = time_calls(
+      [&]() {
+        pogo::Status status = call.launch();
+        if (!status.ok()) need((cudaError_t)status.code, status.where);
+      },
+      traits);
+  if (call.failure() != pogo::NO_FAILURE) expect(false, std::string(operation.name) + ": a failure while it was timed");
+  timing.milliseconds = seconds * 1e3;
+  double least_memory = timing.work.bytes / ceilings.copy_bytes_per_second;
+  double least_products = timing.work.operations / ceilings.operations_per_second;
+  timing.ratio = (least_products > least_memory ? least_products : least_memory) / seconds;
+  row->timed = true;
+  printf("  %s: %.3f ms, %.0f GB/s, %.1f TOP/s, %.0f %% of the ceiling (%s)\n", operation.name, timing.milliseconds,
+         timing.work.bytes / seconds / 1e9, timing.work.operations / seconds / 1e12, 100 * timing.ratio,
+         timing.shape.c_str());
+}
+
+/** BLAKE3 of one segment that does not fit the L2 cache. */
+void time_blake3(const Ceilings& ceilings, const pogo::DeviceTraits& traits, Row* row) {
+#if defined(POGO_CUDA_MODEL)
+  constexpr uint64_t BYTES = (uint64_t)1 << 20;
+#else
+  constexpr uint64_t BYTES = (uint64_t)256 << 20;
+#endif
+  pogo::DeviceMemory bytes, tree, table;
+  need(bytes.allocate(BYTES), "cudaMalloc");
+  need(cudaMemset(bytes.as<void>(), 0x5A, BYTES), "cudaMemset");
+  need(tree.allocate(32 * pogo::blake3_tree_values(BYTES / 1024)), "cudaMalloc");
+  need(table.allocate(sizeof(pogo::Blake3Segment)), "cudaMalloc");
+  pogo::Blake3Segment segment = {bytes.as<uint8_t>(), tree.as<uint8_t>(), BYTES, 0};
+  need(cudaMemcpy(table.as<void>(), &segment, sizeof segment, cudaMemcpyHostToDevice), "cudaMemcpy");
+  pogo::Blake3TreesArgs args = {table.as<pogo::Blake3Segment>(), 1, BYTES / 1024, BYTES / 1024};
+  pogo::Launch launch;
+  launch.device = &traits;
+  double seconds = time_calls([&]() { need((cudaError_t)pogo::blake3_trees(args, launch).code, "blake3_trees"); }, traits);
+  Timing& timing = row->timing;
+  timing.operation = row->operation;
+  timing.shape = "bytes=" + std::to_string(BYTES);
+  timing.milliseconds = seconds * 1e3;
+  timing.work.bytes = (double)BYTES + 32.0 * (double)pogo::blake3_tree_values(BYTES / 1024);
+  timing.ratio = timing.work.bytes / ceilings.copy_bytes_per_second / seconds;
+  row->timed = true;
+  printf("  blake3Trees: %.3f ms, %.0f GB/s of leaves, %.0f %% of the copy\n", timing.milliseconds, BYTES / seconds / 1e9,
+         100 * timing.ratio);
+}
+
+/** The report as one JSON document. Names are plain, so nothing needs escaping but the device's. */
+void write_report(const std::string& path, const pogo::Device& device, const pogo::DeviceInfo& info,
+                  const Ceilings& ceilings, const std::vector<Row>& rows) {
+  FILE* file = fopen(path.c_str(), "wb");
+  if (file == nullptr) {
+    fprintf(stderr, "kernel_test: cannot write %s\n", path.c_str());
+    exit(1);
+  }
+  std::string name;
+  for (const char* c = device.name; *c != '\0'; c += 1) {
+    if (*c >= ' ' && *c != '"' && *c != '\\') name += *c;
+  }
+  fprintf(file, "{\"schema\":\"pogo-kernel-test/1\",\"device\":\"%s\",\"sm\":%d,\"multiprocessors\":%d,", name.c_str(),
+          10 * device.major + device.minor, device.multiprocessors);
+  fprintf(file, "\"driver\":%d,\"runtime\":%d,\"passed\":%d,\"failed\":%d,", info.driver, info.runtime, passed, failed);
+  fprintf(file, "\"copyGBs\":%.1f,\"int8TOPs\":%.1f,\"operations\":[", ceilings.copy_bytes_per_second / 1e9,
+          ceilings.operations_per_second / 1e12);
+  for (size_t i = 0; i < rows.size(); i += 1) {
+    const Row& row = rows[i];
+    fprintf(file, "%s\n{\"name\":\"%s\",\"passed\":%d,\"failed\":%d", i == 0 ? "" : ",", row.operation.c_str(), row.passed,
+            row.failed);
+    if (row.timed) {
+      const Timing& t = row.timing;
+      fprintf(file, ",\"shape\":\"%s\",\"ms\":%.4f,\"GBs\":%.1f,\"TOPs\":%.2f,\"ratio\":%.3f", t.shape.c_str(),
+              t.milliseconds, t.work.bytes / t.milliseconds / 1e6, t.work.operations / t.milliseconds / 1e9, t.ratio);
+    }
+    fprintf(file, "}");
+  }
+  fprintf(file, "\n]}\n");
+  fclose(file);
+}
+
 int run(const Options& options) {
   pogo::DeviceInfo info = pogo::device_info();
   if (info.reason[0] != '\0') {
@@ -359,10 +486,32 @@ int run(const Options& options) {
     return 1;
   }
   printf("kernel_test on %s (sm_%d%d)\n", device.name, device.major, device.minor);
+  Ceilings ceilings;
+  if (options.timed) {
+    ceilings = measure_ceilings(traits);
+    printf("ceilings: copy %.0f GB/s, mma.sync int8 %.0f TOP/s\n", ceilings.copy_bytes_per_second / 1e9,
+           ceilings.operations_per_second / 1e12);
+  }
   PogoArena* arena = pogo_arena_new();
   std::string missing;
+  std::vector<Row> rows;
+  auto begin_row = [&](const char* name) {
+    Row row;
+    row.operation = name;
+    row.passed = passed;
+    row.failed = failed;
+    return row;
+  };
+  auto end_row = [&](Row row) {
+    row.passed = passed - row.passed;
+    row.failed = failed - row.failed;
+    printf("%s: %d passed, %d failed\n", row.operation.c_str(), row.passed, row.failed);
+    fflush(stdout);
+    rows.push_back(row);
+  };
   for (const Operation& operation : operations()) {
     if (!options.only.empty() && options.only != operation.name) continue;
+    Row row = begin_row(operation.name);
     // weightGradient4 is no operation of the registry and has no vectors of its own.
     std::vector<Case> vectors;
     if (strcmp(operation.name, "weightGradient4") != 0) vectors = read_vectors(options.vectors, operation.name);
@@ -371,7 +520,6 @@ int run(const Options& options) {
       missing += std::string(missing.empty() ? "" : ", ") + operation.name;
       continue;
     }
-    int before = passed, before_failed = failed;
     for (const Case& one : vectors) check(operation, one, traits, arena);
     for (uint32_t i = 0; i < cases_of(operation.name, options); i += 1) {
       check(operation, random_case(operation.name, 1000 * options.seed + i, false), traits, arena);
@@ -381,9 +529,15 @@ int run(const Options& options) {
         check(operation, random_case(operation.name, 1000 * options.seed + 6 * i, true), traits, arena);
       }
     }
-    printf("%s: %d passed, %d failed\n", operation.name, passed - before, failed - before_failed);
+    if (options.timed) time_operation(operation, ceilings, traits, &row);
+    end_row(row);
   }
-  if (options.only.empty() || options.only == "blake3Trees") check_blake3(traits, options.seed, options.large);
+  if (options.only.empty() || options.only == "blake3Trees") {
+    Row row = begin_row("blake3Trees");
+    check_blake3(traits, options.seed, options.large);
+    if (options.timed) time_blake3(ceilings, traits, &row);
+    end_row(row);
+  }
   pogo_arena_delete(arena);
   if (!missing.empty()) {
     printf("not in this build: %s\n", missing.c_str());
@@ -391,6 +545,7 @@ int run(const Options& options) {
   }
   if (passed + failed == 0) expect(false, "something was tested");
   printf("%d passed, %d failed\n", passed, failed);
+  if (!options.json.empty()) write_report(options.json, device, info, ceilings, rows);
   return failed == 0 ? 0 : 1;
 }
 
@@ -416,6 +571,10 @@ int main(int count, char** words) {
       options.vectors = value();
     } else if (word == "--large") {
       options.large = true;
+    } else if (word == "--time") {
+      options.timed = true;
+    } else if (word == "--json") {
+      options.json = value();
     } else if (word == "--require-all") {
       options.require_all = true;
     } else {

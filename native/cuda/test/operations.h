@@ -37,6 +37,8 @@ const Operation& operation_named(const std::string& name);
 
 /** Random legal arguments, odd shapes, hostile values: the same seed, the same case. `large`: shapes of many blocks. */
 Case random_case(const std::string& operation, uint32_t seed, bool large);
+/** Ordinary values at the given dimensions and flags; large arrays repeat a part. */
+Case shaped_case(const std::string& operation, const std::map<std::string, double>& shape);
 
 }  // namespace test
 

@@ -13,8 +13,17 @@ constexpr uint32_t PANEL = 1024;
 
 uint32_t panels(uint32_t k) { return (k + PANEL - 1) / PANEL; }
 
+/** A prime, so that rows do not repeat each other. */
+constexpr size_t PART = 1048573;
+
 class Maker {
  public:
+  Maker(const std::string& operation, const std::map<std::string, double>& shape)
+      : style_(Style::ORDINARY), large_(true), seed_(0x51ED270Bu), shape_(&shape) {
+    one.operation = operation;
+    for (const auto& entry : shape) one.name += (one.name.empty() ? "" : " ") + entry.first + "=" + plain(entry.second);
+  }
+
   Maker(const std::string& operation, uint32_t seed, bool large)
       : style_((Style)(seed % STYLES)), large_(large), seed_(seed * 0x9E3779B9u + 0x51ED270Bu) {
     one.operation = operation;
@@ -35,18 +44,32 @@ class Maker {
   uint32_t contracted() { return size({1, 2, 7, 16, 17, 32, 63, 64, 65, 191, 192, 1023, 1024, 1025, 1088, 2049}, 1536); }
   uint32_t width(uint32_t most = 3) { return large_ ? 768 : 64 * between(1, most); }
 
+  /** What a given shape says of `name`, else `value`. */
+  uint32_t extent(const char* name, uint32_t value) const {
+    if (shape_ == nullptr) return value;
+    auto found = shape_->find(name);
+    return found == shape_->end() ? value : (uint32_t)found->second;
+  }
   uint32_t dim(const char* name, uint32_t value) {
+    value = extent(name, value);
     one.set(name, (double)value);
     return value;
   }
+  bool set_flag(const char* name) {
+    bool value = extent(name, flag() ? 1 : 0) != 0;
+    one.set_flag(name, value);
+    return value;
+  }
+  bool is_shaped() const { return shape_ != nullptr; }
 
   void codes(const char* name, size_t count, size_t row) {
     Array a = array(Type::I8, count);
-    for (size_t i = 0; i < count; i += 1) {
+    for (size_t i = 0; i < part(count); i += 1) {
       uint32_t r = word();
       a.bytes[i] = (uint8_t)(style_ == Style::EXTREME ? ((r & 1u) != 0 ? 127 : -127) : (int)(r % 255u) - 127);
     }
     for (size_t i = 0; style_ == Style::ZEROS && i < row && i < count; i += 1) a.bytes[i] = 0;
+    repeat(a);
     one.set(name, std::move(a));
   }
   void f32(const char* name, size_t count, int e = -4, uint32_t span = 4, bool out = false) {
@@ -70,7 +93,7 @@ class Maker {
   /** Moderate bf16 values, gates on both sides of the sigmoid. */
   Array calm_bf16(size_t count) { return values(Type::U16, count, -3, 6, true, Style::ORDINARY, false); }
   Array bf16_scales(size_t count, int e = -8) { return values(Type::U16, count, e, 3, false, style_, false); }
-  void bias(const char* name, size_t count, bool out = false) { calm(name, flag() ? count : 0, -1, 2, out); }
+  void bias(const char* name, size_t count, bool out = false) { calm(name, extent("bias", flag()) != 0 ? count : 0, -1, 2, out); }
   void index(const char* name, size_t count, uint32_t limit) {
     Array a = array(Type::U32, count);
     for (size_t i = 0; i < count; i += 1) a.as<uint32_t>()[i] = word() % limit;
@@ -83,10 +106,11 @@ class Maker {
   }
   Array nibbles(size_t count) {
     Array a = array(Type::U8, count);
-    for (uint8_t& byte : a.bytes) {
+    for (size_t i = 0; i < part(count); i += 1) {
       uint32_t r = word();
-      byte = (uint8_t)(((r % 15u - 7u) & 15u) | ((((r >> 8) % 15u - 7u) & 15u) << 4));
+      a.bytes[i] = (uint8_t)(((r % 15u - 7u) & 15u) | ((((r >> 8) % 15u - 7u) & 15u) << 4));
     }
+    repeat(a);
     return a;
   }
   /** An output that holds garbage before. */
@@ -108,7 +132,16 @@ class Maker {
   void models(std::vector<uint8_t>* older, std::vector<uint8_t>* newer) {
     uint32_t n = size({1, 2, 3, 4, 5, 31, 63, 64, 65, 127, 200, 2047, 2049, 2112, 16383, 16384, 16385, 40000}, 1000003);
     uint32_t density = pick({0, 1, 20, 100, 128, 180, 195, 256});
+    n = extent("n", n);
+    if (is_shaped()) density = 64;
+    older->reserve(n);
+    newer->reserve(n);
     for (uint32_t i = 0; i < n; i += 1) {
+      if (i >= part(n)) {
+        older->push_back((*older)[i - PART]);
+        newer->push_back((*newer)[i - PART]);
+        continue;
+      }
       uint32_t r = word();
       older->push_back((uint8_t)word());
       uint32_t low = (r & 255u) < density ? (r >> 8) & 15u : 0, high = ((r >> 12) & 255u) < density ? (r >> 20) & 0xF0u : 0;
@@ -135,7 +168,7 @@ class Maker {
     static const int exponents[] = {0, 0, 0, -90, 30, 0};
     Array a = array(type, count);
     a.out = out;
-    for (size_t i = 0; i < count; i += 1) {
+    for (size_t i = 0; i < part(count); i += 1) {
       uint32_t r = word(), sign = is_signed ? r << 31 : 0;
       int exponent = 127 + e + exponents[(int)style] + (int)(word() % span);
       exponent = exponent < 1 ? 1 : exponent > 250 ? 250 : exponent;
@@ -149,12 +182,24 @@ class Maker {
       if (type == Type::U16) bits >>= 16;
       memcpy(a.bytes.data() + i * size_of(type), &bits, size_of(type));
     }
+    repeat(a);
     return a;
+  }
+
+  static std::string plain(double value) { return std::to_string((unsigned long long)value); }
+  /** Elements that are drawn; those behind repeat them where a shape is given. */
+  size_t part(size_t count) const { return is_shaped() && count > PART ? PART : count; }
+  void repeat(Array& a) const {
+    size_t drawn = part(a.count) * size_of(a.type);
+    for (size_t at = drawn; at < a.bytes.size(); at += drawn) {
+      memcpy(a.bytes.data() + at, a.bytes.data(), at + drawn <= a.bytes.size() ? drawn : a.bytes.size() - at);
+    }
   }
 
   Style style_;
   bool large_;
   uint32_t seed_, next_ = 0;
+  const std::map<std::string, double>* shape_ = nullptr;
 };
 
 void make_attention(Maker& m, bool backward) {
@@ -246,18 +291,17 @@ uint32_t rows_to_quantize(Maker& m, uint32_t* N) {
 
 void make(Maker& m, const std::string& op) {
   if (op == "fillZero") {
-    m.f32("x", m.large() ? 1000003 : m.between(1, 3000), -4, 4, true);
+    m.f32("x", m.extent("n", m.large() ? 1000003 : m.between(1, 3000)), -4, 4, true);
   } else if (op == "embed") {
     uint32_t T = m.dim("T", m.rows()), C = m.dim("C", m.width()), context = m.dim("context", m.between(1, 80));
-    uint32_t V = m.between(1, 40);
+    uint32_t V = m.extent("V", m.between(1, 40));
     m.index("tokens", T, V);
     m.f32("wte", (size_t)V * C);
     m.f32("wpe", (size_t)context * C);
     m.out("x", Type::U16, (size_t)T * C);
   } else if (op == "normForward") {
     uint32_t T = m.dim("T", m.rows()), C = m.dim("C", m.size({64, 128, 192, 768, 1024, 1088}, 768));
-    bool layer = m.flag();
-    m.one.set_flag("layer", layer);
+    bool layer = m.set_flag("layer");
     m.one.set_real("epsilon", 1e-5f);
     m.bf16("x", (size_t)T * C);
     m.calm("gain", C);
@@ -268,10 +312,9 @@ void make(Maker& m, const std::string& op) {
     m.out("mean", Type::F32, layer ? T : 0);
   } else if (op == "normBackward") {
     uint32_t T = m.dim("T", m.rows()), C = m.dim("C", m.size({64, 128, 192, 1088}, 768));
-    bool layer = m.flag();
-    m.one.set_flag("layer", layer);
-    m.one.set_flag("residual", m.flag());
-    m.one.set_flag("accumulate", m.flag());
+    bool layer = m.set_flag("layer");
+    m.set_flag("residual");
+    m.set_flag("accumulate");
     m.bf16("dy", (size_t)T * C, -12);
     m.bf16("x", (size_t)T * C);
     m.calm("gain", C);
@@ -363,7 +406,7 @@ void make(Maker& m, const std::string& op) {
     m.bias("bias", N, true);
     m.seed("seed");
     m.dim("t0", PANEL * m.between(0, 3));
-    m.one.set_flag("accumulate", m.flag());
+    m.set_flag("accumulate");
   } else if (op == "recode") {
     uint32_t T = m.dim("T", m.size({1, 5, 63, 64, 65, 130, 1024, 1025}, 2048)), N = m.dim("N", m.size({1, 20, 63, 64, 65, 130}, 768));
     m.codes("codes", (size_t)T * N, N);
@@ -371,7 +414,7 @@ void make(Maker& m, const std::string& op) {
     m.out("out", Type::I8, (size_t)T * N);
     m.out("outScales", Type::F32, (size_t)panels(T) * N);
     m.seed("seed");
-    m.one.set_flag("dither", m.flag());
+    m.set_flag("dither");
     m.dim("t0", PANEL * m.between(0, 3));
   } else if (op == "linearInputGradient") {
     bool deep = !m.large() && m.between(0, 7) == 0;
@@ -396,13 +439,13 @@ void make(Maker& m, const std::string& op) {
     m.bias("bias", K, true);
     m.seed("seed");
     m.dim("t0", PANEL * m.between(0, 3));
-    m.one.set_flag("accumulate", m.flag());
+    m.set_flag("accumulate");
   } else if (op == "weightGradient") {
     uint32_t N = m.dim("N", m.size({1, 20, 60, 64, 130}, 768)), K = m.dim("K", m.size({1, 33, 64, 70, 192}, 768));
     uint32_t T = m.dim("T", m.contracted());
     m.product("et", "xt", N, K, T);
     m.calm("dw", (size_t)N * K, -1, 2, true);
-    m.one.set_flag("accumulate", m.flag());
+    m.set_flag("accumulate");
   } else if (op == "weightGradient4") {
     uint32_t N = m.dim("N", m.size({1, 20, 60, 64, 130}, 768)), K = m.dim("K", m.size({64, 128, 192, 320}, 768));
     uint32_t T = m.dim("T", m.contracted());
@@ -416,7 +459,7 @@ void make(Maker& m, const std::string& op) {
     uint32_t V = m.dim("V", m.size({64, 256, 1024, 1088, 2112}, 5120));
     uint32_t least = V > 63 ? V - 63 : 1, last = (panels(V) - 1) * PANEL + 1;
     uint32_t vocab = m.dim("vocab", m.between(least > last ? least : last, V));
-    bool codes = m.flag();
+    bool codes = m.extent("coded", m.flag()) != 0;
     m.product("a", "w", T, V, C);
     m.index("targets", T, vocab);
     m.out("codes", Type::I8, codes ? (size_t)T * V : 0);
@@ -472,7 +515,7 @@ void make(Maker& m, const std::string& op) {
     m.out("wt", Type::I8, (size_t)N * K);
     m.out("wtScales", Type::F32, (size_t)panels(N) * K);
   } else if (op == "commitLeaves") {
-    uint32_t n = m.dim("n", 256 * (m.large() ? 5003 : m.between(1, 20))), units = m.between(1, 5);
+    uint32_t n = m.dim("n", 256 * (m.large() ? 5003 : m.between(1, 20))), units = m.extent("units", m.between(1, 5));
     m.f32("theta", n, -4, 4, true);
     m.f32("m", n, -20, 4, true);
     m.positive("v", n, -40, 3, true);
@@ -493,7 +536,7 @@ void make(Maker& m, const std::string& op) {
     m.one.set_real("weightDecay", m.flag() ? 0.1f : 0.0f);
     m.one.set_real("learningRate", 3e-3f);
     m.one.set_real("emaDecay", 0.66f);
-    m.one.set_flag("updateEma", m.flag());
+    m.set_flag("updateEma");
   } else if (op == "packModel" || op == "unpackModel") {
     uint32_t n = m.dim("n", m.large() ? 1000001 : m.between(1, 2200)), bits = m.dim("bits", m.pick({4, 8}));
     size_t bytes = bits == 4 ? ((size_t)n + 1) / 2 : n;
@@ -531,7 +574,7 @@ void make(Maker& m, const std::string& op) {
     pogo_arena_delete(arena);
     patch.resize(start + end[0]);
     // Some are damaged: a bit changed, cut, or with bytes behind.
-    uint32_t damage = m.between(0, 5);
+    uint32_t damage = m.is_shaped() ? 5 : m.between(0, 5);
     if (damage == 0) patch[start + m.word() % end[0]] ^= (uint8_t)(1u << m.between(0, 7));
     if (damage == 1) patch.resize(start + m.word() % end[0]);
     if (damage == 2) patch.resize(patch.size() + m.between(1, 9));
@@ -545,6 +588,12 @@ void make(Maker& m, const std::string& op) {
 
 Case random_case(const std::string& operation, uint32_t seed, bool large) {
   Maker maker(operation, seed, large);
+  make(maker, operation);
+  return std::move(maker.one);
+}
+
+Case shaped_case(const std::string& operation, const std::map<std::string, double>& shape) {
+  Maker maker(operation, shape);
   make(maker, operation);
   return std::move(maker.one);
 }

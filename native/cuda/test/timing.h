@@ -1,0 +1,43 @@
+// Times operations at the shapes of gpt2-124m against the ceilings of the same run.
+#ifndef POGO_CUDA_TEST_TIMING_H
+#define POGO_CUDA_TEST_TIMING_H
+
+#include <functional>
+
+#include "operations.h"
+
+namespace test {
+
+/** What one call moves or computes at least. */
+struct Work {
+  /** Bytes of every array that is read and of every one that is written, once each. */
+  double bytes = 0;
+  /** Multiplications and additions of int8, 0 where memory decides. */
+  double operations = 0;
+};
+
+struct Timing {
+  std::string operation, shape;
+  double milliseconds = 0;
+  Work work;
+  /** Work per second over the ceiling that decides. */
+  double ratio = 0;
+};
+
+struct Ceilings {
+  double copy_bytes_per_second = 0;
+  double operations_per_second = 0;
+};
+
+Ceilings measure_ceilings(const pogo::DeviceTraits& traits);
+
+/** Median seconds of calls with a cold L2 cache. */
+double time_calls(const std::function<void()>& call, const pogo::DeviceTraits& traits);
+
+/** A case of the operation at a shape of gpt2-124m; false where none is timed. */
+bool timing_case(const std::string& operation, Case* one);
+Work work_of(const Case& one);
+
+}  // namespace test
+
+#endif
