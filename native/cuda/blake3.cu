@@ -111,16 +111,26 @@ __global__ void __launch_bounds__(THREADS) blake3_leaves_kernel(const Blake3Segm
   uint32_t* staged = shared + warp * STAGES * STAGE_WORDS;
   const uint64_t warp_start = (first + warp * 32) * POGO_BLAKE3_CHUNK;
 
-  // Brings block `block` of the warp's leaves: lane l copies piece l % 4 of rows l / 4, l / 4 + 8, …; zeros behind the end.
+  // Lane l copies piece l % 4 of rows l / 4, l / 4 + 8, … of the warp's leaves.
+  const bool whole = warp_start + 32 * POGO_BLAKE3_CHUNK <= s.length;
+  const uint64_t lane_at = warp_start + (uint64_t)(lane / 4) * POGO_BLAKE3_CHUNK + 16 * (lane % 4);
+  uint32_t* const lane_stage = staged + (lane / 4) * ROW_WORDS + 4 * (lane % 4);
   auto bring = [&](uint32_t block) {
-    uint32_t* stage = staged + (block % STAGES) * STAGE_WORDS;
-    POGO_UNROLL
-    for (uint32_t k = 0; k < 4; k += 1) {
-      const uint32_t row = lane / 4 + 8 * k, piece = lane % 4;
-      const uint64_t at = warp_start + (uint64_t)row * POGO_BLAKE3_CHUNK + block * POGO_BLAKE3_BLOCK + 16 * piece;
-      const uint32_t bytes = at + 16 <= s.length ? 16 : at < s.length ? (uint32_t)(s.length - at) : 0;
-      // Where nothing is read the address must still be a legal one.
-      cp_async16_part(stage + row * ROW_WORDS + 4 * piece, s.bytes + (bytes > 0 ? at : 0), bytes);
+    uint32_t* stage = lane_stage + (block % STAGES) * STAGE_WORDS;
+    const uint64_t at = lane_at + block * POGO_BLAKE3_BLOCK;
+    if (whole) {
+      POGO_UNROLL
+      for (uint32_t k = 0; k < 4; k += 1) {
+        cp_async16(stage + 8 * k * ROW_WORDS, s.bytes + at + 8 * k * POGO_BLAKE3_CHUNK, true);
+      }
+    } else {
+      // Zeros behind the end. Where nothing is read the address must still be a legal one.
+      POGO_NO_UNROLL
+      for (uint32_t k = 0; k < 4; k += 1) {
+        const uint64_t from = at + 8 * k * POGO_BLAKE3_CHUNK;
+        const uint32_t bytes = from + 16 <= s.length ? 16 : from < s.length ? (uint32_t)(s.length - from) : 0;
+        cp_async16_part(stage + 8 * k * ROW_WORDS, s.bytes + (bytes > 0 ? from : 0), bytes);
+      }
     }
     cp_async_commit();
   };
@@ -129,7 +139,7 @@ __global__ void __launch_bounds__(THREADS) blake3_leaves_kernel(const Blake3Segm
   const uint64_t left = start < s.length ? s.length - start : 0;
   const uint32_t size = left < POGO_BLAKE3_CHUNK ? (uint32_t)left : POGO_BLAKE3_CHUNK;
   const uint32_t blocks = (size + POGO_BLAKE3_BLOCK - 1) / POGO_BLAKE3_BLOCK;
-  uint32_t cv[8], before[8];
+  uint32_t cv[8];
   pogo_blake3_start(cv);
   bring(0);
   POGO_NO_UNROLL
@@ -149,13 +159,6 @@ __global__ void __launch_bounds__(THREADS) blake3_leaves_kernel(const Blake3Segm
       const uint32_t rest = size - block * POGO_BLAKE3_BLOCK;
       uint32_t flags = block == 0 ? POGO_BLAKE3_CHUNK_START : 0;
       if (block + 1 == blocks) flags |= POGO_BLAKE3_CHUNK_END;
-      if (leaves == 1 && block + 1 == blocks) {
-        // A segment of one leaf: its hash is the last compression with the ROOT flag.
-        POGO_UNROLL
-        for (uint32_t i = 0; i < 8; i += 1) before[i] = cv[i];
-        pogo_blake3_compress(before, message, s.firstLeaf, rest, flags | POGO_BLAKE3_ROOT);
-        store_value(reinterpret_cast<uint32_t*>(s.tree) + 8, before);
-      }
       pogo_blake3_compress(cv, message, s.firstLeaf + leaf, rest < POGO_BLAKE3_BLOCK ? rest : POGO_BLAKE3_BLOCK, flags);
     }
     // The stage is free for the block after the next.
@@ -163,7 +166,14 @@ __global__ void __launch_bounds__(THREADS) blake3_leaves_kernel(const Blake3Segm
   }
   uint32_t* values = reinterpret_cast<uint32_t*>(s.tree);
   if (leaf < leaves) store_value(values + 8 * leaf, cv);
-  if (leaves == 1) return;
+  if (leaves == 1) {
+    // The hash of one leaf: its last compression carries the ROOT flag, too. Rare, so all of it again.
+    if (threadIdx.x == 0) {
+      pogo_blake3_chunk(s.bytes, size, s.firstLeaf, true, cv);
+      store_value(values + 8, cv);
+    }
+    return;
+  }
   // Stages and values share memory.
   __syncthreads();
   hash_parents({leaves, values}, cv, shared);
