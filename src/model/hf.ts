@@ -5,6 +5,7 @@
 
 import { PogoError } from '../errors.js';
 import { ConfigReader, type ModelShape } from './hfConfigReader.js';
+import { gemma3Config, gemma3Model, gemma3Shape } from './hfGemma3.js';
 import { gpt2Config, gpt2Model, gpt2Shape } from './hfGpt2.js';
 import type { Layout } from './layout.js';
 import type { Recipe } from './recipe.js';
@@ -38,6 +39,8 @@ export interface HfModel {
   readonly prefixes: readonly { readonly names: string; readonly head: string }[];
   /** Tensors that hold no weights. @param name without prefix */
   ignored(name: string): boolean;
+  /** Tensors of other parts of a larger model, by their whole names. */
+  foreign?(name: string): boolean;
 }
 
 /** @throws PogoError MISMATCH for a recipe that no architecture of Hugging Face expresses */
@@ -49,15 +52,12 @@ export function hfModel(recipe: Recipe, layout: Layout): HfModel {
       { recipe: recipe.name },
     );
   }
-  if (recipe.family === 'gpt') return gpt2Model(recipe, layout);
-  throw new PogoError('MISMATCH', `expected a recipe of family gpt for the format hf, found family ${recipe.family}`, {
-    recipe: recipe.name,
-  });
+  return recipe.family === 'gemma3' ? gemma3Model(recipe, layout) : gpt2Model(recipe, layout);
 }
 
 /** `config.json` of a recipe's model, for `transformers`. */
 export function hfConfig(recipe: Recipe): Record<string, unknown> {
-  return gpt2Config(recipe);
+  return recipe.family === 'gemma3' ? gemma3Config(recipe) : gpt2Config(recipe);
 }
 
 /** What a `config.json` says about a model. */
@@ -75,9 +75,17 @@ export interface HfDescription {
  */
 export function describeHfConfig(config: unknown): HfDescription {
   const reader = new ConfigReader(config);
-  reader.only('model_type', undefined, 'gpt2');
+  reader.only('model_type', undefined, 'gpt2', 'gemma3_text', 'gemma3');
   reader.only('tie_word_embeddings', true, true, false);
-  return { shape: gpt2Shape(reader), tied: reader.get('tie_word_embeddings') !== false };
+  const tied = reader.get('tie_word_embeddings') !== false;
+  if (reader.get('model_type') === 'gpt2') return { shape: gpt2Shape(reader), tied };
+  if (reader.get('model_type') === 'gemma3_text') return { shape: gemma3Shape(reader, undefined), tied };
+  // A multimodal model: its text part.
+  const text = new ConfigReader(reader.get('text_config') ?? {}, 'text_config.');
+  text.only('model_type', 'gemma3_text', 'gemma3_text');
+  text.only('tie_word_embeddings', true, true, false);
+  const dtype = reader.get('dtype') ?? reader.get('torch_dtype');
+  return { shape: gemma3Shape(text, dtype), tied: tied && text.get('tie_word_embeddings') !== false };
 }
 
 /** Whether a file's shape is the recipe's, but for a context that was cut. */
@@ -86,6 +94,12 @@ export function sameShape(recipe: ModelShape, file: ModelShape): boolean {
   return (
     keys.every((key) => recipe[key] === file[key]) &&
     recipe.context <= file.context &&
-    JSON.stringify(recipe.gemma) === JSON.stringify(file.gemma)
+    sameOptions(recipe.gemma, file.gemma)
   );
+}
+
+function sameOptions(a: ModelShape['gemma'], b: ModelShape['gemma']): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  const keys = Object.keys(b) as (keyof typeof b)[];
+  return keys.every((key) => a[key] === b[key]);
 }

@@ -2,23 +2,16 @@
 
 import { PogoError } from '../errors.js';
 import { decimalToBits } from './fp32.js';
-import type { Recipe } from './recipe.js';
+import type { GemmaOptions, Recipe } from './recipe.js';
 
 /** The fields of a recipe that a model's file fixes. */
 export type ModelShape = Pick<
   Recipe,
-  | 'family'
-  | 'vocab'
-  | 'layers'
-  | 'width'
-  | 'heads'
-  | 'hidden'
-  | 'context'
-  | 'norm'
-  | 'bias'
-  | 'normEpsilonBits'
-  | 'gemma'
->;
+  'family' | 'vocab' | 'layers' | 'width' | 'heads' | 'hidden' | 'context' | 'norm' | 'bias' | 'normEpsilonBits'
+> & {
+  /** Without the root of the RoPE tables: they are as long as the context that is chosen. */
+  readonly gemma?: Omit<GemmaOptions, 'ropeRoot'>;
+};
 
 export class ConfigReader {
   readonly #fields: Readonly<Record<string, unknown>>;

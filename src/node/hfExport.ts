@@ -92,7 +92,9 @@ async function configFile(folder: string, recipe: Recipe): Promise<SmallFile | u
   const there = await readHfConfig(folder);
   const path = join(folder, 'config.json');
   if (there === undefined) return { path, bytes: jsonBytes(hfConfig(recipe)) };
-  if (sameShape(recipe, there.shape) && recipe.context === there.shape.context && there.tied) return undefined;
+  const fits =
+    recipe.family === 'gemma3' ? recipe.context <= there.shape.context : recipe.context === there.shape.context;
+  if (sameShape(recipe, there.shape) && fits && there.tied) return undefined;
   throw new PogoError(
     'MISMATCH',
     `expected no config.json of another model beside ${folder}, found one; choose another folder`,

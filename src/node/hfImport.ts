@@ -11,7 +11,7 @@ import { equalBytes, toHex } from '../hex.js';
 import { PPM } from '../model/documents.js';
 import { createLayout } from '../model/layout.js';
 import { readCheckpointInfo, readHfWeights, withFiles } from '../model/node/checkpoint.js';
-import { recipeOfShape } from '../model/node/checkpointRecipe.js';
+import { recipeOfShape, withDefaultContext } from '../model/node/checkpointRecipe.js';
 import { mobyDickFolder } from '../model/node/dataset.js';
 import { readHfConfig, readHfTokenizer } from '../model/node/hfFolder.js';
 import { keepTokenizer, type TokenizerFile } from '../model/node/tokenizerFile.js';
@@ -105,7 +105,10 @@ async function describe({ checkpoint, context }: HfImportOptions): Promise<Made>
   if (context !== undefined && context > shape.context) {
     throw new PogoError('RANGE', `--context: expected at most ${shape.context} (the model's), found ${context}`);
   }
-  const recipe = recipeOfShape({ ...shape, context: context ?? shape.context }, tokenizer.tokenizer);
+  const recipe = recipeOfShape(
+    context === undefined ? withDefaultContext(shape) : { ...shape, context },
+    tokenizer.tokenizer,
+  );
   return { recipe, tokenizer };
 }
 

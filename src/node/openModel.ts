@@ -7,7 +7,7 @@
 import { join } from 'node:path';
 import { PogoError } from '../errors.js';
 import { readCheckpointInfo, readCheckpointWeights } from '../model/node/checkpoint.js';
-import { recipeOfShape } from '../model/node/checkpointRecipe.js';
+import { recipeOfShape, withDefaultContext } from '../model/node/checkpointRecipe.js';
 import { readHfConfig, readHfTokenizer } from '../model/node/hfFolder.js';
 import {
   openRecipeTokenizer,
@@ -73,7 +73,7 @@ async function openHf(folder: string, path: string, dataFolder: string, given: R
       throw new PogoError('USAGE', `expected config.json beside ${path}, or --recipe; found neither`, { path });
     }
     const { tokenizer } = await readHfTokenizer(folder, description.shape.vocab);
-    return { recipe: recipeOfShape(description.shape, tokenizer), codec: tokenizer };
+    return { recipe: recipeOfShape(withDefaultContext(description.shape), tokenizer), codec: tokenizer };
   }
   const file = join(folder, 'tokenizer.json');
   const found = await openTokenizerFile(file);

@@ -278,7 +278,7 @@ export async function readHfWeights(
   const expected = new Set([...parts, ...absent].map(({ name }) => name).concat(head?.name ?? []));
   const isMask = (name: string): boolean =>
     name.startsWith(prefix.names) && model.ignored(name.slice(prefix.names.length));
-  files.skip((name) => !expected.has(name) && isMask(name));
+  files.skip((name) => !expected.has(name) && (isMask(name) || model.foreign?.(name) === true));
   files.expectOnly(expected);
   if (described?.tied === false && head === undefined) {
     throw new PogoError(

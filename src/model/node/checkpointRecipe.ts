@@ -3,6 +3,8 @@
 import { PogoError } from '../../errors.js';
 import type { ModelShape } from '../hf.js';
 import { loadRecipe, type Recipe, validateRecipe } from '../recipe.js';
+import { requireRopeShape } from '../recipeRules.js';
+import { ropeRootOf } from '../rope.js';
 import type { Tokenizer } from '../tokenizer.js';
 import { readCheckpointInfo } from './checkpoint.js';
 import { readHfConfig, readHfTokenizer } from './hfFolder.js';
@@ -34,7 +36,17 @@ export async function recipeOfCheckpoint(path: string, nameOrFile?: string): Pro
     );
   }
   const { tokenizer } = await readHfTokenizer(info.folder, description.shape.vocab);
-  return recipeOfShape(description.shape, tokenizer);
+  return recipeOfShape(withDefaultContext(description.shape), tokenizer);
+}
+
+/** Positions of a recipe that is made for a model with RoPE: such a model has no table of positions, only a limit. */
+const ROPE_CONTEXT = 1024;
+
+/** The shape over the context that is taken where the user names none. */
+export function withDefaultContext(shape: ModelShape): ModelShape {
+  if (shape.gemma === undefined) return shape;
+  const whole = Math.floor(Math.min(shape.context, ROPE_CONTEXT) / 64) * 64;
+  return { ...shape, context: Math.max(64, whole) };
 }
 
 /**
@@ -43,7 +55,7 @@ export async function recipeOfCheckpoint(path: string, nameOrFile?: string): Pro
  *
  * @throws PogoError RECIPE for sizes that are not supported
  */
-export function recipeOfShape(shape: ModelShape, tokenizer: Tokenizer): Recipe {
+export function recipeOfShape({ gemma, ...shape }: ModelShape, tokenizer: Tokenizer): Recipe {
   const base = loadRecipe(tokenizer.name === 'bytes' ? 'moby' : 'gpt2-124m');
   const held = shape.context + 1;
   const data = {
@@ -55,6 +67,9 @@ export function recipeOfShape(shape: ModelShape, tokenizer: Tokenizer): Recipe {
   return validateRecipe({
     ...base,
     ...shape,
+    ...(gemma === undefined
+      ? {}
+      : { gemma: { ...gemma, ropeRoot: ropeRootOf(requireRopeShape({ ...gemma, context: shape.context })) } }),
     name: 'hugging-face',
     tokenizer: tokenizer.name,
     sequencesPerUnit: 1,

@@ -1,0 +1,141 @@
+# Small models of `transformers` with weights from integers, their losses and logits. Called by scripts/hf-parity.mjs.
+#   python scripts/hf-parity.py CASES.json FOLDER      writes FOLDER/<case>/ (safetensors, config.json) and FOLDER/results.json
+# Needs torch, transformers, safetensors, numpy. The numbers are those of test/support/hfParity.ts.
+import json
+import os
+import re
+import sys
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from transformers.utils import logging
+from transformers import Gemma3ForCausalLM, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel
+
+GOLDEN = np.uint32(0x9E3779B9)
+
+
+def mix(x):
+    x = x.astype(np.uint32)
+    x ^= x >> np.uint32(16)
+    x *= np.uint32(0x7FEB352D)
+    x ^= x >> np.uint32(15)
+    x *= np.uint32(0x846CA68B)
+    x ^= x >> np.uint32(16)
+    return x
+
+
+def hash_name(name, seed):
+    value = (0x811C9DC5 ^ seed) & 0xFFFFFFFF
+    for byte in name.encode():
+        value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
+    return value
+
+
+def magnitude(name, spread):
+    if re.search(r"(?:wte|embed_tokens)\.weight$", name):
+        return 2
+    if name.endswith("wpe.weight"):
+        return 3
+    if name.endswith("bias"):
+        return 5
+    if re.search(r"norm\.weight$|layernorm\.weight$|ln_[12f]\.weight$", name):
+        return 3
+    return 4 - spread
+
+
+def values(name, shape, case):
+    seed, dtype = case["seed"], case["dtype"]
+    index = np.arange(int(np.prod(shape)), dtype=np.uint32)
+    word = (mix(np.uint32(hash_name(name, seed)) + index * GOLDEN) >> np.uint32(16)).astype(np.int64) - 32768
+    scale = 2.0 ** -(15 + magnitude(name, case["spread"]))
+    around = 1 if re.search(r"ln_[12f]\.weight$", name) else 0
+    if re.search(r"post_\w+_layernorm\.weight$", name):
+        around = case["postGain"]
+    if dtype == "BF16":
+        word &= ~0xFF
+        if around:
+            word &= ~0x7FF
+    return torch.from_numpy((around + word * scale).astype(np.float32)).reshape(shape)
+
+
+def tokens(vocab, count, seed):
+    index = np.arange(1, count + 1, dtype=np.uint32)
+    return torch.from_numpy((mix(np.uint32(seed) + index * GOLDEN) % np.uint32(vocab)).astype(np.int64))
+
+
+def build(case):
+    config = dict(case["config"])
+    if config["model_type"] == "gpt2":
+        model = GPT2LMHeadModel(GPT2Config(**config, attn_implementation="eager"))
+        strip = "transformer."
+    else:
+        text = config.get("text_config", config)
+        model = Gemma3ForCausalLM(Gemma3TextConfig(**text, attn_implementation="eager"))
+        strip = "model."
+    state = {}
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name == "lm_head.weight":
+                continue
+            own = name[len(strip):]
+            parameter.copy_(values(own, parameter.shape, case))
+            state[case["prefix"] + own] = parameter
+        table = next(p for n, p in model.named_parameters() if re.search(r"(?:wte|embed_tokens)\.weight$", n))
+        if model.lm_head.weight.data_ptr() != table.data_ptr():
+            model.lm_head.weight.copy_(table)
+        if case["head"]:
+            state["lm_head.weight"] = table.clone()
+    return model.eval(), state
+
+
+def save(case, model, state, folder):
+    os.makedirs(folder)
+    if case["shards"] > 1 and case["prefix"] in ("transformer.", "model."):
+        # As transformers itself cuts and names them.
+        size = sum(t.numel() * 4 for t in state.values())
+        model.save_pretrained(folder, max_shard_size=f"{size // case['shards'] // 1000}KB")
+    else:
+        dtype = torch.bfloat16 if case["dtype"] == "BF16" else torch.float32
+        kept = {name: tensor.detach().to(dtype).contiguous() for name, tensor in state.items()}
+        if "text_config" in case["config"]:
+            kept["vision_tower.patch.weight"] = torch.zeros(2, 2)
+        save_file(kept, os.path.join(folder, "model.safetensors"), metadata={"format": "pt"})
+        with open(os.path.join(folder, "config.json"), "w") as file:
+            json.dump(case["config"], file)
+
+
+def evaluate(case, model):
+    context, windows = case["context"], case["windows"]
+    vocab = (case["config"].get("text_config") or case["config"])["vocab_size"]
+    text = tokens(vocab, context * windows + 1, case["seed"])
+    total, logits = 0.0, []
+    with torch.no_grad():
+        for window in range(windows):
+            part = text[window * context : (window + 1) * context + 1]
+            out = model(part[None, :-1]).logits[0].double()
+            total += torch.nn.functional.cross_entropy(out, part[1:], reduction="sum").item()
+            logits.append(out)
+    return total / (context * windows), logits
+
+
+def main():
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    cases = json.load(open(sys.argv[1]))
+    root = sys.argv[2]
+    results = {}
+    for case in cases:
+        model, state = build(case)
+        folder = os.path.join(root, case["name"])
+        save(case, model, state, folder)
+        loss, logits = evaluate(case, model)
+        np.stack([part.numpy().astype(np.float32) for part in logits]).tofile(os.path.join(folder, "logits.f32"))
+        results[case["name"]] = {"loss": loss, "logits": [round(x, 4) for x in logits[-1][-1].tolist()]}
+    json.dump(results, open(os.path.join(root, "results.json"), "w"))
+    import transformers
+
+    print(f"transformers {transformers.__version__}, torch {torch.__version__}")
+
+
+main()
