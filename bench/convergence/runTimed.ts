@@ -62,7 +62,10 @@ export async function* runTimed(folder: string, backend: Backend, lanes: number)
       });
       const units = await Promise.all(computing);
       await header;
-      await trainer.commit(units.map(({ file }) => file));
+      await trainer.commit(
+        units.map(({ file }) => file),
+        true,
+      );
       header = trainer.stateRoot();
       const measured = (step + 1) % spec.measureEvery === 0 || step + 1 === spec.steps;
       if (measured) await header;

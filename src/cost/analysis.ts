@@ -112,8 +112,10 @@ function dutyOf(work: Workload, device: Device, samples: number): Duty {
   // Drawn units of one step run side by side; a step with fewer than there are lanes leaves some idle.
   const perStep = samples / drawnSteps;
   const rounds = samples === 0 ? 0 : drawnSteps * Math.max(1, perStep / device.lanes);
+  // Integer weights are made where units are computed; the commit pass runs at every step.
   const replay =
-    steps * (commitBytes(length, unitsPerStep) / device.commit.value + weightBytes(length) / device.weights.value);
+    (steps * commitBytes(length, unitsPerStep)) / device.commit.value +
+    (drawnSteps * weightBytes(length)) / device.weights.value;
   const stateHashes = drawnSteps + 1;
   const logHash = steps * unitsPerStep * unitBytes;
   const tokens = HELD_OUT_SEQUENCES * work.recipe.context;
@@ -218,7 +220,12 @@ export function analyse(work: Workload, device: Device, inputs: CostInputs): Ana
         { name: 'drawn units', figure: figure(duty.units, 's', step.basis, 'units · seconds of a unit ÷ lanes') },
         {
           name: 'replay of the log',
-          figure: figure(duty.replay, 's', step.basis, 'bytes of commit pass and weights ÷ their bandwidths'),
+          figure: figure(
+            duty.replay,
+            's',
+            step.basis,
+            'bytes of the commit pass, and of the weights at drawn steps, ÷ their bandwidths',
+          ),
         },
         { name: 'hashes', figure: figure(duty.hash, 's', step.basis, 'log, and the state at drawn steps and the end') },
         {

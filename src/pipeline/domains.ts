@@ -27,8 +27,14 @@ export interface MemoryDomain {
   readonly alive: boolean;
   /** Takes the vectors from the trainer's host memory and makes the integer weights. */
   load(): Promise<void>;
-  /** State(s) → state(s + 1) and its integer weights. */
-  commit(before: StateScalars, units: readonly StepUnit[]): Promise<void>;
+  /**
+   * State(s) → state(s + 1) and its integer weights.
+   *
+   * @param later the weights only when {@link ready} asks for them: who replays a log computes units at few of its steps
+   */
+  commit(before: StateScalars, units: readonly StepUnit[], later: boolean): Promise<void>;
+  /** Makes the integer weights of the current state, unless they are there: before units are computed. */
+  ready(): Promise<void>;
   /** BLAKE3 of vectors in the order of `names`. */
   roots(names: readonly VectorName[]): Promise<Uint8Array[]>;
   /** The packed model into `file`. */
@@ -55,6 +61,9 @@ export interface DomainContext {
 export class HostDomain implements MemoryDomain {
   readonly alive = true;
   readonly #context: DomainContext;
+  /** Whether the integer weights are of an older state, and their making once somebody asked. */
+  #stale = false;
+  #making: Promise<void> | undefined;
 
   constructor(context: DomainContext) {
     this.#context = context;
@@ -65,9 +74,18 @@ export class HostDomain implements MemoryDomain {
     const sizes = plan.weights.places.map((p) => p.tensor.size);
     const groups = balancedGroups(sizes, shards);
     await Promise.all(groups.map((places) => this.#run({ kind: 'weights', session, places })));
+    this.#stale = false;
   }
 
-  async commit(before: StateScalars, units: readonly StepUnit[]): Promise<void> {
+  async ready(): Promise<void> {
+    if (!this.#stale) return;
+    this.#making ??= this.load().finally(() => {
+      this.#making = undefined;
+    });
+    await this.#making;
+  }
+
+  async commit(before: StateScalars, units: readonly StepUnit[], later: boolean): Promise<void> {
     const { plan, session, shards } = this.#context;
     const files = units.map(({ file }) => file);
     const ranges = evenRanges(leafCount(plan.layout), shards);
@@ -76,7 +94,8 @@ export class HostDomain implements MemoryDomain {
         this.#run({ kind: 'commit', session, before, units: files, fromLeaf: from, toLeaf: to }),
       ),
     );
-    await this.load();
+    this.#stale = true;
+    if (!later) await this.load();
   }
 
   roots(names: readonly VectorName[]): Promise<Uint8Array[]> {
@@ -124,6 +143,9 @@ export class DeviceDomain implements MemoryDomain {
     const files = units.map(({ file, group }) => (group === this.#group ? undefined : file));
     await this.#run({ kind: 'deviceCommit', group: this.#group, session, before, units: files });
   }
+
+  /** The commit pass of a device makes the weights in the same trip. */
+  async ready(): Promise<void> {}
 
   async roots(names: readonly VectorName[]): Promise<Uint8Array[]> {
     const { session } = this.#context;

@@ -186,6 +186,7 @@ export class Trainer {
     request: Omit<UnitRequest, 'step'> & { readonly places?: readonly UnitPlace[] },
   ): Promise<ComputedUnit> {
     await this.#loadWritten();
+    await this.#all((domain) => domain.ready());
     const { step } = this.#scalars;
     const slots = this.#slots[step % 2] as readonly Uint8Array[];
     const file = slots[request.unit] as Uint8Array;
@@ -210,7 +211,8 @@ export class Trainer {
       return group === undefined ? { file } : { file, group };
     });
     this.#onDevice.clear();
-    await this.#all((domain) => domain.commit(before, files));
+    // Who brings units from elsewhere replays a log, and may compute none of the next step.
+    await this.#all((domain) => domain.commit(before, files, !computed));
     this.#scalars = advanceScalars(this.plan.recipe, before);
     this.#fetched = this.#domains.some((domain) => domain instanceof HostDomain);
     this.#header = undefined;
