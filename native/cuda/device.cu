@@ -14,8 +14,11 @@ DeviceInfo device_info() {
     info.reason = "no NVIDIA driver is installed";
     return info;
   }
-  if (info.driver < info.runtime) {
-    info.reason = "the NVIDIA driver is older than the CUDA runtime of this build (driver 580 or newer is needed)";
+  // Within a major version a newer runtime works on an older driver: machine code for its architecture is there.
+  if (info.driver / 1000 < info.runtime / 1000) {
+    info.reason = info.runtime / 1000 >= 13
+                      ? "the NVIDIA driver is older than the CUDA runtime of this build (driver 580 or newer is needed)"
+                      : "the NVIDIA driver is older than the CUDA runtime of this build (driver 525 or newer is needed)";
     return info;
   }
   cudaError_t error = cudaGetDeviceCount(&info.count);
