@@ -5,54 +5,53 @@
 
 namespace pogo {
 
-// What no file of this build defines is null: then the operation is no part of the table, or needs no scratch memory.
-#define POGO_WEAK(function, Args)                                        \
-  __attribute__((weak)) Status function(const Args&, const Launch&);     \
+// A size that no file of this build defines is null: the operation needs no scratch memory.
+#define POGO_SIZE(function, Args) \
   __attribute__((weak)) size_t function##_workspace(const Args&, const DeviceTraits&);
-POGO_WEAK(fill_zero, FillZeroArgs)
-POGO_WEAK(embed, EmbedArgs)
-POGO_WEAK(norm_forward, NormForwardArgs)
-POGO_WEAK(norm_backward, NormBackwardArgs)
-POGO_WEAK(gemm, GemmArgs)
-POGO_WEAK(linear_qkv, LinearQkvArgs)
-POGO_WEAK(linear_residual, LinearResidualArgs)
-POGO_WEAK(linear_gelu, LinearGeluArgs)
-POGO_WEAK(attention_forward, AttentionForwardArgs)
-POGO_WEAK(attention_backward, AttentionBackwardArgs)
-POGO_WEAK(quantize_rows, QuantizeRowsArgs)
-POGO_WEAK(quantize_gradient_rows, QuantizeGradientRowsArgs)
-POGO_WEAK(recode, RecodeArgs)
-POGO_WEAK(linear_input_gradient, LinearInputGradientArgs)
-POGO_WEAK(linear_heads_input_gradient, LinearHeadsInputGradientArgs)
-POGO_WEAK(linear_gelu_input_gradient, LinearGeluInputGradientArgs)
-POGO_WEAK(weight_gradient, WeightGradientArgs)
-POGO_WEAK(weight_gradient4, WeightGradient4Args)
-POGO_WEAK(head_forward, HeadForwardArgs)
-POGO_WEAK(head_logits, HeadLogitsArgs)
-POGO_WEAK(head_input_gradient, HeadInputGradientArgs)
-POGO_WEAK(embed_backward, EmbedBackwardArgs)
-POGO_WEAK(unit_loss, UnitLossArgs)
-POGO_WEAK(quantize4, Quantize4Args)
-POGO_WEAK(dequantize4, Dequantize4Args)
-POGO_WEAK(quantize_weight, QuantizeWeightArgs)
-POGO_WEAK(commit_leaves, CommitLeavesArgs)
-POGO_WEAK(pack_model, PackModelArgs)
-POGO_WEAK(unpack_model, UnpackModelArgs)
-POGO_WEAK(diff_model, DiffModelArgs)
-POGO_WEAK(patch_model, PatchModelArgs)
-POGO_WEAK(gain_plus_one, GainPlusOneArgs)
-POGO_WEAK(embed_scaled, EmbedScaledArgs)
-POGO_WEAK(embed_scaled_backward, EmbedScaledBackwardArgs)
-POGO_WEAK(linear_rows, LinearRowsArgs)
-POGO_WEAK(norm_residual, NormResidualArgs)
-POGO_WEAK(rotate_heads, RotateHeadsArgs)
-POGO_WEAK(rotate_heads_backward, RotateHeadsBackwardArgs)
-POGO_WEAK(grouped_attention_forward, GroupedAttentionForwardArgs)
-POGO_WEAK(grouped_attention_backward, GroupedAttentionBackwardArgs)
-POGO_WEAK(geglu, GegluArgs)
-POGO_WEAK(geglu_gradient, GegluGradientArgs)
-POGO_WEAK(blake3_trees, Blake3TreesArgs)
-#undef POGO_WEAK
+POGO_SIZE(fill_zero, FillZeroArgs)
+POGO_SIZE(embed, EmbedArgs)
+POGO_SIZE(norm_forward, NormForwardArgs)
+POGO_SIZE(norm_backward, NormBackwardArgs)
+POGO_SIZE(gemm, GemmArgs)
+POGO_SIZE(linear_qkv, LinearQkvArgs)
+POGO_SIZE(linear_residual, LinearResidualArgs)
+POGO_SIZE(linear_gelu, LinearGeluArgs)
+POGO_SIZE(attention_forward, AttentionForwardArgs)
+POGO_SIZE(attention_backward, AttentionBackwardArgs)
+POGO_SIZE(quantize_rows, QuantizeRowsArgs)
+POGO_SIZE(quantize_gradient_rows, QuantizeGradientRowsArgs)
+POGO_SIZE(recode, RecodeArgs)
+POGO_SIZE(linear_input_gradient, LinearInputGradientArgs)
+POGO_SIZE(linear_heads_input_gradient, LinearHeadsInputGradientArgs)
+POGO_SIZE(linear_gelu_input_gradient, LinearGeluInputGradientArgs)
+POGO_SIZE(weight_gradient, WeightGradientArgs)
+POGO_SIZE(weight_gradient4, WeightGradient4Args)
+POGO_SIZE(head_forward, HeadForwardArgs)
+POGO_SIZE(head_logits, HeadLogitsArgs)
+POGO_SIZE(head_input_gradient, HeadInputGradientArgs)
+POGO_SIZE(embed_backward, EmbedBackwardArgs)
+POGO_SIZE(unit_loss, UnitLossArgs)
+POGO_SIZE(quantize4, Quantize4Args)
+POGO_SIZE(dequantize4, Dequantize4Args)
+POGO_SIZE(quantize_weight, QuantizeWeightArgs)
+POGO_SIZE(commit_leaves, CommitLeavesArgs)
+POGO_SIZE(pack_model, PackModelArgs)
+POGO_SIZE(unpack_model, UnpackModelArgs)
+POGO_SIZE(diff_model, DiffModelArgs)
+POGO_SIZE(patch_model, PatchModelArgs)
+POGO_SIZE(gain_plus_one, GainPlusOneArgs)
+POGO_SIZE(embed_scaled, EmbedScaledArgs)
+POGO_SIZE(embed_scaled_backward, EmbedScaledBackwardArgs)
+POGO_SIZE(linear_rows, LinearRowsArgs)
+POGO_SIZE(norm_residual, NormResidualArgs)
+POGO_SIZE(rotate_heads, RotateHeadsArgs)
+POGO_SIZE(rotate_heads_backward, RotateHeadsBackwardArgs)
+POGO_SIZE(grouped_attention_forward, GroupedAttentionForwardArgs)
+POGO_SIZE(grouped_attention_backward, GroupedAttentionBackwardArgs)
+POGO_SIZE(geglu, GegluArgs)
+POGO_SIZE(geglu_gradient, GegluGradientArgs)
+POGO_SIZE(blake3_trees, Blake3TreesArgs)
+#undef POGO_SIZE
 
 namespace {
 
@@ -591,20 +590,12 @@ Operation entry(const char* name) {
   static_assert(sizeof(A) <= MOST_ARGUMENT_BYTES, "arguments of every operation fit");
   static_assert(std::is_trivially_copyable_v<A>, "arguments are plain");
   return {name, sizeof(A), [](void* arguments, Fields& f) { fields(*static_cast<A*>(arguments), f); },
-          RUN == nullptr ? nullptr : run<A, RUN>, WORKSPACE == nullptr ? nullptr : workspace<A, WORKSPACE>};
+          run<A, RUN>, WORKSPACE == nullptr ? nullptr : workspace<A, WORKSPACE>};
 }
 
-std::vector<Operation> available(const std::vector<Operation>& all) {
-  std::vector<Operation> found;
-  for (const Operation& each : all) {
-    if (each.run != nullptr) found.push_back(each);
-  }
-  return found;
-}
-
-/** Every operation that has a kernel. What is missing here is refused when a tape that needs it is bound. */
+/** Every operation, and the hashing of trees. What is missing here is refused when a tape that needs it is bound. */
 const std::vector<Operation>& table() {
-  static const std::vector<Operation> operations = available({
+  static const std::vector<Operation> operations = {
       entry<FillZeroArgs, fill_zero, fill_zero_workspace>("fillZero"),
       entry<EmbedArgs, embed, embed_workspace>("embed"),
       entry<NormForwardArgs, norm_forward, norm_forward_workspace>("normForward"),
@@ -648,7 +639,7 @@ const std::vector<Operation>& table() {
       entry<GegluArgs, geglu, geglu_workspace>("geglu"),
       entry<GegluGradientArgs, geglu_gradient, geglu_gradient_workspace>("gegluGradient"),
       entry<Blake3TreesArgs, blake3_trees, blake3_trees_workspace>("blake3Trees"),
-  });
+  };
   return operations;
 }
 

@@ -111,26 +111,6 @@ export function missingOperations(table: CudaTable): OperationName[] {
   return OPERATIONS.filter((name) => !table.has(name));
 }
 
-/** Operations that only models of the family gemma3 have: without their kernels the others can still be trained. */
-const GEMMA_OPERATIONS: readonly OperationName[] = [
-  'gainPlusOne',
-  'embedScaled',
-  'embedScaledBackward',
-  'linearRows',
-  'normResidual',
-  'rotateHeads',
-  'rotateHeadsBackward',
-  'groupedAttentionForward',
-  'groupedAttentionBackward',
-  'geglu',
-  'gegluGradient',
-];
-
-/** Operations without a kernel that no model can be trained without. */
-export function neededOperations(table: CudaTable): OperationName[] {
-  return missingOperations(table).filter((name) => !GEMMA_OPERATIONS.includes(name));
-}
-
 /**
  * Kernels over host memory. An operation without a kernel throws when it is called.
  *
@@ -199,9 +179,8 @@ export function openCudaBackend(options: OpenCudaOptions = {}): Backend {
   }
   const { addon } = loaded;
   const { devices } = addon.deviceInfo();
-  const table = cudaTable(addon);
-  const needed = neededOperations(table);
-  if (needed.length > 0) throw unavailable(needed);
+  const missing = missingOperations(cudaTable(addon));
+  if (missing.length > 0) throw unavailable(missing);
   const index = options.device ?? 0;
   const device = devices[index];
   if (device === undefined) {
@@ -218,7 +197,6 @@ export function openCudaBackend(options: OpenCudaOptions = {}): Backend {
     isa: cudaIsa(device.major, device.minor),
     features: [device.name, `compute capability ${device.major}.${device.minor}`],
     kernels: cudaKernels(addon, index),
-    without: missingOperations(table),
     misses: options.misses ?? [],
     kernelCalls: () => addon.counters().operations,
   };

@@ -7,11 +7,11 @@ import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { openCpuBackend } from '../backend/cpu.js';
 import { loadCpuAddon } from '../backend/cpuAddon.js';
-import { cudaIsa, cudaKernels, cudaTable, missingOperations, neededOperations } from '../backend/cuda.js';
+import { cudaIsa, cudaKernels, cudaTable, missingOperations } from '../backend/cuda.js';
 import { loadCudaAddon } from '../backend/cudaAddon.js';
 import { loadMerkleAddon } from '../backend/merkleAddon.js';
 import { openBackend } from '../backend/open.js';
-import type { Kernels, OperationName } from '../backend/ops.js';
+import type { Kernels } from '../backend/ops.js';
 import { referenceKernels } from '../backend/reference.js';
 import { selfTest } from '../backend/selfTest.js';
 import type { IsaName } from '../backend/types.js';
@@ -44,14 +44,8 @@ export interface DoctorReport {
 const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 
 /** Runs the vectors of the given operations. */
-function checked(
-  backend: DoctorBackend['backend'],
-  isa: string,
-  kernels: Kernels,
-  quick: boolean,
-  without: readonly OperationName[] = [],
-): DoctorBackend {
-  const results = selfTest(kernels, { quick, without });
+function checked(backend: DoctorBackend['backend'], isa: string, kernels: Kernels, quick: boolean): DoctorBackend {
+  const results = selfTest(kernels, { quick });
   const wrong = results.filter((result) => !result.ok);
   const total = results.reduce((sum, result) => sum + result.cases, 0);
   const failed = wrong.reduce((sum, result) => sum + result.cases, 0);
@@ -84,17 +78,13 @@ function cudaBackends(quick: boolean): DoctorBackend[] {
   const cuda = loadCudaAddon();
   if (cuda.addon === undefined) return [missing('cuda', '', cuda.reason, cuda.fix)];
   const { addon, info } = cuda;
-  const table = cudaTable(addon);
-  const needed = neededOperations(table);
-  if (needed.length > 0) {
-    return [missing('cuda', '', `its addon has no kernel for ${needed.join(', ')}`, 'npm run setup -- --cuda --force')];
+  const absent = missingOperations(cudaTable(addon));
+  if (absent.length > 0) {
+    return [missing('cuda', '', `its addon has no kernel for ${absent.join(', ')}`, 'npm run setup -- --cuda --force')];
   }
-  const without = missingOperations(table);
-  const lacks = without.length === 0 ? '' : `no kernel for ${without.join(', ')}`;
   return info.devices.map((device, index) => {
-    const found = checked('cuda', cudaIsa(device.major, device.minor), cudaKernels(addon, index), quick, without);
-    const facts = [`device ${index}: ${device.name}`, lacks, found.reason];
-    return { ...found, reason: facts.filter((fact) => fact !== '').join('; ') };
+    const found = checked('cuda', cudaIsa(device.major, device.minor), cudaKernels(addon, index), quick);
+    return { ...found, reason: [`device ${index}: ${device.name}`, found.reason].filter((t) => t !== '').join('; ') };
   });
 }
 

@@ -22,7 +22,7 @@ async function sample(options: Options): Promise<void> {
     options.checkpoint,
     options.recipe === undefined ? undefined : openRecipe(options.recipe),
   );
-  const { backend } = new Environment({ lanes: 1 });
+  const { backend } = new Environment({ lanes: 1, hostArrays: true });
   const { prompt, tokens: count, seed } = options;
   const tokens = sampleText(backend, model, { prompt, count, seed });
   const text = decodeText(model.codec, tokens);

@@ -29,6 +29,8 @@ export interface EnvironmentOptions {
   readonly lanes?: number;
   /** With CUDA: devices by index, and `cpu` for lanes over host memory beside them; POGO_DEVICES, else the first. */
   readonly devices?: readonly LaneDevice[];
+  /** Many small calls on host arrays are to come: CUDA only if it is forced. */
+  readonly hostArrays?: boolean;
   /** Data directory; POGO_HOME, else `./.pogo`. */
   readonly home?: string;
   readonly signal?: AbortSignal;
@@ -64,6 +66,7 @@ export class Environment {
       ...(backend === undefined ? {} : { backend }),
       ...(isa === undefined ? {} : { isa }),
       ...(require === undefined ? {} : { require }),
+      hostArrays: options.hostArrays ?? false,
       cuda: { device: devices.find((device) => device !== 'cpu') ?? 0 },
     });
     this.#groups = laneGroups(this.backend, devices, options.lanes);
