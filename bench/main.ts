@@ -24,6 +24,7 @@ import { ceiling } from './lines/ceiling.js';
 import { codes } from './lines/codes.js';
 import { commit } from './lines/commit.js';
 import { diff } from './lines/diff.js';
+import { elementCheck } from './lines/elementCheck.js';
 import { gemm } from './lines/gemm.js';
 import { hashing } from './lines/hashFile.js';
 import { leafCheck } from './lines/leafCheck.js';
@@ -48,6 +49,7 @@ const GROUPS: readonly BenchGroup[] = [
   hashing,
   commit,
   leafCheck,
+  elementCheck,
   aggregate,
   unit,
   step,

@@ -256,6 +256,12 @@ function smallTable(lines: Lines): string {
       valueCell(line),
       `${number(detail(line, 'checkBytes'))} bytes`,
     ]),
+    ...named(lines, 'element-check').map((line) => [
+      'element-check (tiny, the largest proof of a unit)',
+      line.isa,
+      valueCell(line),
+      `${number(detail(line, 'proofBytes'))} bytes`,
+    ]),
     ...named(lines, 'aggregate').map((line) => [
       `aggregate (${number(detail(line, 'attestations'))} attestations)`,
       line.isa,

@@ -10,22 +10,28 @@ import { describe, expect, it } from 'vitest';
 import { PogoError } from '../../src/errors.js';
 import { equalBytes, toHex } from '../../src/hex.js';
 import { totalMoney } from '../../src/ledger/state.js';
-import { tickFor } from '../../src/ledger/stateDuties.js';
+import { dutiesOf, tickFor } from '../../src/ledger/stateDuties.js';
 import { beaconIdOf } from '../../src/ledger/stateOpen.js';
-import { MEMBER_STATUS } from '../../src/ledger/stateTypes.js';
+import { scopeOfClaim, scopeOfJob } from '../../src/ledger/stateScope.js';
+import { JOB_STATUS, MEMBER_STATUS } from '../../src/ledger/stateTypes.js';
+import { signAttestation } from '../../src/protocol/attestation.js';
 import { PIECE, type Piece } from '../../src/protocol/availability.js';
 import { createBeaconShare } from '../../src/protocol/beacon.js';
 import type { KeyPair } from '../../src/protocol/bls.js';
+import { listChunksRoot } from '../../src/protocol/claimSteps.js';
 import { encodeTransaction, signOrder } from '../../src/protocol/ledgerTypes.js';
+import { signReceipt } from '../../src/protocol/receipt.js';
 import { createFakeBls } from '../support/fakeBls.js';
-import { ReferenceLedger } from '../support/referenceLedger.js';
-import { TestChain } from '../support/testChain.js';
+import { JOB_BONUS, JOB_PAY, JOB_REWARD, ReferenceJob, ReferenceLedger } from '../support/referenceLedger.js';
+import { syntheticClaim, TestChain } from '../support/testChain.js';
 
 const RUNS = Number(process.env['POGO_LEDGER_RUNS'] ?? 500);
 const EPOCH = 2;
 const COIN = 1_000_000_000n;
 const NAMES = ['miner-0', 'miner-1', 'verifier-0', 'verifier-1', 'verifier-2', 'verifier-3'];
 const VERIFIERS = NAMES.slice(2);
+/** Has no stake; makes jobs. */
+const OWNER = 'owner';
 /** Whose receipts are false. */
 const LAZY = 'verifier-3';
 /** Loss bits after a claim from 2.0 nats, by gain in quarters of a nat. */
@@ -46,7 +52,7 @@ const KINDS = [
   ...Array<string>(8).fill('vote'),
   ...Array<string>(8).fill('reveal'),
   ...['tick', 'tick', 'commit', 'commit', 'evidence', 'evidence', 'evidence', 'against', 'piece', 'answer', 'answer'],
-  ...['silence', 'unbond', 'withdraw', 'transfer'],
+  ...['silence', 'unbond', 'withdraw', 'transfer', 'create-job', 'create-job', 'fund-job', 'job-tick', 'job-tick'],
 ];
 
 type Step = readonly [kind: string, who: number, what: number];
@@ -54,22 +60,38 @@ type Step = readonly [kind: string, who: number, what: number];
 /** Both machines, and who did not do what it had to. */
 class Pair {
   readonly real: TestChain;
-  readonly model = new ReferenceLedger(NAMES.slice(0, 2), VERIFIERS, EPOCH);
+  readonly whole = new ReferenceLedger(NAMES.slice(0, 2), VERIFIERS, EPOCH);
+  /** The job that the step at hand is about. */
+  model: ReferenceLedger = this.whole;
+  #job = 0;
+  /** Why the real machine refused the last transaction, for messages. */
+  reason = '';
   readonly failed = new Set<string>();
   /** Whose balance may have fallen: accusers, askers, givers. */
   readonly spent = new Set<string>();
   readonly #claimRoots = new Map<number, Uint8Array>();
+  readonly #owner: KeyPair;
 
-  constructor() {
+  /** @param jobFirst whether the chain begins with a job that most of it is about */
+  constructor(readonly jobFirst: boolean) {
     const bls = createFakeBls();
+    this.#owner = bls.deriveKey(new Uint8Array(32).fill(8), OWNER, 0);
+    this.whole.balance.set(OWNER, 400n * COIN);
     this.real = new TestChain({
       bls,
+      accounts: [{ publicKey: this.#owner.publicKey, balance: 400n * COIN }],
       parameters: { epochClaims: EPOCH },
       checkEvidence: async (bytes) => this.#judge(bytes),
     });
   }
 
+  /** The real ledger as the job at hand sees it. */
+  get scope() {
+    return scopeOfJob(this.real.state, this.#job);
+  }
+
   keys(name: string): KeyPair {
+    if (name === OWNER) return this.#owner;
     const index = NAMES.indexOf(name);
     return index < 2 ? this.real.demo.miners[index]! : this.real.demo.verifiers[index - 2]!;
   }
@@ -81,8 +103,9 @@ class Pair {
   /** Evidence of the test: guilty?, index of the accused, claim root. */
   #judge(bytes: Uint8Array) {
     const claimRoot = bytes.slice(2);
-    const { open, settled, chainId } = this.real.state;
-    const claim = [...open, ...settled].find((other) => equalBytes(other.claimRoot, claimRoot));
+    const { chainId } = this.real.state;
+    const scope = scopeOfClaim(this.real.state, claimRoot);
+    const claim = [...scope.open, ...scope.settled].find((other) => equalBytes(other.claimRoot, claimRoot));
     return {
       verdict: bytes[0] === 1 ? ('guilty' as const) : ('false-accusation' as const),
       kind: 'unit' as const,
@@ -90,7 +113,7 @@ class Pair {
       chainId,
       claimRoot,
       accused: this.keys(NAMES[bytes[1]!]!).publicKey,
-      job: 0,
+      job: scope.job.id,
       claimNumber: claim?.claimNumber ?? 0,
       attempt: claim?.attempt ?? 0,
       reason: 'told by the test',
@@ -102,21 +125,22 @@ class Pair {
     try {
       await this.real.submit(transaction);
     } catch (error) {
-      if (error instanceof PogoError && error.code === 'REJECTED') return false;
+      if (error instanceof PogoError && error.code === 'REJECTED') {
+        this.reason = error.message;
+        return false;
+      }
       throw error;
     }
     if (sender !== undefined) this.real.usedNonce(sender);
-    const open = this.real.state.open[0];
+    const open = this.scope.open[0];
     const { open: told } = this.model;
     if (open?.claim.length === 1 && told !== undefined) this.#claimRoots.set(told.id, open.claimRoot);
     return true;
   }
 
-  #order<K extends 'commit-evidence' | 'challenge-piece' | 'unbond' | 'withdraw' | 'transfer'>(
-    name: string,
-    kind: K,
-    body: object,
-  ): Promise<boolean> {
+  #order<
+    K extends 'commit-evidence' | 'challenge-piece' | 'unbond' | 'withdraw' | 'transfer' | 'create-job' | 'fund-job',
+  >(name: string, kind: K, body: object): Promise<boolean> {
     const keys = this.keys(name);
     const nonce = this.real.nonceOf(keys);
     const order = { nonce, ...body } as unknown as Parameters<typeof signOrder<K>>[4];
@@ -132,11 +156,23 @@ class Pair {
     return told.receipts.size > told.votes.size ? 'vote' : 'receipt';
   }
 
-  async step([tried, who, what]: Step): Promise<void> {
-    const { real, model } = this;
+  async step(step: Step): Promise<void> {
+    const { jobs } = this.whole;
+    const [, who, what] = step;
+    // Where there is a job, most steps are about it in chains that began with one, a few in others.
+    const toJob = jobs.length > 0 && (this.jobFirst ? what % 8 !== 3 : what % 8 === 3);
+    this.#job = toJob ? 1 + (who % 8 === 0 ? jobs.length - 1 : 0) : 0;
+    this.model = this.#job === 0 ? this.whole : jobs[this.#job - 1]!;
+    const { height } = this.whole;
+    await this.#step(step);
+    if (this.whole.height > height) this.whole.retry();
+  }
+
+  async #step([tried, who, what]: Step): Promise<void> {
+    const { real, model, scope } = this;
     const told = model.open;
     const kind = tried === 'next' ? this.#next() : tried;
-    const open = real.state.open[0];
+    const open = scope.open[0];
     const miner = told?.miner ?? '';
     // Mostly whoever has not done this yet: chains in which nothing comes twice get further.
     const next = VERIFIERS.find((name) => {
@@ -149,35 +185,44 @@ class Pair {
     const stage = told?.stage;
     switch (kind) {
       case 'share': {
-        const id = open === undefined ? undefined : beaconIdOf(real.state, open);
+        const id = open === undefined ? undefined : beaconIdOf(scope, open);
         const missing = told?.seats.find((seat) => !told.shares.has(seat.name))?.name;
         const name = what % 8 === 0 || missing === undefined ? verifier : missing;
         if (id === undefined) return;
         const share = encodeTransaction('beacon-share', createBeaconShare(real.bls, this.keys(name), id));
         if (stage === 'claimed' && told !== undefined && model.height + 1 < told.since + 2) {
-          return this.#agree(await this.#submit(tickFor(open!)), model.tick());
+          return this.#agree(await this.#submit(tickFor(open!, this.#job)), model.tick());
         }
         const taken = await this.#submit(share);
         return this.#agree(
           taken,
-          model.share(name, () => this.name(real.state.open[0]!.miner)),
+          model.share(name, () => this.name(this.scope.open[0]!.miner)),
         );
       }
       case 'claim': {
         // With no miner left to be drawn, a turn waits for its tick.
         if (stage !== 'training' || miner === 'nobody') return;
         const lie = what % 3 === 0;
-        const { claim } = real.makeClaim(lie ? 'batch' : '');
-        const taken = await this.#submit(encodeTransaction('claim', claim));
+        const keys = this.keys(miner);
+        const duty = dutiesOf(real.state, keys.publicKey).find(
+          (other) => other.duty === 'train' && other.assignment.job === this.#job,
+        );
+        if (duty?.duty !== 'train') throw new Error('expected the drawn miner to be training');
+        const { assignment, steps: K, firstStep } = duty;
+        const { claim, commitments } = syntheticClaim(assignment, keys, K, firstStep, lie ? 'batch' : '', real.bls);
+        const chunksRoot = listChunksRoot(commitments);
+        const taken = await this.#submit(
+          this.#job === 0 ? encodeTransaction('claim', claim) : encodeTransaction('sized-claim', { claim, chunksRoot }),
+        );
         this.#agree(taken, model.claim(lie));
-        if (taken) this.#claimRoots.set(told!.id, real.state.open[0]!.claimRoot);
+        if (taken) this.#claimRoots.set(told!.id, this.scope.open[0]!.claimRoot);
         return;
       }
       case 'receipt':
       case 'vote':
         if (stage !== 'attesting') return;
         if (kind === 'receipt')
-          return this.#agree(await this.#submit(real.receipt(this.keys(verifier))), model.receipt(verifier));
+          return this.#agree(await this.#submit(this.#receipt(this.keys(verifier))), model.receipt(verifier));
         return this.#vote(verifier, GAINS[what % 12] ?? 4);
       case 'against':
         return stage === 'attesting' ? this.#vote(verifier, 'against') : undefined;
@@ -192,7 +237,7 @@ class Pair {
         if (stage !== 'attesting' && stage !== 'revealing' && what % 4 !== 0) return;
         const silent = told.seats.filter((seat) => !told.shares.has(seat.name)).map((seat) => seat.name);
         const early = stage === 'claimed' && model.height + 1 < told.since + 2;
-        const taken = await this.#submit(tickFor(open));
+        const taken = await this.#submit(tickFor(open, this.#job));
         this.#agree(taken, model.tick());
         if (!taken || early) return;
         if (stage === 'training') this.failed.add(miner);
@@ -248,12 +293,39 @@ class Pair {
         if (taken) this.failed.add(miner);
         return;
       }
+      case 'create-job': {
+        if (this.whole.jobs.length >= 2) return;
+        this.#job = 0;
+        this.model = this.whole;
+        const claims = 1 + (what % 2);
+        const deadline = real.state.height + 1 + (who % 50);
+        const fund = BigInt(40 + (what % 120)) * COIN;
+        const rules = {
+          ...{ leastSteps: 2, mostSteps: 2, targetHeights: 0, claims, deadline },
+          ...{ claimReward: JOB_REWARD, usefulnessBonus: JOB_BONUS, verifierReward: JOB_PAY },
+        };
+        const roots = { recipeRoot: real.state.job.recipeRoot, startStateRoot: real.state.chainId };
+        const taken = await this.#order(OWNER, 'create-job', { ...roots, firstSteps: 2, rules, fund });
+        return this.#agree(taken, this.whole.createJob(OWNER, claims, deadline, fund));
+      }
+      case 'fund-job': {
+        if (!(model instanceof ReferenceJob)) return;
+        const amount = BigInt(what % 60) * COIN;
+        const taken = await this.#order(anybody, 'fund-job', { job: this.#job, amount });
+        this.#agree(taken, model.addFund(anybody, amount));
+        if (taken) this.spent.add(anybody);
+        return;
+      }
+      case 'job-tick': {
+        if (!(model instanceof ReferenceJob)) return;
+        return this.#agree(await this.#submit(encodeTransaction('job-tick', { job: this.#job })), model.jobTick());
+      }
       case 'unbond':
         // One in four: a chain of which everybody leaves at once ends at once.
         if (what % 4 !== 0) return;
-        return this.#agree(await this.#order(anybody, 'unbond', {}), model.unbond(anybody));
+        return this.#agree(await this.#order(anybody, 'unbond', {}), this.whole.unbond(anybody));
       case 'withdraw':
-        return this.#agree(await this.#order(anybody, 'withdraw', {}), model.withdraw(anybody));
+        return this.#agree(await this.#order(anybody, 'withdraw', {}), this.whole.withdraw(anybody));
       default: {
         const to = NAMES[what % NAMES.length]!;
         const amount = BigInt(what % 200) * COIN;
@@ -267,22 +339,35 @@ class Pair {
   async #vote(name: string, gain: number | 'against'): Promise<void> {
     const losses = [0x40000000, gain === 'against' ? 0 : AFTER.get(gain)!] as const;
     const verdict = gain === 'against' ? 'negative' : 'positive';
-    const taken = await this.#submit(this.real.attestation(this.keys(name), verdict, losses));
+    const { claimRoot, beacon2 } = this.scope.open[0]!;
+    const content = { chainId: this.real.state.chainId, claimRoot, beacon2, verdict } as const;
+    const [heldOutBeforeBits, heldOutAfterBits] = losses;
+    const whole = { ...content, heldOutBeforeBits, heldOutAfterBits };
+    const vote = signAttestation(this.real.bls, this.keys(name), whole);
+    const taken = await this.#submit(encodeTransaction('attestation', vote));
     this.#agree(taken, this.model.vote(name, gain));
   }
 
+  #receipt(keys: KeyPair): Uint8Array {
+    const { chainId } = this.real.state;
+    const { claimRoot, beacon2, committee } = this.scope.open[0]!;
+    const subject = { chainId, claimRoot, beacon2, committee: committee.length };
+    const opening = this.real.opening(keys, { claimRoot, beacon2 });
+    return encodeTransaction('receipt', signReceipt(this.real.bls, keys, subject, opening));
+  }
+
   #piece(index: number): Piece {
-    const { claimRoot, claim } = this.real.state.open[0]!;
+    const { claimRoot, claim } = this.scope.open[0]!;
     return { claimRoot, kind: PIECE.model, root: claim[0]!.header.modelRoot, index };
   }
 
   #agree(real: boolean, model: boolean): void {
-    expect(real).toBe(model);
+    expect(real, this.reason).toBe(model);
   }
 
   /** Every pocket, and where the chain stands. */
   compare(): void {
-    const { real, model } = this;
+    const { real, whole: model } = this;
     const { state } = real;
     expect(totalMoney(state)).toBe(real.money);
     expect(model.total()).toBe(real.money);
@@ -300,7 +385,20 @@ class Pair {
     expect(members).toEqual(told);
     expect([state.height, state.rewardPool, state.burned]).toEqual([model.height, model.pool, model.burned]);
     expect([state.finalizedCount, state.open.length]).toEqual([model.finalized, model.open === undefined ? 0 : 1]);
-    expect(real.outcomes()).toEqual(model.outcomes);
+    const outcomes = (job: number): string[] =>
+      real.events.flatMap((event) => (event.type === 'outcome' && (event.job ?? 0) === job ? [event.outcome] : []));
+    expect(outcomes(0)).toEqual(model.outcomes);
+    expect(real.balance(this.#owner)).toBe(model.balance.get(OWNER));
+    const jobs = state.jobs.map(({ fund, finalizedCount, open, status, held }, i) => {
+      const name = Object.entries(JOB_STATUS).find(([, value]) => value === status)?.[0];
+      return [fund, finalizedCount, open.length, name, held > 0n, outcomes(i + 1)];
+    });
+    expect(jobs).toEqual(
+      model.jobs.map((job) => {
+        const { pool, finalized, open, status, heldBy } = job;
+        return [pool, finalized, open === undefined ? 0 : 1, status, heldBy !== undefined, job.outcomes];
+      }),
+    );
     for (const name of NAMES) {
       if (this.failed.has(name)) continue;
       const stake = model.members.get(name)?.stake;
@@ -323,24 +421,33 @@ describe('the ledger and the reference machine', () => {
   }, async () => {
     let blocks = 0;
     const outcomes = new Map<string, number>();
+    const jobs = new Map<string, number>();
     await fc.assert(
       fc.asyncProperty(steps, async (sequence) => {
-        const pair = new Pair();
+        const pair = new Pair(sequence[0]![1] % 2 === 0);
+        if (pair.jobFirst) await pair.step(['create-job', sequence[0]![1], sequence[0]![2]]);
         for (const step of sequence) {
-          if (pair.model.height >= 50) break;
+          if (pair.whole.height >= 50) break;
           await pair.step(step);
           pair.compare();
         }
-        blocks += pair.model.height;
-        for (const outcome of pair.model.outcomes) outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
+        blocks += pair.whole.height;
+        for (const job of pair.whole.jobs) {
+          jobs.set(job.status, (jobs.get(job.status) ?? 0) + 1);
+          for (const outcome of job.outcomes) jobs.set(outcome, (jobs.get(outcome) ?? 0) + 1);
+        }
+        for (const outcome of pair.whole.outcomes) outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
       }),
       // A long sequence is shown as it was found: shrinking it runs it hundreds of times.
       { numRuns: RUNS, endOnFailure: true },
     );
-    process.stderr.write(`${RUNS} sequences, ${blocks} blocks: ${JSON.stringify([...outcomes])}\n`);
+    process.stderr.write(
+      `${RUNS} sequences, ${blocks} blocks: ${JSON.stringify([...outcomes])}; jobs: ${JSON.stringify([...jobs])}\n`,
+    );
     // Sequences that reach nothing prove nothing; a few of them need not reach everything.
     if (RUNS < 500) return;
     for (const outcome of ['finalized', 'slashed', 'missed', 'reopened'])
       expect(outcomes.get(outcome) ?? 0).toBeGreaterThan(0);
+    for (const reached of ['finalized', 'delivering', 'closed']) expect(jobs.get(reached) ?? 0).toBeGreaterThan(0);
   });
 });

@@ -2,7 +2,8 @@
  * The ledger's rules once more, slow and plain, written from docs/protocol.md and sharing nothing with `src/ledger`: names
  * instead of keys, no signatures, no encodings. Only who was drawn as a miner is told to it.
  *
- * One claim is open at a time; nobody registers; parameters are the embedded ones with an epoch of `epoch` claims.
+ * One claim of each job is open at a time; nobody registers; parameters are the embedded ones with an epoch of `epoch`
+ * claims. A job of an owner is the same machine over the same members, heights and balances, with a fund of its own.
  */
 const COIN = 1_000_000_000n;
 const BOND = 1000n * COIN;
@@ -69,7 +70,12 @@ export class ReferenceLedger {
   gains: number[] = [];
   windows: number[] = [];
   outcomes: string[] = [];
-  #claims = 0;
+  readonly jobs: ReferenceJob[] = [];
+  /** Names claims, over all jobs. */
+  ids = { last: 0 };
+  protected reward = REWARD;
+  protected bonus = BONUS;
+  protected pay = PAY;
 
   constructor(
     miners: readonly string[],
@@ -90,14 +96,34 @@ export class ReferenceLedger {
         unbondClaim: 0,
       });
     }
-    this.#openNext();
+    if (miners.length > 0) this.openNext();
+  }
+
+  /** The whole chain behind a job. */
+  get chain(): ReferenceLedger {
+    return this;
   }
 
   total(): bigint {
     let sum = this.pool + this.burned + CHALLENGE * BigInt(this.commits.length + this.pieces.length);
+    for (const job of this.jobs) sum += job.pool + CHALLENGE * BigInt(job.commits.length + job.pieces.length);
     for (const value of this.balance.values()) sum += value;
     for (const { stake } of this.members.values()) sum += stake;
     return sum;
+  }
+
+  /** After each transaction: what another job set free, or time brought, may open or end a claim. */
+  retry(): void {
+    if (this.jobs.length === 0) return;
+    for (const scope of [this, ...this.jobs]) if (scope.open === undefined) scope.openNext();
+  }
+
+  createJob(owner: string, claims: number, deadline: number, fund: bigint): boolean {
+    if (deadline <= this.height + 1 || fund < JOB_COST || (this.balance.get(owner) ?? 0n) < fund) return false;
+    this.height += 1;
+    this.payTo(owner, -fund);
+    this.jobs.push(new ReferenceJob(this, owner, claims, deadline, fund));
+    return true;
   }
 
   /** One transaction. @returns whether it is taken; `drawn` is asked for the miner that beacon 1 drew */
@@ -285,7 +311,9 @@ export class ReferenceLedger {
     const member = this.members.get(name);
     if (member?.status !== 'unbonding' || this.height + 1 < member.unbondHeight + UNBONDING) return false;
     if (this.finalized < member.unbondClaim || member.locked > 0n) return false;
-    if (this.settled.some((record) => record.named.has(name))) return false;
+    if ([this, ...this.jobs].some(({ settled }) => settled.some((record) => record.named.has(name)))) return false;
+    const busy = this.jobs.some(({ open }) => open?.miner === name || open?.seats.some((seat) => seat.name === name));
+    if (busy) return false;
     this.height += 1;
     this.#pay(name, member.stake);
     this.members.delete(name);
@@ -334,8 +362,28 @@ export class ReferenceLedger {
     this.#fall('slashed');
   }
 
-  #openNext(): void {
+  protected payTo(name: string, amount: bigint): void {
+    this.#pay(name, amount);
+  }
+
+  /** Whether the rules of the job let another claim begin. */
+  protected mayOpen(): boolean {
+    return true;
+  }
+
+  /** What becomes of a final claim's bond. */
+  protected endBond(open: { readonly miner: string }): void {
+    this.unlock(open.miner);
+  }
+
+  protected unlock(name: string): void {
+    const miner = this.members.get(name);
+    if (miner !== undefined) miner.locked = miner.locked > BOND ? miner.locked - BOND : 0n;
+  }
+
+  openNext(): void {
     this.open = undefined;
+    if (!this.mayOpen()) return;
     const seats = [...this.members]
       .filter(([, m]) => m.verifier && m.status === 'active' && m.stake >= FINE)
       .map(([name, { stake }]) => ({ name, stake }));
@@ -349,9 +397,9 @@ export class ReferenceLedger {
       this.epoch = epoch;
       this.epochStake = this.#sum(seats);
     }
-    this.#claims += 1;
+    this.ids.last += 1;
     this.open = {
-      id: this.#claims,
+      id: this.ids.last,
       number,
       stage: 'beacon one',
       since: this.height,
@@ -395,7 +443,7 @@ export class ReferenceLedger {
       miner.locked = miner.locked > BOND ? miner.locked - BOND : 0n;
     }
     this.outcomes.push(outcome);
-    this.#openNext();
+    this.openNext();
   }
 
   #settle(late: boolean): void {
@@ -453,12 +501,11 @@ export class ReferenceLedger {
     const recent = this.windows.slice(-16).sort((a, b) => a - b);
     const median = recent[Math.floor((recent.length - 1) / 2)];
     this.#endCommits(true);
-    const miner = this.members.get(open.miner);
-    if (miner !== undefined) miner.locked = miner.locked > BOND ? miner.locked - BOND : 0n;
-    this.#reward(open.miner, REWARD);
-    this.#reward(open.miner, bonusOf(window, median));
+    this.endBond(open);
+    this.#reward(open.miner, this.reward);
+    this.#reward(open.miner, bonusOf(this.bonus, window, median));
     const total = this.#sum(seats);
-    for (const { name, stake } of seats) this.#reward(name, (PAY * stake) / total);
+    for (const { name, stake } of seats) this.#reward(name, (this.pay * stake) / total);
     this.#countSilence(
       open,
       open.seats.filter((seat) => seat.name !== open.miner),
@@ -468,7 +515,7 @@ export class ReferenceLedger {
     this.finalized += 1;
     this.#remember(open);
     this.outcomes.push('finalized');
-    this.#openNext();
+    this.openNext();
   }
 
   #reward(name: string, amount: bigint): void {
@@ -479,8 +526,90 @@ export class ReferenceLedger {
 }
 
 /** Gains are counted in quarters of a nat. */
-function bonusOf(window: number, median: number | undefined): bigint {
+function bonusOf(full: bigint, window: number, median: number | undefined): bigint {
   if (window <= 0) return 0n;
-  if (median === undefined || median <= 0 || window >= median) return BONUS;
-  return 4 * window < median ? 0n : (BONUS * BigInt(window)) / BigInt(median);
+  if (median === undefined || median <= 0 || window >= median) return full;
+  return 4 * window < median ? 0n : (full * BigInt(window)) / BigInt(median);
+}
+
+export const JOB_REWARD = 30n * COIN;
+export const JOB_BONUS = 10n * COIN;
+export const JOB_PAY = 8n * COIN;
+const JOB_COST = JOB_REWARD + JOB_BONUS + JOB_PAY;
+const DELIVERY_HEIGHTS = 32;
+
+/** A job of an owner: claims, funds and what is settled are its own; members, balances and heights are the chain's. */
+export class ReferenceJob extends ReferenceLedger {
+  status: 'open' | 'delivering' | 'closed' = 'open';
+  heldBy: string | undefined;
+  deliverUntil = 0;
+
+  constructor(
+    readonly main: ReferenceLedger,
+    readonly owner: string,
+    readonly claims: number,
+    readonly deadline: number,
+    fund: bigint,
+  ) {
+    super([], [], main.epochClaims);
+    for (const name of ['height', 'burned'] as const) {
+      Object.defineProperty(this, name, {
+        get: () => main[name],
+        set: (value: never) => {
+          main[name] = value;
+        },
+      });
+    }
+    Object.assign(this, { balance: main.balance, members: main.members, ids: main.ids, pool: fund });
+    Object.assign(this, { reward: JOB_REWARD, bonus: JOB_BONUS, pay: JOB_PAY });
+  }
+
+  override get chain(): ReferenceLedger {
+    return this.main;
+  }
+
+  addFund(from: string, amount: bigint): boolean {
+    if (this.status !== 'open' || amount <= 0n || (this.balance.get(from) ?? 0n) < amount) return false;
+    this.height += 1;
+    this.payTo(from, -amount);
+    this.pool += amount;
+    return true;
+  }
+
+  jobTick(): boolean {
+    if (this.status === 'closed') return false;
+    const at = this.height + 1;
+    if (this.status === 'open') {
+      if (at < this.deadline || this.open !== undefined) return false;
+      this.height = at;
+      this.mayOpen();
+      return true;
+    }
+    if (at < this.deliverUntil) return false;
+    this.height = at;
+    this.#release();
+    this.status = 'closed';
+    return true;
+  }
+
+  #release(): void {
+    if (this.heldBy !== undefined) this.unlock(this.heldBy);
+    this.heldBy = undefined;
+  }
+
+  protected override endBond({ miner }: { readonly miner: string }): void {
+    this.#release();
+    this.heldBy = miner;
+  }
+
+  protected override mayOpen(): boolean {
+    const over = this.height >= this.deadline || this.finalized >= this.claims;
+    if (over && this.status === 'open') {
+      this.payTo(this.owner, this.pool);
+      this.pool = 0n;
+      this.status = this.finalized === 0 ? 'closed' : 'delivering';
+      this.deliverUntil = this.height + DELIVERY_HEIGHTS;
+    }
+    return this.status === 'open' && this.pool >= JOB_COST;
+  }
 }

@@ -1,6 +1,7 @@
 /**
  * How large a leaf check can be, from its SSZ type and the recipe's layout: at M 16 at most 64 KiB up to 124 M parameters
- * and at most 80 KiB up to 10^12. (Two chunks of a unit with paths of their own: 94 KiB where a vector has 2^53 bytes.)
+ * and at most 80 KiB up to 1.03·10^12, where a unit has 2^29 chunks: each doubling from there on adds 1.25 KiB of paths (94 KiB
+ * at vectors of 2^53 bytes, the largest that types here count).
  */
 import { describe, expect, it } from 'vitest';
 import { createLayout, unitFileBytes } from '../../src/model/layout.js';
@@ -60,6 +61,14 @@ describe('a leaf check', () => {
       const vector = 4 * parameters;
       expect(largest(16, vector, vector / 8 + vector / 128, 2)).toBeLessThanOrEqual(80 * KIB);
     }
+  });
+
+  it('at M 16 passes 80 KiB exactly where a unit grows beyond 2^39 bytes', () => {
+    const at = (unitBytes: number): number => largest(16, (unitBytes * 8) / (1 + 1 / 16), unitBytes, 2);
+    expect(at(2 ** 39)).toBeLessThanOrEqual(80 * KIB);
+    expect(at(2 ** 39 + KIB)).toBeGreaterThan(80 * KIB);
+    // In parameters: half a byte and 1/32 of one for each.
+    expect(Math.floor(2 ** 39 / (0.5 + 1 / 32) / 1e9)).toBe(1034);
   });
 
   it('a real one is never larger than what is counted here', () => {
