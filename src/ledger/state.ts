@@ -17,7 +17,7 @@ import { applyDispute, applyDisputeOrder } from './stateDisputes.js';
 import type { LedgerEvent } from './stateEvents.js';
 import { applyCommitEvidence, applyEvidence, committedClaim, type EvidenceChecker } from './stateEvidence.js';
 import { membersOfGenesis } from './stateGenesis.js';
-import { applyCreateJob, applyFundJob, applyJobTick } from './stateJobs.js';
+import { applyCreateJob, applyFundJob, applyJobTick, applyServeJob } from './stateJobs.js';
 import { applyRegister, applyTransfer, applyUnbond, applyWithdraw, authorize } from './stateMembers.js';
 import { requireRule } from './stateMoney.js';
 import { openClaims } from './stateOpen.js';
@@ -233,6 +233,11 @@ async function applyIn(
       const { order, signature } = transaction.body;
       authorize(state, bls, transaction.kind, order, signature);
       return applyCreateJob(state, order, events);
+    }
+    case 'serve-job': {
+      const { order, signature } = transaction.body;
+      authorize(state, bls, transaction.kind, order, signature);
+      return applyServeJob(state, order);
     }
     case 'fund-job': {
       const { order, signature } = transaction.body;

@@ -5,6 +5,7 @@ import { drawMiner } from '../protocol/draws.js';
 import { ROLE } from '../protocol/ledgerTypes.js';
 import { RandomStream } from '../protocol/randomStream.js';
 import { beaconFine } from './stateMoney.js';
+import { membersOfScope } from './stateScope.js';
 import { type LedgerState, MEMBER_STATUS, type Member, type Seat } from './stateTypes.js';
 
 function isEligible(member: Member, role: number, sequence: number): boolean {
@@ -56,7 +57,7 @@ export function committeeOf(
 /** Miners that may be drawn for a claim: their free stake covers the bond. */
 export function minerCandidates(state: LedgerState, sequence: number): Member[] {
   const { minerBond } = state.parameters;
-  return state.members.filter(
+  return membersOfScope(state).filter(
     (member) =>
       isEligible(member, ROLE.miner, sequence) && member.stake > 0n && member.stake - member.locked >= minerBond,
   );
@@ -72,7 +73,7 @@ export function minerOf(state: LedgerState, sequence: number, beacon1: Uint8Arra
  * would otherwise stand still for ever, since epochs are counted in claims.
  */
 export function admitWaiting(state: LedgerState, role: number, sequence: number): void {
-  for (const member of state.members) {
+  for (const member of membersOfScope(state)) {
     if (member.status === MEMBER_STATUS.active && (member.roles & role) !== 0 && member.eligibleFrom > sequence) {
       member.eligibleFrom = sequence;
     }

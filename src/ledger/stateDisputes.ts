@@ -124,7 +124,9 @@ function openDispute(state: LedgerState, order: Order<'open-dispute'>, events: L
 function openVerifierDispute(state: LedgerState, order: Order<'open-verifier-dispute'>, events: LedgerEvent[]): void {
   const { claim, recipe, accused, subject, sender, bond } = order;
   const claimRoot = claimRootOf(claim.header);
-  const settled = state.settled.find((other) => equalBytes(other.claimRoot, claimRoot));
+  // A claim that is kept longer because its verifiers are being disputed is open to no new dispute.
+  const epoch = state.settled.slice(-Math.max(1, state.parameters.epochClaims));
+  const settled = epoch.find((other) => equalBytes(other.claimRoot, claimRoot));
   if (settled === undefined) throw rejected(`expected a newly settled claim, found ${toHex(claimRoot)}`);
   const least = state.parameters.challengeBond + state.parameters.disputeBondSurplus;
   requireRule(bond >= least, `expected a bond of at least ${least}, found ${bond}`);

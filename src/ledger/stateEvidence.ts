@@ -25,8 +25,10 @@ export function evidenceCommitment(evidence: Uint8Array, finder: Uint8Array, sal
 export function applyCommitEvidence(state: LedgerState, order: Order<'commit-evidence'>, events: LedgerEvent[]): void {
   const open = state.open.find((other) => other.claim.length === 1 && equalBytes(other.claimRoot, order.claimRoot));
   // Verifiers of a settled claim can be accused for an epoch; whoever is late to accuse a miner is late.
+  const epoch = state.settled.slice(-Math.max(1, state.parameters.epochClaims));
   requireRule(
-    settledClaim(state, order.claimRoot) !== undefined || (open !== undefined && open.stage !== STAGE.revealing),
+    epoch.some((claim) => equalBytes(claim.claimRoot, order.claimRoot)) ||
+      (open !== undefined && open.stage !== STAGE.revealing),
     `expected an open or a newly settled claim, found ${toHex(order.claimRoot)}: its window is over`,
   );
   const same = (other: { finder: Uint8Array; claimRoot: Uint8Array }): boolean =>

@@ -2,10 +2,11 @@
  * Jobs of owners: created with a recipe, rules and a fund; claims are drawn, checked and paid as those of the genesis job,
  * from the job's own fund; at its end the rest goes back and the last finalized model is the owner's (docs/protocol.md §13).
  */
+import { equalBytes } from '../hex.js';
 import type { Order, TransactionBody } from '../protocol/ledgerTypes.js';
 import { ZERO_ROOT } from '../protocol/types.js';
 import type { LedgerEvent } from './stateEvents.js';
-import { accountOf, debit, requireRule } from './stateMoney.js';
+import { accountOf, debit, memberOf, requireRule } from './stateMoney.js';
 import { jobRecordOf, mayOpen, mostRewards, releaseDelivery, scopeOfJob } from './stateScope.js';
 import { JOB_STATUS, type JobRecord, type LedgerState, MAX_JOBS } from './stateTypes.js';
 
@@ -29,7 +30,10 @@ export function applyCreateJob(state: LedgerState, order: Order<'create-job'>, e
     `expected rewards of a claim of at most ${most}, which the fine for a withheld beacon covers`,
   );
   requireRule(fund >= least, `expected a fund of at least ${least}, found ${fund}`);
-  debit(accountOf(state, sender), fund);
+  // Burned: a job costs everybody's ledger something, whether it is ever served or not.
+  const fee = state.parameters.missedTurnFee;
+  debit(accountOf(state, sender), fund + fee);
+  state.burned += fee;
   const id = state.jobs.length + 1;
   const record: JobRecord = {
     job: { id, recipeRoot, startStateRoot, stepsPerClaim: firstSteps },
@@ -43,6 +47,7 @@ export function applyCreateJob(state: LedgerState, order: Order<'create-job'>, e
     epochStake: 0n,
     settled: [],
     owner: sender,
+    servers: [],
     rules,
     status: JOB_STATUS.open,
     fund,
@@ -66,6 +71,20 @@ export function applyFundJob(
   debit(accountOf(state, sender), amount);
   record.fund += amount;
   events.push({ type: 'job', job, owner: record.owner, change: 'funded', claims: record.finalizedCount, refund: 0n });
+}
+
+/**
+ * A member takes part in a job, or no longer. Nobody is drawn for a job that it did not choose: it may lack the recipe's data
+ * or machines, and missed turns and silence cost.
+ */
+export function applyServeJob(state: LedgerState, { sender, job, serves }: Order<'serve-job'>): void {
+  const record = jobRecordOf(scopeOfJob(state, job));
+  requireRule(record?.status === JOB_STATUS.open, `expected an open job of an owner, found ${job}`);
+  requireRule(memberOf(state, sender) !== undefined, 'expected a member of the chain');
+  const listed = record.servers.some((key) => equalBytes(key, sender));
+  requireRule(serves <= 1 && listed === (serves === 0), 'expected a change of who serves the job, found none');
+  if (serves === 1) record.servers.push(sender);
+  else record.servers = record.servers.filter((key) => !equalBytes(key, sender));
 }
 
 /** Ends what time ends: a job behind its deadline, or one whose owner has had its heights to ask for the model. */

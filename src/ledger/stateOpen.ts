@@ -6,7 +6,7 @@ import { ROLE, STAGE } from '../protocol/ledgerTypes.js';
 import { BEACON_KIND, VERDICT, ZERO_ROOT } from '../protocol/types.js';
 import { admitWaiting, committeeOf, minerCandidates, seatStake } from './stateCommittee.js';
 import type { LedgerEvent } from './stateEvents.js';
-import { claimsSoFar, mayOpen } from './stateScope.js';
+import { claimsSoFar, mayOpen, membersOfScope } from './stateScope.js';
 import type { LedgerState, OpenClaim, ReceiptRecord } from './stateTypes.js';
 
 /** Stands where no miner has been drawn. */
@@ -40,10 +40,11 @@ function openClaim(state: LedgerState, claimNumber: number, parent: OpenClaim | 
   const parentBeacon = parent?.beacon1 ?? last?.beacon1 ?? firstBeacon(state.chainId, state.job.id);
   const attempt = state.falls;
   const sequence = claimsSoFar(state);
-  let committee = committeeOf(state, claimNumber, attempt, parentBeacon, sequence);
+  const drawn = { parameters: state.parameters, members: membersOfScope(state) };
+  let committee = committeeOf(drawn, claimNumber, attempt, parentBeacon, sequence);
   if (committee.length === 0) {
     admitWaiting(state, ROLE.verifier, sequence);
-    committee = committeeOf(state, claimNumber, attempt, parentBeacon, sequence);
+    committee = committeeOf(drawn, claimNumber, attempt, parentBeacon, sequence);
   }
   if (minerCandidates(state, sequence).length === 0) admitWaiting(state, ROLE.miner, sequence);
   if (committee.length === 0 || minerCandidates(state, sequence).length === 0) return undefined;

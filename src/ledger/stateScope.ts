@@ -4,10 +4,10 @@
  * its fund in place of the reward pool.
  */
 import { equalBytes } from '../hex.js';
-import type { ProtocolParameters } from '../protocol/ledgerTypes.js';
+import { type ProtocolParameters, ROLE } from '../protocol/ledgerTypes.js';
 import type { LedgerEvent } from './stateEvents.js';
 import { accountOf, beaconFine, memberOf, rejected, unlock } from './stateMoney.js';
-import { JOB_STATUS, type JobRecord, type LedgerState } from './stateTypes.js';
+import { JOB_STATUS, type JobRecord, type LedgerState, MEMBER_STATUS } from './stateTypes.js';
 
 /** What a scope of an owner's job has of its own; everything else is the chain's. */
 const OWN = [
@@ -86,6 +86,13 @@ export function scopeOfClaim(state: LedgerState, claimRoot: Uint8Array): LedgerS
   return scopesOf(state).find(knows) ?? rootOf(state);
 }
 
+/** Members that may be drawn in a scope: all in the genesis job, in an owner's those that serve it. */
+export function membersOfScope(state: LedgerState): LedgerState['members'] {
+  const record = jobRecordOf(state);
+  if (record === undefined) return state.members;
+  return state.members.filter(({ publicKey }) => record.servers.some((key) => equalBytes(key, publicKey)));
+}
+
 /** Claims of all jobs that are final or open. */
 export function claimsSoFar(state: LedgerState): number {
   const root = rootOf(state);
@@ -115,7 +122,19 @@ export function mayOpen(state: LedgerState, events: LedgerEvent[]): boolean {
   const { rules, finalizedCount, open } = record;
   const over = state.height >= rules.deadline || finalizedCount + open.length >= rules.claims;
   if (record.status === JOB_STATUS.open && over && open.length === 0) endJob(state, record, events);
-  return record.status === JOB_STATUS.open && !over && record.fund >= costOf(record, open.length + 1);
+  const paid = record.fund >= costOf(record, open.length + 1);
+  return record.status === JOB_STATUS.open && !over && paid && servingStake(state) >= rules.leastStake;
+}
+
+/** Stake of the verifiers that serve a job. */
+function servingStake(state: LedgerState): bigint {
+  return membersOfScope(state)
+    .filter(({ status, roles, stake }) => {
+      return (
+        status === MEMBER_STATUS.active && (roles & ROLE.verifier) !== 0 && stake >= state.parameters.verifierStake
+      );
+    })
+    .reduce((sum, { stake }) => sum + stake, 0n);
 }
 
 function endJob(state: LedgerState, record: JobRecord, events: LedgerEvent[]): void {

@@ -174,6 +174,8 @@ export const MAX_JOBS = 1 << 12;
 export const JobRecordType = new ContainerType({
   ...chainOfClaims,
   owner: PublicKey,
+  /** Members that take part in it. */
+  servers: new ListCompositeType(PublicKey, MAX_ACCOUNTS),
   rules: JobRulesType,
   status: Uint8,
   /** What is left of its money; the rewards of its claims come out of it. */

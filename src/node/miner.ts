@@ -30,6 +30,7 @@ import { Published } from './published.js';
 import { startVectors } from './publishedStart.js';
 import { cpuSeconds, type MemberContext, type RoleReport } from './roles/common.js';
 import { FinalizedClaims } from './roles/finalizedClaims.js';
+import { serveJobs } from './severalJobs.js';
 
 export interface MinerContext extends MemberContext {
   /** Lies in every claim: for demonstrations and tests of the checks. */
@@ -71,6 +72,7 @@ export class Miner {
 
   /** Does the first duty; false when there is none. */
   async act(state: LedgerState): Promise<boolean> {
+    if (await serveJobs(this.#context, this.#environment.bls, state, this.#recipeRoot)) return true;
     const duties = dutiesOf(state, this.#keys.publicKey);
     for (const duty of duties) if (duty.duty === 'show-piece' && (await this.#show(duty))) return true;
     for (const turn of disputeDutiesOf(state, this.#keys.publicKey)) {

@@ -24,7 +24,7 @@ import { START_SCALARS, seedState } from '../model/state.js';
 import { type ModelPlan, modelPlan } from '../model/unit.js';
 import type { Bls, KeyPair } from '../protocol/bls.js';
 import { checkEvidence } from '../protocol/evidence.js';
-import { encodeTransaction, signOrder } from '../protocol/ledgerTypes.js';
+import { encodeTransaction, ROLE, signOrder } from '../protocol/ledgerTypes.js';
 import { decodeStrict } from '../protocol/ssz.js';
 import { headerOf, rootStartHeader } from '../protocol/stateHeader.js';
 import { type ClaimHeader, stateRoot } from '../protocol/types.js';
@@ -212,6 +212,8 @@ class RunJob {
         targetHeights: 0,
         claims,
         deadline: state.height + JOB_HEIGHTS,
+        // All verifiers of the run: its committees, and so its beacons, are the same however fast each of them is.
+        leastStake: state.members.reduce((sum, { roles, stake }) => sum + (roles === ROLE.verifier ? stake : 0n), 0n),
         ...{ claimReward, usefulnessBonus, verifierReward },
       };
       const order = {

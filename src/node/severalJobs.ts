@@ -3,11 +3,13 @@
  * duties of claims under its recipe; beacon shares and openings are whoever's comes first.
  */
 import * as path from 'node:path';
-import { toHex } from '../hex.js';
+import { equalBytes, toHex } from '../hex.js';
 import type { LedgerBlock } from '../ledger/ledger.js';
 import type { LedgerEvent } from '../ledger/stateEvents.js';
-import type { LedgerState } from '../ledger/stateTypes.js';
+import { findByKey, JOB_STATUS, type LedgerState } from '../ledger/stateTypes.js';
 import { type Recipe, recipeRoot } from '../model/recipe.js';
+import type { Bls } from '../protocol/bls.js';
+import { signOrder } from '../protocol/ledgerTypes.js';
 import type { MemberContext } from './roles/common.js';
 
 export interface Duties {
@@ -42,4 +44,22 @@ export function forRecipes<C extends MemberContext>(
       return false;
     },
   };
+}
+
+/** Takes part in the next open job of an owner whose recipe this member has. @returns false where there is none */
+export async function serveJobs(
+  { keys, ledger }: Pick<MemberContext, 'keys' | 'ledger'>,
+  bls: Bls,
+  state: LedgerState,
+  recipeRootOfMember: Uint8Array,
+): Promise<boolean> {
+  if (findByKey(state.members, keys.publicKey) === undefined) return false;
+  for (const { job, status, servers } of state.jobs) {
+    const served = servers.some((key) => equalBytes(key, keys.publicKey));
+    if (status !== JOB_STATUS.open || served || !equalBytes(job.recipeRoot, recipeRootOfMember)) continue;
+    const nonce = findByKey(state.accounts, keys.publicKey)?.nonce ?? 0;
+    const order = { nonce, job: job.id, serves: 1 };
+    return (await ledger.submit(signOrder(bls, keys, state.chainId, 'serve-job', order))).accepted;
+  }
+  return false;
 }

@@ -57,6 +57,7 @@ import { cpuSeconds, type MemberContext, type RoleReport } from './roles/common.
 import { DisputeBook } from './roles/disputeBook.js';
 import { FinalizedClaims } from './roles/finalizedClaims.js';
 import { type BookedReceipt, ReceiptBook } from './roles/receiptBook.js';
+import { serveJobs } from './severalJobs.js';
 import { StateFollower } from './stateFollower.js';
 
 /** Signed claims that miners left beside the ledger; more are not read. */
@@ -131,6 +132,7 @@ export class Verifier {
 
   /** Does the first open duty; false when there is none. */
   async act(state: LedgerState): Promise<boolean> {
+    if (await serveJobs(this.#context, this.#environment.bls, state, this.#recipeRoot)) return true;
     if ((await this.#revealPending(state)) || (await this.#playDisputes(state))) return true;
     for (const duty of dutiesOf(state, this.#keys.publicKey)) {
       if (duty.duty === 'beacon-share') {

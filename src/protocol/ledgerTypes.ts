@@ -130,6 +130,8 @@ export const JobRulesType = new ContainerType(
     claims: Uint32,
     /** Height from which on no claim is opened. */
     deadline: Uint64,
+    /** Stake of the verifiers that serve the job, below which no claim is opened: else whoever comes first judges alone. */
+    leastStake: Money,
     claimReward: Money,
     usefulnessBonus: Money,
     verifierReward: Money,
@@ -233,6 +235,11 @@ export const FundJobType = new ContainerType(
   { ...order, job: Uint32, amount: Money },
   { typeName: 'FundJob', jsonCase: 'eth2' },
 );
+/** A member takes part in a job of an owner: only who does is drawn for it, and answers for its turns and its silence. */
+export const ServeJobType = new ContainerType(
+  { ...order, job: Uint32, serves: Uint8 },
+  { typeName: 'ServeJob', jsonCase: 'eth2' },
+);
 /** Lets an owner’s job end when its deadline has passed, and its delivery when that is over. */
 export const JobTickType = new ContainerType({ job: Uint32 }, { typeName: 'JobTick', jsonCase: 'eth2' });
 /** A tick of a claim of an owner's job. */
@@ -260,6 +267,7 @@ export const ORDER_TYPES = {
   'open-verifier-dispute': OpenVerifierDisputeType,
   'create-job': CreateJobType,
   'fund-job': FundJobType,
+  'serve-job': ServeJobType,
 } as const;
 export type OrderKind = keyof typeof ORDER_TYPES;
 export type Order<K extends OrderKind> = ValueOf<(typeof ORDER_TYPES)[K]>;
@@ -300,6 +308,7 @@ export const TRANSACTION_TYPES = {
   'job-tick': [42, JobTickType],
   'turn-tick': [43, TurnTickType],
   'sized-claim': [44, SizedClaimType],
+  'serve-job': [45, signed(ServeJobType)],
 } as const;
 export type TransactionKind = keyof typeof TRANSACTION_TYPES;
 export type TransactionBody<K extends TransactionKind> = ValueOf<(typeof TRANSACTION_TYPES)[K][1]>;

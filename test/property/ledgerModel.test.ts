@@ -52,7 +52,18 @@ const KINDS = [
   ...Array<string>(8).fill('vote'),
   ...Array<string>(8).fill('reveal'),
   ...['tick', 'tick', 'commit', 'commit', 'evidence', 'evidence', 'evidence', 'against', 'piece', 'answer', 'answer'],
-  ...['silence', 'unbond', 'withdraw', 'transfer', 'create-job', 'create-job', 'fund-job', 'job-tick', 'job-tick'],
+  ...[
+    'silence',
+    'unbond',
+    'withdraw',
+    'transfer',
+    'create-job',
+    'create-job',
+    'fund-job',
+    'job-tick',
+    'job-tick',
+    'serve-job',
+  ],
 ];
 
 type Step = readonly [kind: string, who: number, what: number];
@@ -139,7 +150,15 @@ class Pair {
   }
 
   #order<
-    K extends 'commit-evidence' | 'challenge-piece' | 'unbond' | 'withdraw' | 'transfer' | 'create-job' | 'fund-job',
+    K extends
+      | 'commit-evidence'
+      | 'challenge-piece'
+      | 'unbond'
+      | 'withdraw'
+      | 'transfer'
+      | 'create-job'
+      | 'fund-job'
+      | 'serve-job',
   >(name: string, kind: K, body: object): Promise<boolean> {
     const keys = this.keys(name);
     const nonce = this.real.nonceOf(keys);
@@ -300,13 +319,21 @@ class Pair {
         const claims = 1 + (what % 2);
         const deadline = real.state.height + 1 + (who % 50);
         const fund = BigInt(40 + (what % 120)) * COIN;
+        const leastStake = BigInt(who % 4) * 2000n * COIN;
         const rules = {
-          ...{ leastSteps: 2, mostSteps: 2, targetHeights: 0, claims, deadline },
+          ...{ leastSteps: 2, mostSteps: 2, targetHeights: 0, claims, deadline, leastStake },
           ...{ claimReward: JOB_REWARD, usefulnessBonus: JOB_BONUS, verifierReward: JOB_PAY },
         };
         const roots = { recipeRoot: real.state.job.recipeRoot, startStateRoot: real.state.chainId };
         const taken = await this.#order(OWNER, 'create-job', { ...roots, firstSteps: 2, rules, fund });
-        return this.#agree(taken, this.whole.createJob(OWNER, claims, deadline, fund));
+        return this.#agree(taken, this.whole.createJob(OWNER, claims, deadline, fund, leastStake));
+      }
+      case 'serve-job': {
+        if (!(model instanceof ReferenceJob)) return;
+        // Rarely no longer.
+        const serves = what % 16 === 0 ? 0 : 1;
+        const taken = await this.#order(anybody, 'serve-job', { job: this.#job, serves });
+        return this.#agree(taken, model.serve(anybody, serves === 1));
       }
       case 'fund-job': {
         if (!(model instanceof ReferenceJob)) return;
@@ -425,7 +452,14 @@ describe('the ledger and the reference machine', () => {
     await fc.assert(
       fc.asyncProperty(steps, async (sequence) => {
         const pair = new Pair(sequence[0]![1] % 2 === 0);
-        if (pair.jobFirst) await pair.step(['create-job', sequence[0]![1], sequence[0]![2]]);
+        if (pair.jobFirst) {
+          await pair.step(['create-job', sequence[0]![1], sequence[0]![2]]);
+          // Everybody serves it, but now and then one does not.
+          const absent = sequence[0]![2] % 12;
+          for (let who = 0; who < NAMES.length; who += 1) {
+            if (who !== absent) await pair.step(['serve-job', NAMES.length * 8 + who, 1]);
+          }
+        }
         for (const step of sequence) {
           if (pair.whole.height >= 50) break;
           await pair.step(step);

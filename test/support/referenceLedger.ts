@@ -118,11 +118,12 @@ export class ReferenceLedger {
     for (const scope of [this, ...this.jobs]) if (scope.open === undefined) scope.openNext();
   }
 
-  createJob(owner: string, claims: number, deadline: number, fund: bigint): boolean {
-    if (deadline <= this.height + 1 || fund < JOB_COST || (this.balance.get(owner) ?? 0n) < fund) return false;
+  createJob(owner: string, claims: number, deadline: number, fund: bigint, leastStake: bigint): boolean {
+    if (deadline <= this.height + 1 || fund < JOB_COST || (this.balance.get(owner) ?? 0n) < fund + FEE) return false;
     this.height += 1;
-    this.payTo(owner, -fund);
-    this.jobs.push(new ReferenceJob(this, owner, claims, deadline, fund));
+    this.payTo(owner, -fund - FEE);
+    this.burned += FEE;
+    this.jobs.push(new ReferenceJob(this, owner, claims, deadline, fund, leastStake));
     return true;
   }
 
@@ -366,6 +367,11 @@ export class ReferenceLedger {
     this.#pay(name, amount);
   }
 
+  /** Whether a member takes part. */
+  protected serves(_name: string): boolean {
+    return true;
+  }
+
   /** Whether the rules of the job let another claim begin. */
   protected mayOpen(): boolean {
     return true;
@@ -385,10 +391,10 @@ export class ReferenceLedger {
     this.open = undefined;
     if (!this.mayOpen()) return;
     const seats = [...this.members]
-      .filter(([, m]) => m.verifier && m.status === 'active' && m.stake >= FINE)
+      .filter(([name, m]) => this.serves(name) && m.verifier && m.status === 'active' && m.stake >= FINE)
       .map(([name, { stake }]) => ({ name, stake }));
-    const miners = [...this.members.values()].filter(
-      (m) => !m.verifier && m.status === 'active' && m.stake - m.locked >= BOND,
+    const miners = [...this.members].filter(
+      ([name, m]) => this.serves(name) && !m.verifier && m.status === 'active' && m.stake - m.locked >= BOND,
     );
     if (seats.length === 0 || miners.length === 0) return;
     const number = this.finalized;
@@ -542,6 +548,7 @@ const DELIVERY_HEIGHTS = 32;
 export class ReferenceJob extends ReferenceLedger {
   status: 'open' | 'delivering' | 'closed' = 'open';
   heldBy: string | undefined;
+  readonly servers = new Set<string>();
   deliverUntil = 0;
 
   constructor(
@@ -550,6 +557,7 @@ export class ReferenceJob extends ReferenceLedger {
     readonly claims: number,
     readonly deadline: number,
     fund: bigint,
+    readonly leastStake: bigint,
   ) {
     super([], [], main.epochClaims);
     for (const name of ['height', 'burned'] as const) {
@@ -566,6 +574,18 @@ export class ReferenceJob extends ReferenceLedger {
 
   override get chain(): ReferenceLedger {
     return this.main;
+  }
+
+  serve(name: string, serves: boolean): boolean {
+    if (this.status !== 'open' || !this.members.has(name) || this.servers.has(name) === serves) return false;
+    this.height += 1;
+    if (serves) this.servers.add(name);
+    else this.servers.delete(name);
+    return true;
+  }
+
+  protected override serves(name: string): boolean {
+    return this.servers.has(name);
   }
 
   addFund(from: string, amount: bigint): boolean {
@@ -610,6 +630,11 @@ export class ReferenceJob extends ReferenceLedger {
       this.status = this.finalized === 0 ? 'closed' : 'delivering';
       this.deliverUntil = this.height + DELIVERY_HEIGHTS;
     }
-    return this.status === 'open' && this.pool >= JOB_COST;
+    let stake = 0n;
+    for (const name of this.servers) {
+      const member = this.members.get(name);
+      if (member?.verifier && member.status === 'active' && member.stake >= STAKE) stake += member.stake;
+    }
+    return this.status === 'open' && this.pool >= JOB_COST && stake >= this.leastStake;
   }
 }

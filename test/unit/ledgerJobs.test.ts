@@ -4,135 +4,30 @@
  */
 import { blake3 } from '@noble/hashes/blake3.js';
 import { describe, expect, it } from 'vitest';
-import { equalBytes, toHex } from '../../src/hex.js';
-import { totalMoney } from '../../src/ledger/state.js';
+import { toHex } from '../../src/hex.js';
 import { dutiesOf, tickFor } from '../../src/ledger/stateDuties.js';
 import { COIN } from '../../src/ledger/stateGenesis.js';
 import { rootOf, scopeOfJob, scopesOf } from '../../src/ledger/stateScope.js';
 import { JOB_STATUS } from '../../src/ledger/stateTypes.js';
-import { loadRecipe, recipeRoot } from '../../src/model/recipe.js';
-import { signAttestation } from '../../src/protocol/attestation.js';
+import { loadRecipe } from '../../src/model/recipe.js';
 import { PIECE, type Piece } from '../../src/protocol/availability.js';
 import type { KeyPair } from '../../src/protocol/bls.js';
 import { signClaim } from '../../src/protocol/claim.js';
 import { hasLength, listChunksRoot, nextSteps } from '../../src/protocol/claimSteps.js';
-import {
-  encodeTransaction,
-  type JobRules,
-  type Order,
-  type OrderKind,
-  signOrder,
-} from '../../src/protocol/ledgerTypes.js';
-import { signReceipt } from '../../src/protocol/receipt.js';
+import { encodeTransaction, type JobRules } from '../../src/protocol/ledgerTypes.js';
 import { StepCommitmentListType } from '../../src/protocol/types.js';
-import { createFakeBls } from '../support/fakeBls.js';
+import { bls, JobChain, OWNER } from '../support/jobChain.js';
 import { refusal } from '../support/refusal.js';
-import { syntheticClaim, TestChain } from '../support/testChain.js';
-import { smallRecipe } from '../support/trainedClaim.js';
-
-const bls = createFakeBls();
-const OWNER = bls.deriveKey(new Uint8Array(32).fill(9), 'owner', 0);
-const RULES: JobRules = {
-  leastSteps: 2,
-  mostSteps: 2,
-  targetHeights: 0,
-  claims: 2,
-  deadline: 10_000,
-  claimReward: 30n * COIN,
-  usefulnessBonus: 10n * COIN,
-  verifierReward: 8n * COIN,
-};
-
-/** A chain on which an owner has 1,000 coins. */
-class JobChain {
-  readonly chain: TestChain;
-
-  constructor(parameters: NonNullable<ConstructorParameters<typeof TestChain>[0]>['parameters'] = {}) {
-    const accounts = [{ publicKey: OWNER.publicKey, balance: 1000n * COIN }];
-    this.chain = new TestChain({ bls, accounts, parameters });
-  }
-
-  get state() {
-    return this.chain.state;
-  }
-
-  job(id = 1) {
-    return this.state.jobs[id - 1]!;
-  }
-
-  async send<K extends OrderKind>(keys: KeyPair, kind: K, body: Omit<Order<K>, 'sender' | 'nonce'>) {
-    const nonce = this.state.accounts.find(({ publicKey }) => equalBytes(publicKey, keys.publicKey))?.nonce ?? 0;
-    const order = { ...body, nonce } as unknown as Omit<Order<K>, 'sender'>;
-    return this.chain.submit(signOrder(bls, keys, this.state.chainId, kind, order));
-  }
-
-  create(changes: Partial<JobRules> = {}, fund = 100n * COIN, firstSteps = 2) {
-    const { recipe } = smallRecipe();
-    const rules = { ...RULES, ...changes };
-    const startStateRoot = blake3(Uint8Array.of(7));
-    return this.send(OWNER, 'create-job', { recipeRoot: recipeRoot(recipe), startStateRoot, firstSteps, rules, fund });
-  }
-
-  /** The open claim of a job goes from its draw to its claim. */
-  async claim(job = 1, steps?: number): Promise<void> {
-    await this.chain.shares();
-    for (const keys of this.chain.demo.miners) {
-      for (const duty of dutiesOf(this.state, keys.publicKey)) {
-        if (duty.duty !== 'train' || duty.assignment.job !== job) continue;
-        const made = syntheticClaim(duty.assignment, keys, steps ?? duty.steps, duty.firstStep, '', bls);
-        const chunksRoot = listChunksRoot(made.commitments);
-        await this.chain.submit(encodeTransaction('sized-claim', { claim: made.claim, chunksRoot }));
-        return;
-      }
-    }
-    throw new Error('nobody is training');
-  }
-
-  /** All votes and openings for the claim of a job. */
-  async vote(job = 1): Promise<void> {
-    await this.chain.shares();
-    const open = () => scopeOfJob(this.state, job).open[0]!;
-    const { claimRoot, beacon2, committee } = open();
-    const { chainId } = this.state;
-    const openings = this.chain.demo.verifiers.map((keys) => this.chain.opening(keys, { claimRoot, beacon2 }));
-    for (const [i, keys] of this.chain.demo.verifiers.entries()) {
-      const subject = { chainId, claimRoot, beacon2, committee: committee.length };
-      await this.chain.submit(encodeTransaction('receipt', signReceipt(bls, keys, subject, openings[i]!)));
-      const content = { chainId, claimRoot, beacon2, heldOutBeforeBits: 0x40000000, heldOutAfterBits: 0x3f800000 };
-      const vote = signAttestation(bls, keys, { ...content, verdict: 'positive' });
-      await this.chain.submit(encodeTransaction('attestation', vote));
-    }
-    for (const [i, { publicKey: verifier }] of this.chain.demo.verifiers.entries()) {
-      await this.chain.submit(encodeTransaction('receipt-reveal', { claimRoot, verifier, opening: openings[i]! }));
-    }
-  }
-
-  async round(job = 1): Promise<void> {
-    await this.claim(job);
-    await this.vote(job);
-  }
-
-  outcomes(job: number): string[] {
-    return this.chain.events.flatMap((event) =>
-      event.type === 'outcome' && (event.job ?? 0) === job ? [event.outcome] : [],
-    );
-  }
-
-  conserved(): void {
-    expect(totalMoney(this.state)).toBe(this.chain.money);
-  }
-
-  balance(keys: KeyPair): bigint {
-    return this.chain.balance(keys);
-  }
-}
+import { syntheticClaim } from '../support/testChain.js';
 
 describe('a job of an owner', () => {
   it('is trained beside the genesis job, paid from its fund, and ends with its claims: the rest goes back', async () => {
     const jobs = new JobChain();
     const pool = jobs.state.rewardPool;
     await jobs.create();
-    expect(jobs.balance(OWNER)).toBe(900n * COIN);
+    // The fund, and a fee that is burned.
+    expect(jobs.balance(OWNER)).toBe(890n * COIN);
+    expect(jobs.state.burned).toBe(10n * COIN);
     expect(scopesOf(jobs.state).map(({ open }) => open.length)).toEqual([1, 1]);
     await jobs.round();
     const [miner] = jobs.job().finalized.map((claim) => claim.miner);
@@ -142,7 +37,7 @@ describe('a job of an owner', () => {
     expect(jobs.outcomes(1)).toEqual(['finalized', 'finalized']);
     expect(jobs.outcomes(0)).toEqual([]);
     // 100 coins paid two claims of 30 + 10 + 8.
-    expect(jobs.balance(OWNER)).toBe(904n * COIN);
+    expect(jobs.balance(OWNER)).toBe(894n * COIN);
     expect(jobs.job()).toMatchObject({ fund: 0n, finalizedCount: 2, stepsDone: 4, status: JOB_STATUS.delivering });
     const ended = jobs.chain.events.find((event) => event.type === 'job' && event.change === 'ended');
     const last = jobs.job().finalized.at(-1)!;
@@ -171,7 +66,7 @@ describe('a job of an owner', () => {
 
   it('ends at its deadline, also without any claim, and gives back what is left', async () => {
     const jobs = new JobChain();
-    await jobs.create({ deadline: 12 });
+    await jobs.create({ deadline: 12 }, undefined, undefined, true);
     const tick = encodeTransaction('job-tick', { job: 1 });
     expect(await refusal(jobs.chain.submit(tick))).toMatch(/^REJECTED: expected a tick at height 12/);
     await jobs.round();
@@ -179,7 +74,7 @@ describe('a job of an owner', () => {
     // The claim that was open at the deadline was paid; no other follows.
     expect(jobs.outcomes(1)).toEqual(['finalized']);
     expect(jobs.job()).toMatchObject({ status: JOB_STATUS.delivering, open: [] });
-    expect(jobs.balance(OWNER)).toBe(952n * COIN);
+    expect(jobs.balance(OWNER)).toBe(942n * COIN);
     await jobs.create({ deadline: jobs.state.height + 30 });
     // Nobody gives a share; time passes by transfers, and the open claim falls.
     while (jobs.state.height < jobs.job(2).rules.deadline)
@@ -191,7 +86,7 @@ describe('a job of an owner', () => {
     await jobs.chain.shares();
     await jobs.chain.submit(tickFor(jobs.job(2).open[0] ?? open!, 2));
     expect(jobs.job(2)).toMatchObject({ status: JOB_STATUS.closed, fund: 0n, finalizedCount: 0 });
-    expect(jobs.balance(OWNER)).toBe(952n * COIN);
+    expect(jobs.balance(OWNER)).toBe(932n * COIN);
     jobs.conserved();
   });
 
@@ -221,12 +116,36 @@ describe('a job of an owner', () => {
     expect(await refused({ claimReward: 0n })).toMatch(/reward for a claim/);
     expect(await refused({}, 47n * COIN)).toMatch(/fund of at least/);
     expect(await refused({ claimReward: 200n * COIN }, 500n * COIN)).toMatch(/withheld beacon/);
-    expect(await refused({}, 2000n * COIN)).toMatch(/balance/);
+    expect(await refused({}, 995n * COIN)).toMatch(/balance/);
     expect(await refused({ claims: 0 })).toMatch(/at least one claim/);
     expect(await refused({ deadline: 0 })).toMatch(/deadline/);
     expect(await refused({ leastSteps: 0 })).toMatch(/steps/);
     expect(await refused({ leastSteps: 3, mostSteps: 4 })).toMatch(/steps/);
     expect(await refused({}, undefined, 3)).toMatch(/steps/);
+  });
+
+  it('draws only who serves it: nobody misses a turn, or is silent, in a job that it did not choose', async () => {
+    const jobs = new JobChain();
+    await jobs.create({ leastStake: 2000n * COIN }, undefined, undefined, false);
+    expect(jobs.job().open).toEqual([]);
+    const [miner] = jobs.chain.demo.miners;
+    const [verifier, other] = jobs.chain.demo.verifiers;
+    const serve = (keys: KeyPair, serves: number) => jobs.send(keys, 'serve-job', { job: 1, serves });
+    expect(await refusal(serve(OWNER, 1))).toMatch(/member/);
+    await serve(verifier!, 1);
+    expect(await refusal(serve(verifier!, 1))).toMatch(/change/);
+    expect(jobs.job().open).toEqual([]);
+    await serve(miner!, 1);
+    expect(jobs.job().open[0]!.committee.map(({ publicKey }) => publicKey)).toEqual([verifier!.publicKey]);
+    await jobs.chain.shares();
+    expect(jobs.job().open[0]!.miner).toEqual(miner!.publicKey);
+    expect(await refusal(serve(other!, 0))).toMatch(/change/);
+    await serve(miner!, 0);
+    await jobs.chain.submit(tickFor(jobs.job().open[0]!, 1));
+    // Its turn was drawn before it left; nobody is left to be drawn.
+    expect(jobs.outcomes(1)).toEqual(['missed']);
+    expect(jobs.job().open).toEqual([]);
+    jobs.conserved();
   });
 
   it('shares the members’ stake: a bond of one job is not free for another', async () => {
