@@ -16,6 +16,7 @@ import type { BuiltData } from './build.js';
 /** A manifest of a million files takes 200 MB. */
 const MAX_MANIFEST_BYTES = 2 ** 28;
 
+/** The form of a manifest of data, as its first field says it: no hash is taken under it. */
 const FORMAT = 'pogo/data/1';
 
 export interface ManifestOptions {
