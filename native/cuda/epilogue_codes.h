@@ -75,23 +75,29 @@ struct CodesEpilogue {
                                                 float (&sum)[Shape::MT][Shape::NT][4]) {
     if (FORM != CodesForm::GELU_GRADIENT && e.bias != nullptr) add_bias<Shape>(g, e.bias, place, sum);
     if (FORM == CodesForm::GELU) {
-      bool finite = true;
-      uint32_t bad_row = 0;
-      each_pair<Shape>(sum, [&](uint32_t row, uint32_t column, float* value) {
-        float slopes[2];
+      POGO_UNROLL
+      for (int mt = 0; mt < Shape::MT; mt += 1) {
         POGO_UNROLL
-        for (int k = 0; k < 2; k += 1) {
-          pogo_gelu(value[k], &value[k], &slopes[k]);
-          // Where u * u overflows the slope is 0 * Inf while the value stays finite.
-          if (!pogo_absmax_is_finite(pogo_abs_bits(slopes[k])) && finite) {
-            finite = false;
-            bad_row = row;
+        for (int h = 0; h < 2; h += 1) {
+          const uint32_t row = fragment_row<Shape>(threadIdx.x, mt, h);
+          uint32_t steepest = 0;
+          POGO_UNROLL
+          for (int nt = 0; nt < Shape::NT; nt += 1) {
+            float* value = &sum[mt][nt][2 * h];
+            float slopes[2];
+            POGO_UNROLL
+            for (int k = 0; k < 2; k += 1) {
+              pogo_gelu(value[k], &value[k], &slopes[k]);
+              steepest = pogo_imax(steepest, pogo_abs_bits(slopes[k]));
+            }
+            const uint32_t low = pogo_derivative_bits(slopes[0]) & 255u, high = pogo_derivative_bits(slopes[1]) & 255u;
+            *reinterpret_cast<uint16_t*>(second + row * byte_pitch(Shape::COLUMNS) +
+                                         fragment_column<Shape>(threadIdx.x, nt)) = (uint16_t)(low | high << 8);
           }
+          // Where u * u overflows the slope is 0 * Inf while the value stays finite.
+          if (!pogo_absmax_is_finite(steepest) && place.row0 + row < g.M) report<Shape>(g, e, place, row, 0);
         }
-        const uint32_t low = pogo_derivative_bits(slopes[0]) & 255u, high = pogo_derivative_bits(slopes[1]) & 255u;
-        *reinterpret_cast<uint16_t*>(second + row * byte_pitch(Shape::COLUMNS) + column) = (uint16_t)(low | high << 8);
-      });
-      if (!finite && place.row0 + bad_row < g.M) report<Shape>(g, e, place, bad_row, 0);
+      }
     }
     if (FORM == CodesForm::GELU_GRADIENT) {
       // The derivative's codes lie where the codes of the result will.

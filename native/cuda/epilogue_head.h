@@ -58,8 +58,7 @@ struct HeadEpilogue {
         POGO_UNROLL
         for (int h = 0; h < 2; h += 1) {
           const uint32_t row = fragment_row<Shape>(threadIdx.x, mt, h), t = place.row0 + row;
-          const uint32_t target = t < g.M ? __ldg(e.targets + t) : 0xFFFFFFFFu;
-          bool finite = true;
+          uint32_t largest = 0;
           POGO_UNROLL
           for (int block = 0; block < Shape::BLOCKS; block += 1) {
             uint32_t top = 0;
@@ -70,10 +69,10 @@ struct HeadEpilogue {
               for (uint32_t k = 0; k < 2; k += 1) {
                 float& z = sum[mt][nt][2 * h + k];
                 z = pogo_mul(z, POGO_LOG2E);
-                if (n + k >= e.vocab) continue;
-                finite = finite && pogo_absmax_is_finite(pogo_abs_bits(z));
-                top = pogo_imax(top, order_key(z));
-                if (n + k == target && !first_pass) e.target_z[t] = z;
+                // No branches: what is masked counts as nothing.
+                const bool real = n + k < e.vocab;
+                largest = pogo_imax(largest, real ? pogo_abs_bits(z) : 0u);
+                top = pogo_imax(top, real ? order_key(z) : 0u);
               }
             }
             top = quad_max(top);
@@ -83,7 +82,21 @@ struct HeadEpilogue {
               scratch.tops[row * Shape::SUBGROUPS + subgroup + 1] = 0;
             }
           }
-          if (!finite && t < g.M) pogo_report(e.failure, e.entry, FAILURE_NON_FINITE, t);
+          if (!pogo_absmax_is_finite(largest) && t < g.M) pogo_report(e.failure, e.entry, FAILURE_NON_FINITE, t);
+          // Few tiles hold a row's target, and of such a tile one thread.
+          const uint32_t target = t < g.M ? __ldg(e.targets + t) : 0xFFFFFFFFu;
+          const uint32_t distance = target - (place.col0 + fragment_column<Shape>(threadIdx.x, 0));
+          if (!first_pass && target < e.vocab && distance < 8 * Shape::NT && distance % 8 < 2) {
+            float target_z = 0.0f;
+            POGO_UNROLL
+            for (int nt = 0; nt < Shape::NT; nt += 1) {
+              POGO_UNROLL
+              for (uint32_t k = 0; k < 2; k += 1) {
+                if (distance == 8 * (uint32_t)nt + k) target_z = sum[mt][nt][2 * h + k];
+              }
+            }
+            e.target_z[t] = target_z;
+          }
         }
       }
       if (e.codes != nullptr && !first_pass) dither_words<Shape>(e.seed, e.t0, place, scratch);
@@ -134,20 +147,18 @@ struct HeadEpilogue {
             for (int nt = 8 * block; nt < 8 * block + 8; nt += 1) {
               const uint32_t column = fragment_column<Shape>(threadIdx.x, nt), n = place.col0 + column;
               float p[2];
-              uint32_t codes[2] = {0, 0};
               POGO_UNROLL
               for (uint32_t k = 0; k < 2; k += 1) {
                 p[k] = n + k < e.vocab ? pogo_exp2(pogo_sub(sum[mt][nt][2 * h + k], maximum)) : 0.0f;
               }
               pairs[nt - 8 * block] = pogo_add(p[0], p[1]);
-              if (e.codes == nullptr) continue;
+              // Codes that nobody wants are made of undefined words and go nowhere: cheaper than a branch an element.
               const uint2 words = *reinterpret_cast<const uint2*>(scratch.column_words + column);
-              codes[0] = pogo_code_dithered_bits(p[0], POGO_Q8_C, words.x, row_word) & 255u;
-              codes[1] = pogo_code_dithered_bits(p[1], POGO_Q8_C, words.y, row_word) & 255u;
-              if (n >= e.vocab) codes[0] = 0;
-              if (n + 1 >= e.vocab) codes[1] = 0;
+              // A masked entry has p = +0, and dither alone rounds to code 0.
+              const uint32_t low = pogo_code_dithered_bits(p[0], POGO_Q8_C, words.x, row_word) & 255u;
+              const uint32_t high = pogo_code_dithered_bits(p[1], POGO_Q8_C, words.y, row_word) & 255u;
               *reinterpret_cast<uint16_t*>(staging + row * byte_pitch(Shape::COLUMNS) + column) =
-                  (uint16_t)(codes[0] | codes[1] << 8);
+                  (uint16_t)(low | high << 8);
             }
             POGO_UNROLL
             for (int s = 4; s > 0; s /= 2) {
