@@ -4,14 +4,15 @@
 // test/vectors/hfParity.json, which `npm test` compares with, and the table into docs/huggingface.md.
 // Exit code 1 where a loss is off by more than 0.01 nats, or logits by more than a case allows.
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { openBackend } from '../dist/backend/open.js';
-import { describeHfConfig } from '../dist/model/hf.js';
+import { describeHfConfig, hfConfig } from '../dist/model/hf.js';
 import { readCheckpointWeights } from '../dist/model/node/checkpoint.js';
 import { recipeOfShape } from '../dist/model/node/checkpointRecipe.js';
+import { writeHfModel } from '../dist/model/node/hfWrite.js';
 import { recipeRope } from '../dist/model/rope.js';
 import { mix } from '../dist/model/seeds.js';
 import { BoundTape } from '../dist/model/tape.js';
@@ -226,6 +227,12 @@ async function ours(test, folder, kernels) {
       loss += most + Math.log(sum) - row[text[window * context + t + 1]];
     }
   }
+  // And out again, in one file or several, for `transformers` to open.
+  const out = join(folder, 'exported');
+  mkdirSync(out);
+  const source = { read: (element, values) => values.set(theta.subarray(element, element + values.length)) };
+  await writeHfModel(join(out, 'model.safetensors'), recipe, source, test.shards > 1 ? 100_000 : undefined);
+  writeFileSync(join(out, 'config.json'), JSON.stringify(hfConfig(recipe)));
   return { loss: loss / (test.windows * context), logits, vocab };
 }
 
@@ -245,6 +252,11 @@ function errors(found, expected, vocab) {
   return { whole: Math.sqrt(difference / norm), worst };
 }
 
+function python(program, args) {
+  const options = { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] };
+  return spawnSync(program, [join(ROOT, 'scripts', 'hf-parity.py'), ...args], options);
+}
+
 async function main() {
   const { values } = parseArgs({ options: { python: { type: 'string' }, write: { type: 'boolean', default: false } } });
   if (values.python === undefined) throw new ScriptError('expected --python, a Python with torch and transformers');
@@ -252,10 +264,7 @@ async function main() {
   try {
     const list = join(folder, 'cases.json');
     writeFileSync(list, JSON.stringify(CASES));
-    const made = spawnSync(values.python, [join(ROOT, 'scripts', 'hf-parity.py'), list, folder], {
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
+    const made = python(values.python, [list, folder]);
     if (made.status !== 0) throw new ScriptError(`${values.python} ended with ${made.status}`);
     const results = JSON.parse(readFileSync(join(folder, 'results.json'), 'utf8'));
     const { kernels, name, isa } = openBackend();
@@ -273,9 +282,11 @@ async function main() {
         `| \`${test.name}\` | ${results[test.name].loss.toFixed(4)} | ${loss.toFixed(4)} | ${difference >= 0 ? '+' : '−'}${Math.abs(difference).toFixed(4)} | ${(100 * whole).toFixed(2)} % | ${(100 * test.most).toFixed(1)} % | ${(100 * worst).toFixed(2)} % |`,
       );
     }
+    const opened = python(values.python, [list, folder, 'exported']);
+    if (opened.status !== 0) throw new ScriptError('transformers does not read what was exported as the same model');
     const head =
       '| case | loss of `transformers` | ours | difference | logits | at most | worst position |\n| --- | --: | --: | --: | --: | --: | --: |';
-    const table = `${head}\n${rows.join('\n')}\n\n${made.stdout.trim()}, fp32; ours on ${name}/${isa}. The same bits on every backend.`;
+    const table = `${head}\n${rows.join('\n')}\n\n${made.stdout.trim()}, fp32; ours on ${name}/${isa}. The same bits on every backend.\n${opened.stdout.trim()}`;
     process.stdout.write(`${table}\n`);
     if (values.write) {
       const vectors = CASES.map((test) => ({ ...test, ...results[test.name] }));

@@ -5,9 +5,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { hfTokenizerJson } from '../../src/model/hfVocabulary.js';
 import { createLayout } from '../../src/model/layout.js';
 import { openRecipe } from '../../src/model/node/recipeFile.js';
+import { recipeRoot } from '../../src/model/recipe.js';
 import { readStateFolder, readStateHeader } from '../../src/node/files/stateFolder.js';
 import { temporaryFolder } from '../support/bundles.js';
 import { eventFaults } from '../support/eventSchema.js';
+import { parityCases, writeParityModel } from '../support/hfParity.js';
 import { type FileTensor, gpt2Tensors, writeSharded, writeTensors } from '../support/hfTensors.js';
 import { eventsOf, pogo as runPogo } from '../support/pogo.js';
 
@@ -43,6 +45,8 @@ const tensors = gpt2Tensors('transformer.', 'F32', 257, 128).map((tensor) => ({
   ...tensor,
   values: tensor.values.map((value) => value / 1024),
 }));
+
+const recipeRootOf = (file: string): string => Buffer.from(recipeRoot(openRecipe(file))).toString('hex');
 
 interface Result {
   readonly code: number;
@@ -113,9 +117,9 @@ describe('import of a folder in several files', () => {
 
 describe('export', () => {
   it('writes a folder that imports to the same θ, in one file and in several', async () => {
-    const state = join(folder.path, 'round');
-    const first = await pogo('import', '--checkpoint', model, '--state', state);
-    const recipe = String(first.event['recipe']);
+    const state = join(folder.path, 'state');
+    const recipe = join(folder.path, 'state.recipe.json');
+    const theta = Buffer.from(readStateHeader(state).thetaRoot).toString('hex');
     for (const [name, more] of [
       ['single', []],
       ['several', ['--max-shard-bytes', '40000']],
@@ -131,23 +135,64 @@ describe('export', () => {
       expect(event['files']).toHaveLength(files.length);
       expect(files.includes('model.safetensors.index.json')).toBe(name === 'several');
       const again = join(folder.path, `${name}-state`);
-      const back = await pogo('import', '--checkpoint', out, '--state', again);
-      expect(back.event['thetaRoot']).toBe(first.event['thetaRoot']);
-      expect(back.event['recipeRoot']).toBe(first.event['recipeRoot']);
+      const back = await pogo('import', '--checkpoint', out, '--state', again, '--recipe', recipe);
+      expect([back.event['thetaRoot'], back.event['recipeRoot']]).toEqual([theta, recipeRootOf(recipe)]);
       expect(readStateHeader(again).step).toBe(0);
     }
-    const clash = await pogo(
-      'export',
-      '--state',
-      state,
-      '--format',
-      'hf',
-      '--recipe',
-      recipe,
-      '--checkpoint',
-      join(folder.path, 'several'),
-    );
+    const several = join(folder.path, 'several');
+    const clash = await pogo('export', '--state', state, '--format', 'hf', '--recipe', recipe, '--checkpoint', several);
     expect([clash.code, clash.event['code']]).toEqual([5, 'IO']);
+  });
+
+  it('and data of one’s own go with the imported weights', async () => {
+    const recipe = join(folder.path, 'state.recipe.json');
+    const text = join(folder.path, 'own.txt');
+    writeFileSync(text, Array.from({ length: 400 }, (_, n) => `The ${n}th whale swims with the others.`).join('\n'));
+    const common = ['--recipe', recipe, '--name', 'own', '-o', join(home, 'data')] as const;
+    const built = await pogo('data', 'build', text, ...common, '--documents', 'line');
+    expect(built.code).toBe(0);
+    const own = openRecipe(String(built.event['recipe']));
+    expect(own).toMatchObject({ tokenizer: 'json', start: openRecipe(recipe).start });
+    const refused = await pogo('data', 'build', text, ...common, '--tokenizer', 'bytes');
+    expect([refused.code, refused.event['code']]).toEqual([2, 'MISMATCH']);
+    const bundle = join(folder.path, 'own-bundle');
+    const from = ['--from', join(folder.path, 'state'), '--from-recipe', recipe] as const;
+    const mined = await pogo(
+      'mine',
+      '--recipe',
+      String(built.event['recipe']),
+      ...from,
+      '--dir',
+      bundle,
+      '--claims',
+      '1',
+    );
+    expect(mined.code).toBe(0);
+  });
+});
+
+describe('Gemma 3', () => {
+  it('is imported, trained and exported again', async () => {
+    const test = parityCases().find(({ name }) => name === 'gemma3-local-and-global')!;
+    const place = join(folder.path, 'gemma');
+    await writeParityModel(place, { ...test, shards: 2 });
+    writeFileSync(join(place, 'tokenizer.json'), JSON.stringify(await hfTokenizerJson('bytes')));
+    const state = join(folder.path, 'gemma-state');
+    const imported = await pogo('import', '--checkpoint', place, '--state', state, '--context', '64');
+    expect(imported.code).toBe(0);
+    const file = String(imported.event['recipe']);
+    const recipe = openRecipe(file);
+    expect(recipe).toMatchObject({ family: 'gemma3', tokenizer: 'bytes', vocab: 300, context: 64 });
+    const bundle = join(folder.path, 'gemma-bundle');
+    const mined = await pogo('mine', '--recipe', file, '--from', state, '--dir', bundle, '--claims', '1');
+    expect([mined.code, mined.event['fromRoot']]).toEqual([0, imported.event['stateRoot']]);
+
+    const out = join(folder.path, 'gemma-out');
+    mkdirSync(out);
+    const common = ['--state', state, '--format', 'hf', '--recipe', file] as const;
+    expect((await pogo('export', ...common, '--checkpoint', out)).code).toBe(0);
+    const again = await pogo('import', '--checkpoint', out, '--state', join(folder.path, 'gemma-2'), '--recipe', file);
+    expect([again.code, again.event['thetaRoot']]).toEqual([0, imported.event['thetaRoot']]);
   });
 });
 
@@ -180,7 +225,19 @@ describe('a model that is refused', () => {
   it('but not an untied head that equals the table', async () => {
     const place = await modelFolder('equal head', [...tensors, head], { ...CONFIG, tie_word_embeddings: false });
     const state = join(folder.path, 'equal-state');
-    expect((await pogo('import', '--checkpoint', place, '--state', state)).code).toBe(0);
+    const recipe = join(folder.path, 'state.recipe.json');
+    expect((await pogo('import', '--checkpoint', place, '--state', state, '--recipe', recipe)).code).toBe(0);
+    const other = await modelFolder('other weights', gpt2Tensors('', 'F32', 257, 128));
+    const { event } = await pogo(
+      'import',
+      '--checkpoint',
+      other,
+      '--state',
+      join(folder.path, 'x'),
+      '--recipe',
+      recipe,
+    );
+    expect([event['code'], event['message']]).toEqual(['MISMATCH', expect.stringContaining('θ')]);
   });
 
   it('another tokenizer than the recipe’s, where text is read', async () => {

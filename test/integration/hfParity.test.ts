@@ -2,7 +2,6 @@
  * Losses and logits against Hugging Face's `transformers`: small models from integer weights, its values committed. A
  * foreign floating-point system, so there is a tolerance here. `scripts/hf-parity.mjs` made the values and compares live.
  */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { readCheckpointWeights } from '../../src/model/node/checkpoint.js';
@@ -12,15 +11,14 @@ import { evaluateText } from '../../src/node/evaluateText.js';
 import { temporaryFolder, testEnvironment } from '../support/bundles.js';
 import {
   logitsOf,
-  type ParityCase,
+  parityCases,
   parityRecipe,
   parityTokens,
   relativeError,
   writeParityModel,
 } from '../support/hfParity.js';
 
-const file = new URL('../vectors/hfParity.json', import.meta.url);
-const { cases } = JSON.parse(readFileSync(file, 'utf8')) as { readonly cases: readonly ParityCase[] };
+const cases = parityCases();
 const MAX_LOSS_DIFFERENCE = 0.01;
 
 const folder = temporaryFolder();

@@ -2,7 +2,7 @@
  * Small models whose weights anybody can make from integers, in Hugging Face's names: what `scripts/hf-parity.py` fills
  * `transformers` with, and the same numbers for our side.
  */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Kernels } from '../../src/backend/ops.js';
 import { describeHfConfig, hfModel } from '../../src/model/hf.js';
@@ -41,6 +41,12 @@ export interface ParityCase {
   readonly loss: number;
   /** Its logits of the last position of the last window. */
   readonly logits: readonly number[];
+}
+
+/** The cases with the values of `transformers`. */
+export function parityCases(): readonly ParityCase[] {
+  const file = new URL('../vectors/hfParity.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { readonly cases: readonly ParityCase[] }).cases;
 }
 
 const GOLDEN = 0x9e3779b9;
