@@ -1,5 +1,6 @@
-// Writes the table of native/cuda/README.md that says of each kernel whether it has run on hardware, from the results that
-// scripts/gpu-test.sh left in bench/results/gpu. No result, no claim.
+// Writes the table of native/cuda/README.md that says of each kernel whether it has run on hardware, and what `pogo doctor`
+// says of it (src/backend/cudaHardware.ts), from the results that scripts/gpu-test.sh left in bench/results/gpu. No result,
+// no claim.
 //   node scripts/gpu-status.mjs [--check]      --check changes nothing, exit code 1 if the table is not that of the results
 // Needs `dist/`.
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -7,6 +8,7 @@ import { join } from 'node:path';
 import { cli, ROOT, ScriptError } from './lib/project.mjs';
 
 const PAGE = join(ROOT, 'native', 'cuda', 'README.md');
+const MODULE = join(ROOT, 'src', 'backend', 'cudaHardware.ts');
 const RESULTS = join(ROOT, 'bench', 'results', 'gpu');
 const NAME = /^(\d{4}-\d{2}-\d{2})-(.+)\.kernels\.json$/;
 const SCHEMA = 'pogo-kernel-test/1';
@@ -63,6 +65,22 @@ function table(operations, reports) {
   return lines.join('\n');
 }
 
+/** What the package itself knows: kernels that were equal on a GPU, by operation. */
+function moduleText(operations, reports) {
+  const lines = operations.flatMap((operation) => {
+    const report = reports.find(({ operations: all }) => all.some(({ name }) => name === operation));
+    const found = report?.operations.find(({ name }) => name === operation);
+    if (found === undefined || found.passed === 0 || found.failed > 0) return [];
+    const device = report.device.replace(/['\\]/g, '');
+    return [`  ${operation}: { device: '${device}', date: '${report.date}' },\n`];
+  });
+  return (
+    '/** CUDA kernels that have run on a GPU and were equal there: written by scripts/gpu-status.mjs from its results. */\n' +
+    'export const CUDA_HARDWARE: Readonly<Record<string, { readonly device: string; readonly date: string }>> = {' +
+    `${lines.length > 0 ? '\n' : ''}${lines.join('')}};\n`
+  );
+}
+
 await cli(async (args) => {
   const { OPERATIONS } = await import('../dist/backend/ops.js');
   const page = readFileSync(PAGE, 'utf8');
@@ -71,11 +89,13 @@ await cli(async (args) => {
     throw new ScriptError(`gpu-status: expected ${BEGIN} and ${END} in native/cuda/README.md`);
   const text = table([...OPERATIONS, ...MORE], readReports());
   const next = `${page.slice(0, begin + BEGIN.length)}\n${text}\n${page.slice(end)}`;
-  if (next === page) return 0;
+  const nextModule = moduleText([...OPERATIONS, ...MORE], readReports());
+  if (next === page && nextModule === readFileSync(MODULE, 'utf8')) return 0;
   if (args.includes('--check')) {
     process.stderr.write('gpu-status: the table is not that of bench/results/gpu: run node scripts/gpu-status.mjs\n');
     return 1;
   }
   writeFileSync(PAGE, next);
+  writeFileSync(MODULE, nextModule);
   return 0;
 });

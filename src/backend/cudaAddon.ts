@@ -163,6 +163,12 @@ function isCudaAddon(value: unknown): value is CudaAddon {
   );
 }
 
+function driverFix({ driver, runtime }: CudaDeviceInfo): string {
+  if (driver === 0) return 'install an NVIDIA driver, 580 or newer';
+  if (driver < runtime) return 'update the NVIDIA driver to 580 or newer';
+  return 'see that nvidia-smi lists a device; in a container, start it with the GPU; check CUDA_VISIBLE_DEVICES';
+}
+
 function load(files: readonly string[]): LoadedCudaAddon {
   const require = createRequire(import.meta.url);
   const attempts: string[] = [];
@@ -175,8 +181,7 @@ function load(files: readonly string[]): LoadedCudaAddon {
       }
       const info = addon.deviceInfo();
       if (info.reason !== '') {
-        const fix =
-          info.driver === 0 ? 'install an NVIDIA driver, 580 or newer' : 'update the NVIDIA driver to 580 or newer';
+        const fix = driverFix(info);
         return { reason: info.reason, fix, info };
       }
       const usable = info.devices.some((device) => device.major >= MINIMUM_MAJOR);

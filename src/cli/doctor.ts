@@ -9,9 +9,10 @@ import { openCpuBackend } from '../backend/cpu.js';
 import { loadCpuAddon } from '../backend/cpuAddon.js';
 import { cudaIsa, cudaKernels, cudaTable, missingOperations } from '../backend/cuda.js';
 import { loadCudaAddon } from '../backend/cudaAddon.js';
+import { CUDA_HARDWARE } from '../backend/cudaHardware.js';
 import { loadMerkleAddon } from '../backend/merkleAddon.js';
 import { openBackend } from '../backend/open.js';
-import type { Kernels } from '../backend/ops.js';
+import { type Kernels, OPERATIONS } from '../backend/ops.js';
 import { referenceKernels } from '../backend/reference.js';
 import { selfTest } from '../backend/selfTest.js';
 import type { IsaName } from '../backend/types.js';
@@ -30,6 +31,15 @@ export interface DoctorBackend {
   readonly fix: string;
 }
 
+/** `hardware`: compared with the scalar kernels on a GPU, and equal; `compiled`: only compiled, and run on the device model. */
+export interface CudaKernelStatus {
+  readonly operation: string;
+  readonly status: 'hardware' | 'compiled';
+  /** Empty without hardware. */
+  readonly device: string;
+  readonly date: string;
+}
+
 export interface DoctorReport {
   readonly node: string;
   readonly platform: string;
@@ -37,6 +47,8 @@ export interface DoctorReport {
   readonly chosen: { readonly backend: string; readonly isa: string; readonly reason: string };
   readonly features: readonly string[];
   readonly backends: readonly DoctorBackend[];
+  /** What of the CUDA kernels has ever run on a GPU, on whatever machine. */
+  readonly cudaKernels: readonly CudaKernelStatus[];
   readonly toolchains: readonly Toolchain[];
   readonly setup: readonly SetupComponent[];
 }
@@ -73,9 +85,28 @@ const missing = (backend: DoctorBackend['backend'], isa: string, reason: string,
   fix,
 });
 
+function cudaKernelStatus(): CudaKernelStatus[] {
+  return OPERATIONS.map((operation) => {
+    const run = CUDA_HARDWARE[operation];
+    if (run === undefined) return { operation, status: 'compiled', device: '', date: '' };
+    return { operation, status: 'hardware', ...run };
+  });
+}
+
+/** One line: which kernels are proven where. */
+function describeCudaKernels(kernels: readonly CudaKernelStatus[]): string {
+  const compiled = kernels.filter(({ status }) => status === 'compiled').map(({ operation }) => operation);
+  if (compiled.length === kernels.length) {
+    return 'compiled, and run on a model of the device; none has run on a GPU yet';
+  }
+  const places = [...new Set(kernels.filter(({ device }) => device !== '').map((k) => `${k.device}, ${k.date}`))];
+  const rest = compiled.length === 0 ? '' : `; compiled only: ${compiled.join(', ')}`;
+  return `${kernels.length - compiled.length} of ${kernels.length} run on hardware (${places.join('; ')})${rest}`;
+}
+
 /** One entry a device. */
-function cudaBackends(quick: boolean): DoctorBackend[] {
-  const cuda = loadCudaAddon();
+function cudaBackends(quick: boolean, addonFile: string | undefined): DoctorBackend[] {
+  const cuda = loadCudaAddon(addonFile);
   if (cuda.addon === undefined) return [missing('cuda', '', cuda.reason, cuda.fix)];
   const { addon, info } = cuda;
   const absent = missingOperations(cudaTable(addon));
@@ -112,8 +143,15 @@ function merkleBackend(): DoctorBackend {
   return missing('merkle', 'rust', merkle.reason.replace(/\. To fix it.*/s, '; BLAKE3 runs in TypeScript'), fix);
 }
 
+export interface ExamineOptions {
+  /** Only the vectors of the start-up test. */
+  readonly quick?: boolean;
+  /** Another CUDA addon than the package's own, for tests. */
+  readonly cudaAddon?: string;
+}
+
 /** Looks at everything. Runs programs and kernels; takes some seconds. */
-export async function examine(options: { readonly quick?: boolean } = {}): Promise<DoctorReport> {
+export async function examine(options: ExamineOptions = {}): Promise<DoctorReport> {
   const quick = options.quick ?? false;
   let chosen: DoctorReport['chosen'];
   let features: readonly string[] = [];
@@ -130,11 +168,12 @@ export async function examine(options: { readonly quick?: boolean } = {}): Promi
     chosen,
     features,
     backends: [
-      ...cudaBackends(quick),
+      ...cudaBackends(quick, options.cudaAddon),
       ...cpuBackends(quick),
       checked('reference', 'typescript', referenceKernels, true),
       merkleBackend(),
     ],
+    cudaKernels: cudaKernelStatus(),
     toolchains: await findToolchains(packageRoot),
     setup: readSetupReport(packageRoot) ?? [],
   };
@@ -158,6 +197,7 @@ export function describeReport(report: DoctorReport): string {
     lines.push(`  ${MARK[entry.state]} ${name} ${[vectors, entry.reason].filter((text) => text !== '').join(', ')}`);
     if (entry.fix !== '') lines.push(`          fix: ${entry.fix}`);
   }
+  lines.push('', `CUDA kernels: ${describeCudaKernels(report.cudaKernels)}`);
   lines.push('', 'Tool chains');
   for (const tool of report.toolchains) {
     const found = tool.version ?? `not found (${tool.purpose})`;

@@ -10,7 +10,6 @@ import { PogoError } from '../errors.js';
 import { packedModelLayout } from '../model/layout.js';
 import { recipeRope } from '../model/rope.js';
 import type { StateScalars, StateVectors } from '../model/state.js';
-import { BYTES_OF } from '../model/tape.js';
 import { type ModelPlan, NULL_LOSS_BITS, splitSequences, type UnitRequest, unitInputs } from '../model/unit.js';
 import { joinPlaces, placeReads, type UnitPlace } from '../model/unitPlaces.js';
 import {
@@ -49,6 +48,8 @@ export interface DeviceUnit {
 
 /** Tensors of at least this many bytes come down while the rest is computed; the others together at the end. */
 const OVERLAPPED_BYTES = 256 * 1024;
+/** Operations whose codes are a tensor of the unit file. */
+const EMITS_UNIT = ['quantize4', 'weightGradient4'];
 const ROOT_BYTES = 32;
 const NON_FINITE = 1;
 
@@ -120,7 +121,10 @@ export class DeviceLane {
    */
   computeUnit(request: UnitRequest, file: Uint8Array, places: readonly UnitPlace[] = []): DeviceUnit {
     const training = this.#places.training as PlacedTape;
-    const bound = this.#tape('unit', () => unitEntries(this.#places));
+    const bound =
+      places.length === 0
+        ? this.#tape('unit', () => unitEntries(this.#places))
+        : this.#tape('watchedUnit', () => unitEntries(this.#places, true));
     const [tokens, targets, seeds] = ['tokens', 'targets', 'seeds'].map((name) => bufferOf(training, name)) as [
       DeviceRef,
       DeviceRef,
@@ -317,7 +321,7 @@ function copyOf(from: DeviceRef, to: DeviceRef): CudaCopy {
 function unitDownloads({ unit }: DevicePlan, entries: readonly DeviceEntry[], file: Uint8Array): CudaDownload[] {
   const early = entries
     .map(({ kind, args }, after) => ({ kind, plane: args['codes'] as DeviceRef, after }))
-    .filter(({ kind, plane }) => kind === 'quantize4' && plane.length * BYTES_OF[plane.dtype] >= OVERLAPPED_BYTES)
+    .filter(({ kind, plane }) => EMITS_UNIT.includes(kind) && byteLength(plane) >= OVERLAPPED_BYTES)
     .map(({ plane, after }) => ({
       from: plane.offset - unit.offset,
       to: plane.offset - unit.offset + plane.length,

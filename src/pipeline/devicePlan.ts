@@ -152,10 +152,42 @@ export function hashEntry(name: string, ranges: readonly { bytes: DeviceRef; tre
   return { kind: 'blake3Trees', name, args };
 }
 
-/** A unit: the training tape, then the tree of its file. */
-export function unitEntries(places: DevicePlan): DeviceEntry[] {
+/**
+ * Joins the gradient of a weight and its quantization where nothing else reads the gradient: then its fp32 form is never
+ * written. The unit has the same bits, but fewer operations to look at.
+ */
+function fuseGradients(entries: readonly DeviceEntry[]): DeviceEntry[] {
+  const fused: DeviceEntry[] = [];
+  for (const entry of entries) {
+    const before = fused.at(-1);
+    const dw = before?.args['dw'] as DeviceRef | undefined;
+    const x = entry.args['x'] as DeviceRef;
+    const joins =
+      entry.kind === 'quantize4' &&
+      before?.kind === 'weightGradient' &&
+      before.args['accumulate'] === false &&
+      dw?.offset === x.offset &&
+      dw.length === x.length;
+    if (!joins) {
+      fused.push(entry);
+      continue;
+    }
+    const { dw: _dw, accumulate: _accumulate, ...operands } = before.args;
+    const { codes, scales, seed } = entry.args as Record<'codes' | 'scales' | 'seed', DeviceRef>;
+    fused[fused.length - 1] = { kind: 'weightGradient4', name: entry.name, args: { ...operands, codes, scales, seed } };
+  }
+  return fused;
+}
+
+/**
+ * A unit: the training tape, then the tree of its file.
+ *
+ * @param watched every operation of the tape is there, in its place: for units whose values are looked at on the way
+ */
+export function unitEntries(places: DevicePlan, watched = false): DeviceEntry[] {
   const training = places.training?.entries ?? [];
-  return [...training, hashEntry('unit root', [{ bytes: places.unit, tree: places.unitTree }])];
+  const entries = watched ? training : fuseGradients(training);
+  return [...entries, hashEntry('unit root', [{ bytes: places.unit, tree: places.unitTree }])];
 }
 
 /** The unit of zeros that stands for one with an Inf or NaN, and its tree. */
@@ -247,7 +279,13 @@ export function deviceNeeds(
   const tapes = [places.evaluation.entries, weightEntries(plan, places)];
   if (places.training !== undefined) {
     const names = VECTOR_NAMES.filter((name) => places.vectors[name] !== undefined);
-    tapes.push(unitEntries(places), nullUnitEntries(places), rootEntries(places, names), packEntries(plan, places));
+    tapes.push(
+      unitEntries(places),
+      unitEntries(places, true),
+      nullUnitEntries(places),
+      rootEntries(places, names),
+      packEntries(plan, places),
+    );
     tapes.push(commitEntries(plan, places, START_SCALARS));
   }
   const missing = new Set(
@@ -284,7 +322,7 @@ export function laneRegions(
 }
 
 /** Tapes that a lane keeps bound at once. */
-export const TAPES = ['unit', 'nullUnit', 'evaluation', 'weights', 'commit', 'roots', 'pack'] as const;
+export const TAPES = ['unit', 'watchedUnit', 'nullUnit', 'evaluation', 'weights', 'commit', 'roots', 'pack'] as const;
 export type TapeName = (typeof TAPES)[number];
 
 /** Bytes of page-locked memory that a lane stages its transfers in. */

@@ -2,8 +2,11 @@
  * What the CUDA addon does with bad arguments, little memory and foreign handles, on the device model. Each is an error
  * that says what to do; none ends the process.
  */
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { cudaError, cudaKernels, openCudaBackend } from '../../src/backend/cuda.js';
+import { describeReport, examine } from '../../src/cli/doctor.js';
 import { buildModelAddon, modelAddon } from '../support/cudaModel.js';
 
 const file = buildModelAddon();
@@ -177,5 +180,54 @@ describe.skipIf(addon === undefined)('the CUDA addon', () => {
     const kernels = cudaKernels(model, 0);
     const wrong = { codes: new Uint8Array(31), scales: new Uint16Array(1), x: new Float32Array(64), n: 64 };
     expect(() => kernels.dequantize4(wrong)).toThrow(expect.objectContaining({ code: 'SHAPE' }));
+  });
+
+  // A fresh process each: what the addon says of a machine is asked once.
+  it.each([
+    ['driver=0', /no NVIDIA driver/, /install an NVIDIA driver, 580 or newer/],
+    ['driver=12080', /older than the CUDA runtime/, /update the NVIDIA driver to 580 or newer/],
+    ['devices=0', /no CUDA(-capable)? device/, /nvidia-smi lists a device/],
+    ['sm=75', /no device of compute capability 8\.0 or newer, found device model \(7\.5\)/, /A100 or a newer GPU/],
+  ])('says why a machine with %s cannot be used, and what to do', (machine, reason, fix) => {
+    const door = join(import.meta.dirname, '..', '..', 'dist', 'backend', 'cudaAddon.js');
+    const script = `import { loadCudaAddon } from ${JSON.stringify(door)};
+      const { reason, fix } = loadCudaAddon(${JSON.stringify(file)});
+      process.stdout.write(JSON.stringify({ reason, fix }));`;
+    const env = { ...process.env, POGO_CUDA_MODEL: machine };
+    const output = execFileSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8', env });
+    const found = JSON.parse(output) as { reason: string; fix: string };
+    expect(found.reason).toMatch(reason);
+    expect(found.fix).toMatch(fix);
+  });
+
+  it('errors of CUDA carry their code and the kernel, and say what to do', () => {
+    const thrown = (cudaCode: number, deviceLost: boolean): Error =>
+      cudaError(
+        Object.assign(new Error('gemm_kernel: CUDA error'), {
+          code: 'CUDA',
+          cudaCode,
+          kernel: 'gemm_kernel',
+          deviceLost,
+        }),
+        'gemm',
+      );
+    expect(thrown(209, false)).toMatchObject({
+      code: 'ENVIRONMENT',
+      details: { cudaCode: 209, kernel: 'gemm_kernel' },
+    });
+    expect(thrown(209, false).message).toMatch(/no machine code for this device: build it here/);
+    expect(thrown(35, false).message).toMatch(/update the NVIDIA driver/);
+    expect(thrown(700, true).message).toMatch(/again after a restart of the process/);
+  });
+
+  it('doctor runs the known answers on it and says what has run on hardware', async () => {
+    const report = await examine({ quick: true, cudaAddon: file as string });
+    expect(report.backends[0]).toMatchObject({ backend: 'cuda', isa: 'sm_90a', state: 'ok', fix: '' });
+    expect(report.backends[0]?.vectors).toBeGreaterThan(50);
+    expect(report.backends[0]?.vectorsPassed).toBe(report.backends[0]?.vectors);
+    const text = describeReport(report);
+    expect(text).toMatch(/ok +cuda sm_90a +\d+ of \d+ vectors, device 0: device model/);
+    expect(text).toMatch(/CUDA kernels: /);
+    expect(report.cudaKernels.every(({ status, device }) => (status === 'hardware') === (device !== ''))).toBe(true);
   });
 });

@@ -10,6 +10,7 @@ import { toHex } from '../../src/hex.js';
 import { unitFileBytes } from '../../src/model/layout.js';
 import { gatherSequences, unitTokens } from '../../src/model/unit.js';
 import { backwardPlaces, forwardPlaces, gradientPlaces, type UnitPlace } from '../../src/model/unitPlaces.js';
+import { devicePlan, unitEntries } from '../../src/pipeline/devicePlan.js';
 import type { LanePoolOptions } from '../../src/pipeline/lanePool.js';
 import type { Trainer } from '../../src/pipeline/trainer.js';
 import { trainSteps } from '../../src/pipeline/trainSteps.js';
@@ -114,6 +115,39 @@ describe.skipIf(model === undefined)('training on CUDA lanes', () => {
       }
       // The state itself, which is larger than all of that, stayed there.
       expect(() => trainer.state).toThrow(/await fetchState/);
+    });
+  });
+
+  it('writes no fp32 gradient where the products can emit 4-bit codes', async () => {
+    await withTrainer(cuda(1), async (trainer) => {
+      const places = devicePlan(trainer.plan, { microBatches: 1, training: true });
+      const kinds = (watched: boolean): string[] => unitEntries(places, watched).map(({ kind }) => kind);
+      const fused = kinds(false).filter((kind) => kind === 'weightGradient4').length;
+      expect(fused).toBe(4 * recipe.layers);
+      expect(kinds(false).length).toBe(kinds(true).length - fused);
+      expect(kinds(true)).not.toContain('weightGradient4');
+    });
+  });
+
+  it('gives the memory back when its pool ends', async () => {
+    const free = (): number => (model as NonNullable<typeof model>).freeBytes(0);
+    await withTrainer(cuda(1), () => Promise.resolve());
+    const before = free();
+    const during = await withTrainer(cuda(2), async (trainer) => {
+      await trainer.computeUnit(request(0, 0));
+      return free();
+    });
+    expect(during).toBeLessThan(before);
+    expect(free()).toBe(before);
+  });
+
+  it('redoes the unit of a worker that dies, on the model that is still there', async () => {
+    await withTrainer(cuda(1), async (trainer) => {
+      const expectedRoot = toHex((await trainer.computeUnit(request(0, 0))).root);
+      const again = trainer.computeUnit(request(0, 0));
+      await Promise.all(trainer.pool.threads.map((worker) => worker.terminate()));
+      expect(toHex((await again).root)).toBe(expectedRoot);
+      expect(trainer.pool.replaced).toBeGreaterThan(0);
     });
   });
 
