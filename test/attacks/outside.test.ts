@@ -23,7 +23,7 @@ import { SOURCE, sourceFiles, wordsOf } from '../support/importGraph.js';
 import { refusal } from '../support/refusal.js';
 import { nativeBls, TestChain } from '../support/testChain.js';
 
-const TEE = /\b(sgx|tdx|sev|trustzone|enclave|quote[A-Z]|attestedHardware)/;
+const TEE = /\b(sgx|tdx|sev(?!er)|trustzone|enclave|quote[A-Z]|attestedHardware)/;
 
 attack(
   {
