@@ -27,6 +27,12 @@ export const MOBY_GPT2: RecipeData = {
   heldOutTokens: 16_384,
 };
 
+/** The same tokens in a file of u32, for vocabularies over 65,536. */
+export const MOBY_GPT2_WIDE: RecipeData = {
+  ...MOBY_GPT2,
+  tokensRoot: fromHex('ef6dc5628056c64a07e3d0b22684dc9a8fdc2f3f505f6098e87b4ade1d219848', 32),
+};
+
 /** The speeches as bytes. */
 export const SOTU_BYTES: RecipeData = {
   name: 'sotu',

@@ -15,7 +15,7 @@ import { fromHex } from '../hex.js';
 import { bitLength, rationalToBits } from './fp32.js';
 import { integerSquareRoot } from './integers.js';
 import { type GemmaOptions, OPEN_START, type Recipe, type RecipeData } from './recipe.js';
-import { MOBY_BYTES, MOBY_GPT2, SOTU_BYTES } from './recipeData.js';
+import { MOBY_BYTES, MOBY_GPT2, MOBY_GPT2_WIDE, SOTU_BYTES } from './recipeData.js';
 import { recipeFromJson } from './recipeJson.js';
 import { validateRecipe } from './recipeRules.js';
 import { ropeRootOf } from './rope.js';
@@ -30,7 +30,7 @@ interface Shape {
   readonly sequencesPerUnit: number;
   readonly unitsPerStep: number;
   readonly stepsPerClaim: number;
-  readonly peakTenThousandths: bigint;
+  readonly peakHundredThousandths: bigint;
   readonly horizon: number;
   readonly fractionPpm: number;
   readonly tokenizer: 'bytes' | 'gpt2';
@@ -50,6 +50,20 @@ type GemmaShape = Omit<GemmaOptions, 'ropeRoot' | 'embeddingScaleBits'> & {
   readonly ropeRoot?: string;
 };
 
+/** What the built-in shapes of Gemma 3 share. */
+const GEMMA3 = {
+  vocab: 262_144,
+  context: 4096,
+  sequencesPerUnit: 16,
+  unitsPerStep: 16,
+  stepsPerClaim: 20,
+  peakHundredThousandths: 10n,
+  horizon: 5000,
+  fractionPpm: 100_000,
+  tokenizer: 'gpt2',
+} as const;
+const GEMMA3_ROPE = { globalEvery: 6, ropeLocalBase: 10_000, ropeGlobalBase: 1_000_000 } as const;
+
 const SHAPES: Readonly<Record<string, Shape>> = {
   tiny: {
     vocab: 256,
@@ -60,7 +74,7 @@ const SHAPES: Readonly<Record<string, Shape>> = {
     sequencesPerUnit: 2,
     unitsPerStep: 2,
     stepsPerClaim: 4,
-    peakTenThousandths: 30n,
+    peakHundredThousandths: 300n,
     horizon: 2000,
     fractionPpm: 250_000, // a claim has 8 units: two of them
     tokenizer: 'bytes',
@@ -75,7 +89,7 @@ const SHAPES: Readonly<Record<string, Shape>> = {
     sequencesPerUnit: 2,
     unitsPerStep: 2,
     stepsPerClaim: 4,
-    peakTenThousandths: 30n,
+    peakHundredThousandths: 300n,
     horizon: 2000,
     fractionPpm: 250_000,
     tokenizer: 'bytes',
@@ -99,7 +113,7 @@ const SHAPES: Readonly<Record<string, Shape>> = {
     sequencesPerUnit: 16,
     unitsPerStep: 2,
     stepsPerClaim: 20,
-    peakTenThousandths: 30n,
+    peakHundredThousandths: 300n,
     horizon: 400,
     fractionPpm: 100_000,
     tokenizer: 'bytes',
@@ -113,7 +127,7 @@ const SHAPES: Readonly<Record<string, Shape>> = {
     sequencesPerUnit: 8,
     unitsPerStep: 2,
     stepsPerClaim: 20,
-    peakTenThousandths: 20n,
+    peakHundredThousandths: 200n,
     horizon: 5000,
     fractionPpm: 100_000,
     tokenizer: 'bytes',
@@ -127,7 +141,7 @@ const SHAPES: Readonly<Record<string, Shape>> = {
     sequencesPerUnit: 4,
     unitsPerStep: 2,
     stepsPerClaim: 20,
-    peakTenThousandths: 20n,
+    peakHundredThousandths: 200n,
     horizon: 5000,
     fractionPpm: 100_000,
     tokenizer: 'bytes',
@@ -141,7 +155,7 @@ const SHAPES: Readonly<Record<string, Shape>> = {
     sequencesPerUnit: 32,
     unitsPerStep: 16,
     stepsPerClaim: 20,
-    peakTenThousandths: 6n,
+    peakHundredThousandths: 60n,
     horizon: 5000,
     fractionPpm: 100_000,
     tokenizer: 'gpt2',
@@ -156,12 +170,77 @@ const SHAPES: Readonly<Record<string, Shape>> = {
     sequencesPerUnit: 16,
     unitsPerStep: 2,
     stepsPerClaim: 20,
-    peakTenThousandths: 30n,
+    peakHundredThousandths: 300n,
     horizon: 200,
     warmup: 10,
     fractionPpm: 100_000,
     tokenizer: 'bytes',
     fineTunes: SOTU_BYTES,
+  },
+  // Figures of the paper of GPT-3 (arXiv 2005.14165, table 2.1).
+  'gpt3-175b': {
+    vocab: 50_257,
+    layers: 96,
+    width: 12_288,
+    heads: 96,
+    context: 2048,
+    sequencesPerUnit: 32,
+    unitsPerStep: 16,
+    stepsPerClaim: 20,
+    peakHundredThousandths: 6n,
+    horizon: 5000,
+    fractionPpm: 100_000,
+    tokenizer: 'gpt2',
+  },
+  // Figures of gemma/config.py in github.com/google/gemma_pytorch and of the models' config.json at Hugging Face; contexts are
+  // shorter than those that the models allow. The text is in tokens of GPT-2.
+  'gemma3-1b': {
+    ...GEMMA3,
+    layers: 26,
+    width: 1152,
+    heads: 4,
+    hidden: 6912,
+    gemma: {
+      ...GEMMA3_ROPE,
+      keyValueHeads: 1,
+      headSize: 256,
+      queryScalar: 256,
+      slidingWindow: 512,
+      ropeGlobalScale: 1,
+      ropeRoot: '0d9ca7ee6e0a9a2aa32fe075de23531312a17942597ea36da4960c5d0f3b0826',
+    },
+  },
+  'gemma3-4b': {
+    ...GEMMA3,
+    layers: 34,
+    width: 2560,
+    heads: 8,
+    hidden: 10_240,
+    gemma: {
+      ...GEMMA3_ROPE,
+      keyValueHeads: 4,
+      headSize: 256,
+      queryScalar: 256,
+      slidingWindow: 1024,
+      ropeGlobalScale: 8,
+      ropeRoot: 'fc2d4804995b90f1096c5f8a41bd9e8b12bd5be3808c242ab159382ff3b271cd',
+    },
+  },
+  'gemma3-27b': {
+    ...GEMMA3,
+    layers: 62,
+    width: 5376,
+    heads: 32,
+    hidden: 21_504,
+    gemma: {
+      ...GEMMA3_ROPE,
+      keyValueHeads: 16,
+      headSize: 128,
+      queryScalar: 168,
+      slidingWindow: 1024,
+      ropeGlobalScale: 8,
+      ropeRoot: '586296e9d5e8b7c7df2f71fa36da571fec4da98da64629866406c82703eefc05',
+    },
   },
 };
 
@@ -171,7 +250,8 @@ export const RECIPE_NAMES: readonly string[] = Object.freeze(Object.keys(SHAPES)
 const built = new Map<string, Recipe>();
 
 function build(name: string, shape: Shape): Recipe {
-  const { peakTenThousandths, horizon, fractionPpm, stepsPerClaim, tokenizer, warmup, fineTunes, ...others } = shape;
+  const { peakHundredThousandths, horizon, fractionPpm, stepsPerClaim, tokenizer, warmup, fineTunes, ...others } =
+    shape;
   const { hidden, gemma, ...rest } = others;
   const layerNorm = tokenizer === 'gpt2' && gemma === undefined; // GPT-2's own shape: LayerNorm and biases
   const recipe = validateRecipe({
@@ -195,14 +275,14 @@ function build(name: string, shape: Shape): Recipe {
       weightDecayBits: rationalToBits(1n, 10n),
     },
     learningRateBits: learningRateTable({
-      peak: { numerator: peakTenThousandths, denominator: 10_000n },
+      peak: { numerator: peakHundredThousandths, denominator: 100_000n },
       warmup: warmup ?? 40,
       horizon,
       floor: { numerator: 1n, denominator: 10n },
     }),
     ema: true,
     emaDecayBits: rationalToBits(95n ** 8n, 100n ** 8n), // 0.95 a step, applied every 8 steps
-    data: fineTunes ?? (tokenizer === 'gpt2' ? MOBY_GPT2 : MOBY_BYTES),
+    data: fineTunes ?? (shape.vocab > 65_536 ? MOBY_GPT2_WIDE : tokenizer === 'gpt2' ? MOBY_GPT2 : MOBY_BYTES),
     start:
       fineTunes === undefined
         ? { kind: 'seed', seed: blake3(new TextEncoder().encode(`proof-of-gradient/recipe/${name}`)) }

@@ -29,8 +29,21 @@ const ONE = 1n << BITS;
 /** Bits by which the angle of a row is computed further than its sine: positions are below 2^20. */
 const GUARD = 32n;
 
+const KNOWN_FREQUENCIES = 16;
+const frequenciesMade = new Map<string, readonly bigint[]>();
+
 /** base^(−2i ÷ size) ÷ scale for i < size ÷ 2, in fixed point with BITS + GUARD fractional bits. */
-function frequencies(size: number, base: number, scale: number): bigint[] {
+function frequencies(size: number, base: number, scale: number): readonly bigint[] {
+  const key = [size, base, scale].join(' ');
+  const known = frequenciesMade.get(key);
+  if (known !== undefined) return known;
+  if (frequenciesMade.size >= KNOWN_FREQUENCIES) frequenciesMade.clear();
+  const made = makeFrequencies(size, base, scale);
+  frequenciesMade.set(key, made);
+  return made;
+}
+
+function makeFrequencies(size: number, base: number, scale: number): bigint[] {
   const bits = BITS + GUARD;
   let root = BigInt(base) << bits;
   for (let power = 2; power < size; power *= 2) root = integerSquareRoot(root << bits);

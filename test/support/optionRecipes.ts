@@ -36,3 +36,25 @@ export const SMALL_LORA: Recipe = validateRecipe({
     base: new Uint8Array(32).fill(7),
   },
 });
+
+/** Fields that make a small recipe one of the family gemma3: local and global layers, grouped heads. */
+export function gemmaChanges(changes: Partial<Recipe> = {}): Partial<Recipe> {
+  const context = changes.context ?? 64;
+  const headSize = changes.gemma?.headSize ?? 32;
+  const gemma = {
+    ...rope,
+    keyValueHeads: 2,
+    queryScalar: 24,
+    slidingWindow: 64,
+    globalEvery: 2,
+    embeddingScaleBits: 0x41000000,
+    ...changes.gemma,
+  };
+  return {
+    family: 'gemma3',
+    heads: 4,
+    layers: 2,
+    ...changes,
+    gemma: { ...gemma, ropeRoot: ropeRootOf({ ...gemma, headSize, context }) },
+  };
+}

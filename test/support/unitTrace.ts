@@ -4,6 +4,7 @@ import type { Kernels } from '../../src/backend/ops.js';
 import { referenceKernels } from '../../src/backend/reference.js';
 import { portableHash } from '../../src/merkle/portable.js';
 import type { Recipe } from '../../src/model/recipe.js';
+import { recipeRope } from '../../src/model/rope.js';
 import { ditherSeed } from '../../src/model/seeds.js';
 import { seedState, vectorBytes } from '../../src/model/state.js';
 import { BoundTape, type HostArray } from '../../src/model/tape.js';
@@ -54,6 +55,7 @@ export function runTape(
     weightScales: shared.scales,
     unitCodes: new Uint8Array(file.buffer, 0, plan.layout.length / 2),
     unitScales: new Uint16Array(file.buffer, plan.layout.length / 2, plan.layout.length / 64),
+    rope: recipeRope(recipe),
   };
   const bound: { tape?: BoundTape } = {};
   let ran = 0;

@@ -19,8 +19,8 @@ export interface DataRoots {
 }
 
 /** The roots of the novel under a tokenizer, computed from the installed package. */
-export async function mobyDickRoots(name: BuiltInTokenizer): Promise<DataRoots> {
-  return rootsOf(await readMobyDick(), name);
+export async function mobyDickRoots(name: BuiltInTokenizer, vocab?: number): Promise<DataRoots> {
+  return rootsOf(await readMobyDick(), name, vocab);
 }
 
 /** The same of the speeches. */
@@ -28,9 +28,10 @@ export async function speechesRoots(name: BuiltInTokenizer): Promise<DataRoots> 
   return rootsOf(await readSpeeches(), name);
 }
 
-async function rootsOf(text: Uint8Array, name: BuiltInTokenizer): Promise<DataRoots> {
+/** @param vocab decides the bytes of a token; by default the tokenizer's entries */
+async function rootsOf(text: Uint8Array, name: BuiltInTokenizer, vocab?: number): Promise<DataRoots> {
   const tokenizer = await openTokenizer(name);
-  const tokens = tokenizeText(text, tokenizer, tokenizer.entries, 'the text');
+  const tokens = tokenizeText(text, tokenizer, vocab ?? tokenizer.entries, 'the text');
   return {
     textRoot: toHex(blake3(text)),
     tokensRoot: toHex(blake3(new Uint8Array(tokens.buffer))),
@@ -40,6 +41,8 @@ async function rootsOf(text: Uint8Array, name: BuiltInTokenizer): Promise<DataRo
 }
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  const wide = await mobyDickRoots('gpt2', 1 << 18);
+  process.stdout.write(`moby-dick gpt2, tokens of 4 bytes ${JSON.stringify(wide, null, 2)}\n`);
   for (const name of ['bytes', 'gpt2'] as const) {
     process.stdout.write(`moby-dick ${name} ${JSON.stringify(await mobyDickRoots(name), null, 2)}\n`);
     process.stdout.write(`sotu ${name} ${JSON.stringify(await speechesRoots(name), null, 2)}\n`);

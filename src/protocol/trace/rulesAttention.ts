@@ -14,19 +14,50 @@ import { type Reader, type Rule, rowGroups, type Source, single } from './progra
 /** Queries or keys of one block. */
 export const BLOCK = 64;
 
-/** The attention of one layer: sizes, and the committed codes in the layouts that the rules read. */
-export interface AttentionShape {
+/** Sizes of attention (docs/numerics.md §4). */
+export interface AttentionSizes {
   readonly T: number;
   readonly H: number;
+  /** Heads of keys and of values. */
+  readonly G: number;
   /** Head size. */
   readonly h: number;
   readonly context: number;
-  /** Codes of q, k, v: i8 [3H, T, h]. */
+  /** Keys that a query sees; 0: all. */
+  readonly window: number;
+  /** Scores are divided by its root. */
+  readonly scalar: number;
+}
+
+/** The attention of one layer: sizes, and the committed codes in the layouts that the rules read. */
+export interface AttentionShape extends AttentionSizes {
+  /** Codes of q, k, v: i8 [H + 2G, T, h]. */
   readonly heads: Source;
-  /** The same, i8 [3H · h, T]. */
+  /** The same, i8 [(H + 2G) · h, T]. */
   readonly transposed: Source;
-  /** f32 [3H, T]. */
+  /** f32 [H + 2G, T]. */
   readonly scales: Source;
+}
+
+/** Blocks that a rule of one layer is there for: with a window only those that a block reaches. */
+export function blockCount({ context, window }: AttentionSizes): number {
+  const blocks = context / BLOCK;
+  return window === 0 ? blocks : Math.min(blocks, window / BLOCK + 1);
+}
+
+/** Key block number b of those that queries of `block` read; with a window counted from the first that they see. */
+function keyBlock({ window }: AttentionSizes, block: number, b: number): number {
+  return window === 0 ? b : Math.max(0, block - window / BLOCK) + b;
+}
+
+/** Query block number b of those that see keys of `block`; with a window counted from the keys' own. */
+function queryBlock({ window }: AttentionSizes, block: number, b: number): number {
+  return window === 0 ? b : block + b;
+}
+
+/** Whether a query sees a key; both are tokens of one sequence. */
+function sees({ window }: AttentionSizes, query: number, key: number): boolean {
+  return key <= query && (window === 0 || key > query - window);
 }
 
 type Part = 0 | 1 | 2;
@@ -34,8 +65,12 @@ type Part = 0 | 1 | 2;
 /** Inputs 0, 1, 2 of every rule here. */
 const common = (shape: AttentionShape): Source[] => [shape.heads, shape.transposed, shape.scales];
 
+/** Head of a row of qkv that query head `head` reads for a part. */
+const partHead = ({ H, G }: AttentionSizes, part: Part, head: number): number =>
+  part === 0 ? head : H + (part - 1) * G + Math.floor(head / (H / G));
+
 const rowsOf = (read: Reader, s: AttentionShape, part: Part, head: number, token: number, count: number): Int8Array =>
-  read.i8(0, ((part * s.H + head) * s.T + token) * s.h, count * s.h);
+  read.i8(0, (partHead(s, part, head) * s.T + token) * s.h, count * s.h);
 
 const columnOf = (
   read: Reader,
@@ -45,7 +80,7 @@ const columnOf = (
   d: number,
   token: number,
   count: number,
-): Int8Array => read.i8(1, ((part * s.H + head) * s.h + d) * s.T + token, count);
+): Int8Array => read.i8(1, (partHead(s, part, head) * s.h + d) * s.T + token, count);
 
 const scalesOf = (
   read: Reader,
@@ -54,11 +89,11 @@ const scalesOf = (
   head: number,
   token: number,
   count: number,
-): Float32Array => read.f32(2, (part * s.H + head) * s.T + token, count);
+): Float32Array => read.f32(2, partHead(s, part, head) * s.T + token, count);
 
 /** a_i. */
-function factorOf(scale: number, h: number): number {
-  return f32(f32(scale) * f32(K.F32_LOG2E / f32(Math.sqrt(h))));
+function factorOf(scale: number, scalar: number): number {
+  return f32(f32(scale) * f32(K.F32_LOG2E / f32(Math.sqrt(scalar))));
 }
 
 /** Place of (head, token) index `row` of [H, T] in its sequence. */
@@ -68,9 +103,20 @@ function place(s: AttentionShape, row: number): { head: number; token: number; s
   return { head: Math.floor(row / s.T), token, start: token - inside, block: Math.floor(inside / BLOCK) };
 }
 
-/** Keys of block `b` that query `token` sees; 0 for a block behind its own. */
-function keysOf(s: AttentionShape, token: number, b: number): number {
-  return Math.max(0, Math.min(BLOCK, (token % s.context) + 1 - BLOCK * b));
+/** Keys of block `b` that query `token` sees are those from `from` up to `count`; none: both are 0. */
+function keysOf(s: AttentionShape, token: number, b: number): { readonly from: number; readonly count: number } {
+  const inside = (token % s.context) - BLOCK * b;
+  const count = Math.max(0, Math.min(BLOCK, inside + 1));
+  const from = s.window === 0 ? 0 : Math.max(0, inside + 1 - s.window);
+  return from < count ? { from, count } : { from: 0, count: 0 };
+}
+
+/**
+ * Number of the first block in which a query sees a key: 0, or 1 for the last query of a block whose window begins at a
+ * block's end.
+ */
+function firstNumber(s: AttentionShape, token: number, block: number): number {
+  return keysOf(s, token, keyBlock(s, block, 0)).count > 0 ? 0 : 1;
 }
 
 interface ForwardBlock {
@@ -83,23 +129,24 @@ interface ForwardBlock {
 
 function forwardBlock(read: Reader, s: AttentionShape, row: number, b: number): ForwardBlock {
   const codes = new Uint8Array(BLOCK);
-  const { head, token, start } = place(s, row);
-  const count = keysOf(s, token, b);
+  const { head, token, start, block } = place(s, row);
+  const keys = keyBlock(s, block, b);
+  const { from, count } = keysOf(s, token, keys);
   if (count === 0) return { m: 0, l: 0, scale: 0, codes };
-  const firstKey = start + BLOCK * b;
+  const firstKey = start + BLOCK * keys;
   const q = rowsOf(read, s, 0, head, token, 1);
   const k = rowsOf(read, s, 1, head, firstKey, count);
   const sk = scalesOf(read, s, 1, head, firstKey, count);
   const sv = scalesOf(read, s, 2, head, firstKey, count);
-  const factor = factorOf(scalesOf(read, s, 0, head, token, 1)[0], s.h);
+  const factor = factorOf(scalesOf(read, s, 0, head, token, 1)[0], s.scalar);
   const u = new Float32Array(count);
   for (let j = 0; j < count; j += 1) u[j] = f32(dot(q, 0, k, j * s.h, s.h) * sk[j]);
-  let m = u[0];
-  for (let j = 1; j < count; j += 1) m = u[j] > m ? u[j] : m;
+  let m = u[from];
+  for (let j = from + 1; j < count; j += 1) m = u[j] > m ? u[j] : m;
   m = f32(m + 0);
   const p = new Float32Array(BLOCK);
   const x = new Float32Array(BLOCK);
-  for (let j = 0; j < count; j += 1) {
+  for (let j = from; j < count; j += 1) {
     p[j] = exp2c(f32(f32(u[j] - m) * factor));
     x[j] = f32(p[j] * sv[j]);
   }
@@ -107,7 +154,7 @@ function forwardBlock(read: Reader, s: AttentionShape, row: number, b: number): 
   return { m, l: t64(p, 0), scale, codes };
 }
 
-/** f32 [H, T, 3]: maximum, sum and code scale of key block `b` for each query. */
+/** f32 [H, T, 3]: maximum, sum and code scale of key block number `b` for each query. */
 export function statisticsRule(shape: AttentionShape, b: number): Rule {
   return {
     kind: 'attention.statistics',
@@ -149,18 +196,19 @@ export function runningRule(shape: AttentionShape, statistics: Source, previous:
     compute(read, start, out) {
       const row = Math.floor(start / 2);
       const { head, token, block } = place(shape, row);
-      if (b > block) {
+      if (keyBlock(shape, block, b) > block) {
         (out as Float32Array).set(read.f32(4, start, 2));
         return;
       }
+      // Before its first block a query has zeros, as that block has for it.
       const [m, l] = read.f32(3, 3 * row, 2);
-      if (b === 0) {
+      if (b <= firstNumber(shape, token, block)) {
         out[0] = m;
         out[1] = l;
         return;
       }
       const [M, before] = read.f32(4, start, 2);
-      const factor = factorOf(scalesOf(read, shape, 0, head, token, 1)[0], shape.h);
+      const factor = factorOf(scalesOf(read, shape, 0, head, token, 1)[0], shape.scalar);
       const { next, alpha, weight } = weights(M, m, factor);
       out[0] = next;
       out[1] = f32(f32(before * alpha) + f32(l * weight));
@@ -186,21 +234,24 @@ export function mixRule(
       const column = start % columns;
       const head = Math.floor(column / shape.h);
       const row = head * shape.T + token;
-      const count = keysOf(shape, token, b);
+      const { start: sequence, block } = place(shape, row);
+      const keys = keyBlock(shape, block, b);
+      const { count } = keysOf(shape, token, keys);
       if (count === 0) {
-        out[0] = read.f32(6, start, 1)[0];
+        out[0] = b === 0 ? 0 : read.f32(6, start, 1)[0];
         return;
       }
-      const { start: sequence } = place(shape, row);
       const weightsOfKeys = read.u8(4, row * BLOCK, count);
-      const v = columnOf(read, shape, 2, head, column % shape.h, sequence + BLOCK * b, count);
+      const v = columnOf(read, shape, 2, head, column % shape.h, sequence + BLOCK * keys, count);
       const [m, , scale] = read.f32(3, 3 * row, 3);
       const mixed = f32(dot(weightsOfKeys, 0, v, 0, count) * scale);
-      if (b === 0) {
-        out[0] = mixed;
+      const first = firstNumber(shape, token, block);
+      if (b === first) {
+        // Who begins late adds to +0.
+        out[0] = first === 0 ? mixed : f32(mixed + 0);
         return;
       }
-      const factor = factorOf(scalesOf(read, shape, 0, head, token, 1)[0], shape.h);
+      const factor = factorOf(scalesOf(read, shape, 0, head, token, 1)[0], shape.scalar);
       const { alpha, weight } = weights(read.f32(5, 2 * row, 1)[0], m, factor);
       out[0] = f32(f32(read.f32(6, start, 1)[0] * alpha) + f32(mixed * weight));
     },
@@ -233,7 +284,7 @@ export function lambdaRule(shape: AttentionShape, running: Source): Rule {
     compute(read, start, out) {
       const { head, token } = place(shape, start);
       const [M, l] = read.f32(3, 2 * start, 2);
-      const factor = factorOf(scalesOf(read, shape, 0, head, token, 1)[0], shape.h);
+      const factor = factorOf(scalesOf(read, shape, 0, head, token, 1)[0], shape.scalar);
       out[0] = f32(f32(M * factor) + log2(l));
     },
   };
@@ -283,8 +334,9 @@ function probabilities(read: Reader, s: AttentionShape, tile: Tile): Float32Arra
   const lambda = read.f32(6, head * s.T + firstQuery, queries);
   const P = new Float32Array(queries * keys);
   for (let r = 0; r < queries; r += 1) {
-    const factor = factorOf(sq[r], s.h);
-    for (let j = 0; j < keys && firstKey + j <= firstQuery + r; j += 1) {
+    const factor = factorOf(sq[r], s.scalar);
+    for (let j = 0; j < keys; j += 1) {
+      if (!sees(s, firstQuery + r, firstKey + j)) continue;
       const u = f32(dot(q, r * s.h, k, j * s.h, s.h) * sk[j]);
       const z = f32(f32(u * factor) - lambda[r]);
       P[r * keys + j] = exp2c(z > 0 ? 0 : z);
@@ -301,7 +353,8 @@ function gammas(read: Reader, s: AttentionShape, tile: Tile): Float32Array {
   const sv = scalesOf(read, s, 2, head, firstKey, keys);
   const gamma = new Float32Array(queries * keys);
   for (let r = 0; r < queries; r += 1) {
-    for (let j = 0; j < keys && firstKey + j <= firstQuery + r; j += 1) {
+    for (let j = 0; j < keys; j += 1) {
+      if (!sees(s, firstQuery + r, firstKey + j)) continue;
       gamma[r * keys + j] = f32(dot(dO, r * s.h, v, j * s.h, s.h) * sv[j]);
     }
   }
@@ -321,7 +374,8 @@ function errors(read: Reader, s: AttentionShape, tile: Tile): Float32Array {
   const gamma = gammas(read, s, tile);
   const D = read.f32(7, tile.head * s.T + tile.firstQuery, tile.queries);
   for (let r = 0; r < tile.queries; r += 1) {
-    for (let j = 0; j < tile.keys && tile.firstKey + j <= tile.firstQuery + r; j += 1) {
+    for (let j = 0; j < tile.keys; j += 1) {
+      if (!sees(s, tile.firstQuery + r, tile.firstKey + j)) continue;
       const i = r * tile.keys + j;
       x[i] = f32(x[i] * f32(gamma[i] - D[r]));
     }
@@ -338,11 +392,13 @@ export function differenceRule(g: AttentionGradient, previous: Source | undefine
     span: single,
     compute(read, start, out) {
       const { head, token, start: sequence, block } = place(s, start);
-      if (b > block) {
+      const keys = keyBlock(s, block, b);
+      if (keys > block) {
         out[0] = read.f32(7, start, 1)[0];
         return;
       }
-      const tile = { head, firstQuery: token, queries: 1, firstKey: sequence + BLOCK * b, keys: keysOf(s, token, b) };
+      const firstKey = sequence + BLOCK * keys;
+      const tile = { head, firstQuery: token, queries: 1, firstKey, keys: keysOf(s, token, keys).count };
       const P = probabilities(read, s, tile);
       const gamma = gammas(read, s, tile);
       const terms = new Float32Array(BLOCK);
@@ -353,11 +409,12 @@ export function differenceRule(g: AttentionGradient, previous: Source | undefine
   };
 }
 
-/** The tile of key `row` of [H, T] and query block `b` of its sequence; undefined where b is before the key's block. */
+/** The tile of key `row` of [H, T] and query block number `b`; undefined where those queries do not see the key's block. */
 function keyTile(s: AttentionShape, row: number, b: number): Tile | undefined {
   const { head, token, start, block } = place(s, row);
-  if (b < block) return undefined;
-  return { head, firstQuery: start + BLOCK * b, queries: BLOCK, firstKey: token, keys: 1 };
+  const queries = queryBlock(s, block, b);
+  if (queries < block || queries >= s.context / BLOCK) return undefined;
+  return { head, firstQuery: start + BLOCK * queries, queries: BLOCK, firstKey: token, keys: 1 };
 }
 
 function valueCodes(read: Reader, g: AttentionGradient, row: number, b: number): { codes: Uint8Array; scale: number } {
@@ -396,10 +453,11 @@ function queryCodes(read: Reader, g: AttentionGradient, row: number, b: number):
   const s = g.shape;
   const codes = new Int8Array(BLOCK);
   const { head, token, start, block } = place(s, row);
-  if (b > block) return { codes, scale: 0 };
-  const firstKey = start + BLOCK * b;
+  const keys = keyBlock(s, block, b);
+  const { count } = keysOf(s, token, keys);
+  if (count === 0) return { codes, scale: 0 };
+  const firstKey = start + BLOCK * keys;
   const e = new Float32Array(BLOCK);
-  const count = keysOf(s, token, b);
   e.set(errors(read, s, { head, firstQuery: token, queries: 1, firstKey, keys: count }));
   const sk = scalesOf(read, s, 1, head, firstKey, count);
   const seed = g.seedQ();
@@ -445,13 +503,9 @@ export function gradientScalesRule(g: AttentionGradient, part: GradientPart, dif
   };
 }
 
-/**
- * f32 [T, H·h]: one gradient after block `b`. dV and dK of a key begin with its own block of queries and are +0 before;
- * dQ of a query ends with its own block of keys.
- */
-export function gradientSumRule(
+/** f32 [T, H·h]: dQ after key block number `b`; it ends with the query's own block. */
+export function querySumRule(
   g: AttentionGradient,
-  part: GradientPart,
   codes: Source,
   scales: Source,
   previous: Source | undefined,
@@ -459,6 +513,42 @@ export function gradientSumRule(
 ): Rule {
   const s = g.shape;
   const columns = s.H * s.h;
+  return {
+    kind: 'attention.dQ.sum',
+    inputs: [s.transposed, codes, scales, ...(previous === undefined ? [] : [previous])],
+    span: single,
+    compute(read, start, out) {
+      const column = start % columns;
+      const head = Math.floor(column / s.h);
+      const row = head * s.T + Math.floor(start / columns);
+      const { start: sequence, block } = place(s, row);
+      const keys = keyBlock(s, block, b);
+      if (keys > block) {
+        out[0] = read.f32(3, start, 1)[0];
+        return;
+      }
+      const operandRow = partHead(s, 1, head) * s.h + (column % s.h);
+      const other = read.i8(0, operandRow * s.T + sequence + BLOCK * keys, BLOCK);
+      const term = f32(dot(read.i8(1, row * BLOCK, BLOCK), 0, other, 0, BLOCK) * read.f32(2, row, 1)[0]);
+      out[0] = b === 0 ? term : f32(read.f32(3, start, 1)[0] + term);
+    },
+  };
+}
+
+/**
+ * f32 [T, G·h]: dV or dK after query block number `b` of the query heads that are number `member` of their groups. The
+ * sum of a key begins with its own block of the first member; before that it is +0.
+ */
+export function keySumRule(
+  g: AttentionGradient,
+  part: 'V' | 'K',
+  codes: Source,
+  scales: Source,
+  previous: Source | undefined,
+  { member, b }: { readonly member: number; readonly b: number },
+): Rule {
+  const s = g.shape;
+  const columns = s.G * s.h;
   const operand = part === 'V' ? g.transposed : s.transposed;
   return {
     kind: `attention.d${part}.sum`,
@@ -466,37 +556,40 @@ export function gradientSumRule(
     span: single,
     compute(read, start, out) {
       const column = start % columns;
-      const head = Math.floor(column / s.h);
+      const head = Math.floor(column / s.h) * (s.H / s.G) + member;
       const row = head * s.T + Math.floor(start / columns);
       const { start: sequence, block } = place(s, row);
-      if (part === 'Q' ? b > block : b < block) {
-        out[0] = part === 'Q' ? read.f32(3, start, 1)[0] : 0;
+      const queries = queryBlock(s, block, b);
+      if (queries < block || queries >= s.context / BLOCK) {
+        out[0] = queries < block && member === 0 ? 0 : read.f32(3, start, 1)[0];
         return;
       }
-      // Rows of the transposed codes: dO for V, q for K, k for Q.
-      const operandRow = part === 'Q' ? columns + column : column;
-      const other = read.i8(0, operandRow * s.T + sequence + BLOCK * b, BLOCK);
+      // Rows of the transposed codes of dO or q.
+      const operandRow = head * s.h + (column % s.h);
+      const other = read.i8(0, operandRow * s.T + sequence + BLOCK * queries, BLOCK);
       const own = part === 'V' ? read.u8(1, row * BLOCK, BLOCK) : read.i8(1, row * BLOCK, BLOCK);
       const term = f32(dot(own, 0, other, 0, BLOCK) * read.f32(2, row, 1)[0]);
-      const isFirst = b === (part === 'Q' ? 0 : block);
+      const isFirst = queries === block && member === 0;
       out[0] = isFirst ? term : f32(read.f32(3, start, 1)[0] + term);
     },
   };
 }
 
-/** bf16 [T, 3·H·h]: dq, dk, dv side by side. */
+/** bf16 [T, (H + 2G)·h]: dq, dk, dv side by side. */
 export function attentionGradientRule(shape: AttentionShape, dQ: Source, dK: Source, dV: Source): Rule {
-  const columns = shape.H * shape.h;
+  const { H, G, h } = shape;
+  const columns = (H + 2 * G) * h;
   return {
     kind: 'attention.gradient',
     inputs: [dQ, dK, dV],
-    span: rowGroups(3 * columns, shape.h),
+    span: rowGroups(columns, h),
     compute(read, start, out) {
-      const column = start % (3 * columns);
-      const part = Math.floor(column / columns);
-      const row = Math.floor(start / (3 * columns));
-      const sums = read.f32(part, row * columns + (column % columns), out.length);
-      const root = inverseRoot(shape.h);
+      const head = Math.floor((start % columns) / h);
+      const row = Math.floor(start / columns);
+      const part = head < H ? 0 : head < H + G ? 1 : 2;
+      const [heads, own] = part === 0 ? [H, head] : [G, head - H - (part - 1) * G];
+      const sums = read.f32(part, (row * heads + own) * h, out.length);
+      const root = inverseRoot(shape.scalar);
       for (let i = 0; i < out.length; i += 1) out[i] = bf16(part === 2 ? sums[i] : f32(sums[i] * root));
     },
   };

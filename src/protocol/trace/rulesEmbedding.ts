@@ -50,6 +50,20 @@ export function embedRule(tokens: Source, wte: Source, wpe: Source, C: number, c
   };
 }
 
+/** bf16 [T, C]: a token's row times a factor. */
+export function scaledEmbedRule(tokens: Source, wte: Source, C: number, scale: number): Rule {
+  return {
+    kind: 'embed.scaled',
+    inputs: [tokens, wte],
+    span: rowGroups(C, 256),
+    compute(read, start, out) {
+      const token = read.u32(0, Math.floor(start / C), 1)[0];
+      const row = read.f32(1, token * C + (start % C), out.length);
+      for (let i = 0; i < out.length; i += 1) out[i] = bf16(f32(row[i] * f32(scale)));
+    },
+  };
+}
+
 /**
  * i32 [⌈T / 1024⌉ + 1, V]: row s holds, for each table row, the last of the tokens before 1024·s that names it, or −1.
  */
@@ -138,10 +152,18 @@ export function targetScatterRule(
   });
 }
 
-/** S2: scatter of dx by tokens. */
-export function tokenScatterRule(dx: Source, tokens: Source, last: Source, self: Source, C: number, V: number): Rule {
-  return scatterRule('scatter.tokens', [dx], tokens, last, self, C, V, (read, t, first, out) => {
+/** S2: scatter of dx by tokens, each times `scale`: 1 changes no bit. */
+export function tokenScatterRule(
+  dx: Source,
+  tokens: Source,
+  last: Source,
+  self: Source,
+  { C, V, scale }: { readonly C: number; readonly V: number; readonly scale: number },
+): Rule {
+  const kind = scale === 1 ? 'scatter.tokens' : 'scatter.tokens.scaled';
+  return scatterRule(kind, [dx], tokens, last, self, C, V, (read, t, first, out) => {
     bf16Row(read.u16(0, t * C + first, out.length), 0, out.length, out);
+    for (let i = 0; i < out.length; i += 1) out[i] = f32(out[i] * f32(scale));
   });
 }
 

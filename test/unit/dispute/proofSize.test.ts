@@ -35,6 +35,9 @@ describe('the size of a proof', () => {
     ['width 4096, vocabulary 262,144', {}],
     ['heads of 256', { heads: 16 }],
     ['width 8192, rows longer than a segment', { width: 8192, heads: 64, hidden: 32_768 }],
+    ['gemma3-27b, local and global layers', { ...loadRecipe('gemma3-27b'), layers: 6 }],
+    ['gemma3-1b, heads of 256', { ...loadRecipe('gemma3-1b'), layers: 6 }],
+    ['gpt3-175b', { ...loadRecipe('gpt3-175b'), layers: 1 }],
   ])('%s: every operation below 64 KiB, at most four moves', (_name, changes) => {
     const recipe = large(changes);
     const programs = {

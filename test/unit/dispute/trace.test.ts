@@ -13,6 +13,7 @@ import { learningRateBits } from '../../../src/model/state.js';
 import type { HostArray } from '../../../src/model/tape.js';
 import { runProgram } from '../../../src/protocol/trace/runProgram.js';
 import { commitProgram, modelProgram } from '../../../src/protocol/trace/stateProgram.js';
+import { gemmaChanges } from '../../support/optionRecipes.js';
 import { seededBytes } from '../../support/random.js';
 import { smallRecipe, trainClaim } from '../../support/trainedClaim.js';
 import { runTape, runTrace, traceUnit } from '../../support/unitTrace.js';
@@ -35,6 +36,12 @@ const CASES: Readonly<Record<string, Partial<Recipe>>> = {
   'a vocabulary beyond one segment': { vocab: 4200 },
   'two panels of the hidden width': { hidden: 1088 },
   'two panels of tokens and of look-ups': { sequencesPerUnit: 17 },
+  'gemma3: a window over three blocks, two sequences': gemmaChanges({ context: 192, sequencesPerUnit: 2 }),
+  'gemma3: heads of 64, all layers global, a panel of both halves': gemmaChanges({
+    heads: 2,
+    hidden: 576,
+    gemma: { headSize: 64, globalEvery: 1, keyValueHeads: 2 } as Recipe['gemma'] & object,
+  }),
 };
 
 function recipeOf(changes: Partial<Recipe>) {
@@ -49,8 +56,25 @@ function recipeOf(changes: Partial<Recipe>) {
 }
 
 /** Where an array of a tape operation stands in the trace: output name, and whether it is its end. */
-function traceName(operation: string, argument: string): string | undefined {
+function traceName(operation: string, argument: string, isGemma: boolean): string | undefined {
   const layer = operation.split('.')[0] as string;
+  if (operation.endsWith('.plusOne')) return argument === 'out' ? operation : undefined;
+  const gemma: Record<string, Record<string, string>> = {
+    [`${layer}.qkv.forward`]: { y: `${layer}.qkv.rows` },
+    [`${layer}.o.forward`]: { y: `${layer}.o.rows` },
+    [`${layer}.fc.forward`]: { y: `${layer}.fc.rows` },
+    [`${layer}.proj.forward`]: { y: `${layer}.proj.rows` },
+    [`${layer}.postNorm1.forward`]: { y: `${layer}.xMid`, rstd: `${layer}.postNorm1.rstd` },
+    [`${layer}.postNorm2.forward`]: { y: `${layer}.out`, rstd: `${layer}.postNorm2.rstd` },
+    [`${layer}.geglu.forward`]: { codes: `${layer}.hidden.codes`, scales: `${layer}.hidden.scales` },
+    [`${layer}.proj.inputGradient`]: { dx: `${layer}.proj.dy` },
+    [`${layer}.heads.backward`]: {
+      dy: `${layer}.heads.dy`,
+      dGainQ: `${layer}.qNorm.gain.gradient`,
+      dGainK: `${layer}.kNorm.gain.gradient`,
+    },
+  };
+  if (isGemma && gemma[operation] !== undefined) return gemma[operation][argument];
   const direct: Record<string, Record<string, string>> = {
     'embedding.forward': { x: 'embedding' },
     'head.forward': { codes: 'head.codes', eScales: 'head.scales', loss: 'losses' },
@@ -101,7 +125,7 @@ const OUTPUTS = [
   'dx',
   'out',
 ];
-const GRADIENTS = ['outScales', 'dw', 'dGain', 'dBias', 'bias', 'dqkv', 'dWte', 'dWpe'];
+const GRADIENTS = ['outScales', 'dy', 'dGainQ', 'dGainK', 'dw', 'dGain', 'dBias', 'bias', 'dqkv', 'dWte', 'dWpe'];
 
 const bytesOf = (array: HostArray): Uint8Array => new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 
@@ -121,7 +145,7 @@ describe.each(Object.entries(CASES))('trace of a unit: %s', (_name, changes) => 
       let found = 0;
       for (const argument of [...OUTPUTS, ...GRADIENTS]) {
         const array = arrays.get(argument);
-        const name = traceName(operation, argument);
+        const name = traceName(operation, argument, recipe.family === 'gemma3');
         if (array === undefined || name === undefined || array.length === 0) continue;
         const output = outputs.get(name);
         // Operations that read an argument of this name: the trace has it elsewhere.

@@ -8,7 +8,7 @@ import { prepareData, readMobyDick, type Tokens } from '../../../src/model/node/
 import { mobyDickRoots, speechesRoots } from '../../../src/model/node/pinData.js';
 import { readSpeeches } from '../../../src/model/node/speeches.js';
 import { loadRecipe, type Recipe } from '../../../src/model/recipe.js';
-import { MOBY_BYTES, MOBY_GPT2, SOTU_BYTES, SOTU_GPT2 } from '../../../src/model/recipeData.js';
+import { MOBY_BYTES, MOBY_GPT2, MOBY_GPT2_WIDE, SOTU_BYTES, SOTU_GPT2 } from '../../../src/model/recipeData.js';
 
 let folder: string;
 beforeAll(async () => {
@@ -27,6 +27,7 @@ describe('the pinned data', () => {
   it.each([
     ['the novel', 'bytes', MOBY_BYTES, mobyDickRoots],
     ['the novel', 'gpt2', MOBY_GPT2, mobyDickRoots],
+    ['the novel, 4 bytes each,', 'gpt2', MOBY_GPT2_WIDE, () => mobyDickRoots('gpt2', 1 << 18)],
     ['the speeches', 'bytes', SOTU_BYTES, speechesRoots],
     ['the speeches', 'gpt2', SOTU_GPT2, speechesRoots],
   ] as const)('of %s in tokens of %s are what the package gives', async (_, tokenizer, data, rootsOf) => {

@@ -1,6 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { PogoError } from '../../../src/errors.js';
 import { toHex } from '../../../src/hex.js';
+import { bitsToFloat } from '../../../src/model/fp32.js';
+import {
+  countParameters,
+  createLayout,
+  paddedSize,
+  type TensorSpec,
+  unitFileBytes,
+} from '../../../src/model/layout.js';
 import {
   bytesPerToken,
   decodeRecipe,
@@ -21,6 +29,8 @@ import {
   recipeHeader,
 } from '../../../src/model/recipeHeader.js';
 import { ExtendedRecipeSsz, extendedRecipeToSsz } from '../../../src/model/recipeSsz.js';
+import { recipeRope } from '../../../src/model/rope.js';
+import { weightsLayout } from '../../../src/model/weights.js';
 import { SMALL_GEMMA, SMALL_LORA } from '../../support/optionRecipes.js';
 
 function errorOf(run: () => unknown): PogoError {
@@ -79,6 +89,46 @@ describe('the first container', () => {
     expect(toHex(recipeRoot(recipe))).toBe(root);
     expect([...encodeRecipe(recipe).subarray(0, 4)]).toEqual([1, 0, 0, 0]);
     expect(toHex(openRecipeHeader(recipeHeader(recipe)).root)).toBe(root);
+  });
+});
+
+describe('built-in recipes of large shapes and of the family gemma3', () => {
+  it.each([
+    ['gpt3-175b', '34276ebeb6a500c52778478fb9114ea914cca1a4523c75126d4451bed793cf05', 174_604_259_328],
+    ['gemma-tiny', 'b4fbe84bf38977298aa7e814fccf8c1f5d3cfa1aa7db9b3ff5c282c5173c1033', 164_864],
+    ['gemma3-1b', '2830a1796ed125e8551ab6445d02c151e900a3138a7345b937a81d8bb150c16a', 999_885_952],
+    ['gemma3-4b', '9b63a0c4d9b31628d0fc8995015b4abd34fc6b1bb4e19dad62b48838b79bd114', 3_880_099_328],
+    ['gemma3-27b', '035d01dc7d43d2df44aa2c86f0e43085229a3778b9f1e564e501834e9e1c3352', 27_009_002_240],
+  ])('%s has its root and its parameters, and a layout of safe integers', (name, root, parameters) => {
+    const recipe = loadRecipe(name);
+    expect(toHex(recipeRoot(recipe))).toBe(root);
+    const layout = createLayout(recipe);
+    expect(countParameters(layout, recipe)).toBe(parameters);
+    const last = layout.tensors.at(-1) as TensorSpec;
+    expect(Number.isSafeInteger(layout.length)).toBe(true);
+    expect(layout.length).toBe(last.offset + paddedSize(last));
+    expect(layout.locate(last.offset)?.tensor).toBe(last);
+    // Every tensor begins where the one before ends, beyond 2^32 too.
+    layout.tensors.slice(1).forEach((tensor, i) => {
+      const before = layout.tensors[i] as TensorSpec;
+      expect(tensor.offset).toBe(before.offset + paddedSize(before));
+    });
+    const places = weightsLayout(layout);
+    const matrices = layout.tensors.filter(({ kind, name: own }) => kind === 'matrix' || own === 'wte');
+    expect(places.codesLength).toBe(2 * matrices.reduce((sum, { size }) => sum + size, 0));
+    expect(unitFileBytes(layout).total).toBe(layout.length / 2 + layout.length / 32);
+  });
+
+  it('embed with the root of the width in bf16, as the published models do', () => {
+    const scale = (name: string): number => bitsToFloat(loadRecipe(name).gemma?.embeddingScaleBits ?? 0);
+    expect(scale('gemma3-1b')).toBe(34); // √1152 = 33.94
+    expect(scale('gemma3-4b')).toBe(50.5); // √2560 = 50.60
+    expect(scale('gemma3-27b')).toBe(73.5); // √5376 = 73.32
+    expect(scale('gemma-tiny')).toBe(8);
+  });
+
+  it('have RoPE tables of the roots that they name', () => {
+    expect(recipeRope(loadRecipe('gemma3-27b')).length).toBe(2 * 4096 * 128);
   });
 });
 

@@ -1,0 +1,427 @@
+/**
+ * What the programs of gradient units share (docs/disputes.md §2): θ and the drawn tokens at their start, weights' codes,
+ * products, norms, attention, the head, the unit's file and its loss at their end.
+ */
+import { PURPOSE } from '../../backend/ops.js';
+import { bitsToFloat } from '../../model/fp32.js';
+import { createLayout, type Layout, paddedSize } from '../../model/layout.js';
+import { bytesPerToken, type Recipe, tokensPerUnit } from '../../model/recipe.js';
+import { ditherSeed } from '../../model/seeds.js';
+import { PANEL, panels } from '../../model/weights.js';
+import { drawBatch, unitOffsets } from '../draws.js';
+import { at, type Program, ProgramBuilder, type Source } from './program.js';
+import * as A from './rulesAttention.js';
+import * as E from './rulesEmbedding.js';
+import * as Head from './rulesHead.js';
+import * as L from './rulesLinear.js';
+import * as N from './rulesNorm.js';
+import * as Q from './rulesQuantize.js';
+import * as U from './rulesUnit.js';
+
+/** The part of a recipe that programs read: everything but the learning rates, the start and the detection target. */
+export type ProgramRecipe = Omit<Recipe, 'learningRateBits' | 'start' | 'detection'>;
+
+/** What makes one unit's program differ from another's. */
+export interface UnitSubject {
+  readonly recipeRoot: Uint8Array;
+  readonly draw1: Uint8Array;
+  readonly step: number;
+  readonly unit: number;
+}
+
+export interface Codes {
+  readonly codes: Source;
+  readonly scales: Source;
+}
+
+/** u32 [T] each. */
+export interface UnitTokens {
+  readonly tokens: Source;
+  readonly targets: Source;
+}
+
+/** What the backward pass of attention reads again. */
+export interface AttentionTrace {
+  readonly attention: A.AttentionShape;
+  readonly lambda: Source;
+}
+
+export interface NormTrace extends Codes {
+  readonly row: N.NormRow;
+  readonly rstd: Source;
+}
+
+export interface WeightTrace extends Codes {
+  /** The recoded transpose. */
+  readonly transposed: Codes;
+}
+
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined;
+  return () => {
+    made ??= { value: make() };
+    return made.value;
+  };
+}
+
+/** Externals of a unit's program, in order. */
+export const UNIT_EXTERNALS = { theta: 0, tokens: 1 } as const;
+
+/**
+ * What the programs of all families share. Layer: what the backward pass of a layer reads again.
+ */
+export abstract class UnitBuilder<Layer> {
+  readonly b = new ProgramBuilder();
+  readonly layout: Layout;
+  readonly T: number;
+  readonly #theta: Source;
+  readonly #file: Source;
+  readonly #weights = new Map<string, WeightTrace>();
+  readonly #gradients = new Map<string, Codes>();
+
+  constructor(
+    readonly recipe: ProgramRecipe,
+    readonly subject: UnitSubject,
+  ) {
+    this.layout = createLayout(recipe);
+    this.T = tokensPerUnit(recipe);
+    this.#theta = this.b.external('theta', 4 * this.layout.length);
+    this.#file = this.b.external('tokens', recipe.data.tokens * bytesPerToken(recipe));
+  }
+
+  seed(tensor: string, purpose: number): () => Uint32Array {
+    const { recipeRoot, draw1, step, unit } = this.subject;
+    const { id } = this.layout.byName(tensor);
+    return once(() => ditherSeed(recipeRoot, draw1, step, unit, id, purpose));
+  }
+
+  parameter(name: string): Source {
+    return at(this.#theta, this.layout.byName(name).offset);
+  }
+
+  /** What a norm multiplies with. */
+  gain(norm: string): Source {
+    return this.parameter(`${norm}.gain`);
+  }
+
+  bias(name: string): Source | undefined {
+    return this.recipe.bias ? this.parameter(`${name}.bias`) : undefined;
+  }
+
+  weight(name: string): WeightTrace {
+    const found = this.#weights.get(name);
+    if (found === undefined) throw new RangeError(`${name} is no weight of a GEMM`);
+    return found;
+  }
+
+  tokens(): UnitTokens {
+    const { b, recipe, T, subject } = this;
+    const type = bytesPerToken(recipe) === 2 ? 'u16' : 'u32';
+    const offsets = once(() => unitOffsets(drawBatch(subject.draw1, subject.step, recipe), subject.unit, recipe));
+    const rule = (shift: 0 | 1) => E.tokensRule(this.#file, type, offsets, recipe.context, shift);
+    return { tokens: b.add('tokens', 'u32', T, rule(0)), targets: b.add('targets', 'u32', T, rule(1)) };
+  }
+
+  /** Row codes and scales of values [rows, columns]. */
+  codes(name: string, values: Q.Values, rows: number, columns: number, group = PANEL, dither?: Q.Dither): Codes {
+    const groups = { rows, columns, group, ...(dither === undefined ? {} : { dither }) };
+    return {
+      codes: this.b.add(`${name}.codes`, 'i8', rows * columns, Q.codesRule(values, groups)),
+      scales: this.b.add(`${name}.scales`, 'f32', Math.ceil(columns / group) * rows, Q.scalesRule(values, groups)),
+    };
+  }
+
+  /** Codes [T, N] in the other orientation, [N, T]. */
+  recode(name: string, { codes, scales }: Codes, T: number, columns: number, dither?: Q.Dither): Codes {
+    const transposed = this.b.add(`${name}.transposed`, 'i8', T * columns, L.transposeRule(codes, 'i8', T, columns));
+    return this.codes(name, Q.recodeValues(transposed, scales, T), columns, T, PANEL, dither);
+  }
+
+  quantizeWeights(): void {
+    for (const tensor of this.layout.tensors) {
+      if (tensor.kind !== 'matrix' && tensor.name !== 'wte') continue;
+      const { name, rows, cols } = tensor;
+      const values = Q.sumValues('weight', this.parameter(name), cols);
+      const forward = this.codes(name, values, rows, cols);
+      this.#weights.set(name, { ...forward, transposed: this.recode(`${name}.recode`, forward, rows, cols) });
+    }
+  }
+
+  /** f32 [rows, columns]: a [rows, K] · b [columns, K], in segments. */
+  product(name: string, a: Codes, b: Codes, M: number, columns: number, K: number): Source {
+    let sum: Source | undefined;
+    for (let first = 0, s = 0; first < K; first += L.SEGMENT, s += 1) {
+      const end = Math.min(K, first + L.SEGMENT);
+      const rule = L.productRule(a.codes, a.scales, b.codes, b.scales, sum, { M, N: columns, K, first, end });
+      const isLast = end === K;
+      sum = this.b.add(isLast ? `${name}.product` : `${name}.product.${s}`, 'f32', M * columns, rule);
+    }
+    return sum as Source;
+  }
+
+  /** f32 [rows]: sums of rows, in segments. */
+  rowSum(name: string, values: Q.Values, rows: number, columns: number): Source {
+    let sum: Source | undefined;
+    for (let first = 0, s = 0; first < columns; first += L.SEGMENT, s += 1) {
+      const end = Math.min(columns, first + L.SEGMENT);
+      const part = end === columns ? name : `${name}.${s}`;
+      sum = this.b.add(part, 'f32', rows, L.rowSumRule(values, sum, first, end));
+    }
+    return sum as Source;
+  }
+
+  /** f32 [columns]: sums over tokens of transposed values [columns, T]. */
+  columnSum(name: string, transposed: Source, type: 'f32' | 'u16', columns: number): Source {
+    const { b, T } = this;
+    const rule = L.columnSumsRule(transposed, type, b.next(), T, columns);
+    return at(b.add(name, 'f32', (T / 64) * columns, rule), (T / 64 - 1) * columns);
+  }
+
+  norm(name: string, x: Source): NormTrace {
+    const { b, T, recipe } = this;
+    const C = recipe.width;
+    let row: N.NormRow = { x, mean: undefined, columns: C };
+    if (recipe.norm === 'layer') {
+      const sum = this.rowSum(`${name}.sum`, N.inputValues(row), T, C);
+      row = { ...row, mean: b.add(`${name}.mean`, 'f32', T, N.meanRule(sum, C)) };
+    }
+    const squares = this.rowSum(`${name}.squares`, N.squareValues(row), T, C);
+    const epsilon = bitsToFloat(recipe.normEpsilonBits);
+    const rstd = b.add(`${name}.rstd`, 'f32', T, N.reciprocalRootRule(squares, C, epsilon));
+    const bias = recipe.norm === 'layer' ? this.parameter(`${name}.bias`) : undefined;
+    const values = N.normValues(row, rstd, this.gain(name), bias);
+    return { row, rstd, ...this.codes(name, values, T, C) };
+  }
+
+  attentionForward(h: string, shape: A.AttentionShape): { readonly mixed: Source; readonly lambda: Source } {
+    const { b, T } = this;
+    const { H } = shape;
+    const columns = H * shape.h;
+    let previous: { readonly running: Source; readonly mix: Source } | undefined;
+    for (let block = 0; block < A.blockCount(shape); block += 1) {
+      const name = `${h}.attention.${block}`;
+      const statistics = b.add(`${name}.statistics`, 'f32', 3 * H * T, A.statisticsRule(shape, block));
+      const codes = b.add(`${name}.codes`, 'u8', A.BLOCK * H * T, A.probabilityCodesRule(shape, block));
+      const mixRule = A.mixRule(shape, statistics, codes, previous, block);
+      const runningRule = A.runningRule(shape, statistics, previous?.running, block);
+      previous = {
+        mix: b.add(`${name}.mix`, 'f32', T * columns, mixRule),
+        running: b.add(`${name}.running`, 'f32', 2 * H * T, runningRule),
+      };
+    }
+    const { running, mix } = previous as NonNullable<typeof previous>;
+    return {
+      mixed: b.add(`${h}.attention`, 'u16', T * columns, A.attentionOutputRule(shape, running, mix)),
+      lambda: b.add(`${h}.lambda`, 'f32', H * T, A.lambdaRule(shape, running)),
+    };
+  }
+
+  /** 4-bit codes of a tensor's gradient: f32 [rows, columns]. */
+  gradient(name: string, x: Source): void {
+    const tensor = this.layout.byName(name);
+    const third = tensor.size / 3;
+    const g: U.Gradient4 = {
+      x,
+      rows: tensor.rows,
+      columns: tensor.cols,
+      zero: name.endsWith('.qkv.bias') ? [third, 2 * third] : [0, 0],
+      seed: this.seed(name, PURPOSE.gradient4),
+    };
+    const size = paddedSize(tensor);
+    this.#gradients.set(name, {
+      codes: this.b.add(`${name}.gradient.codes`, 'u8', size / 2, U.gradientCodesRule4(g)),
+      scales: this.b.add(`${name}.gradient.scales`, 'u16', size / 64, U.gradientScalesRule4(g)),
+    });
+  }
+
+  /** dW of a weight [rows, columns] from the error's codes [T, rows] and the input's codes [T, columns]. */
+  weightGradient(name: string, error: Codes, input: Codes, rows: number, columns: number): Source {
+    const { T } = this;
+    const dither = { seed: this.seed(name, PURPOSE.errorRecode), transposed: true };
+    const e = this.recode(`${name}.error`, error, T, rows, dither);
+    const x = this.recode(`${name}.input`, input, T, columns);
+    return this.product(`${name}.gradient`, e, x, rows, columns, T);
+  }
+
+  /** Dithered codes of a bf16 gradient, and the bias's gradient. */
+  errorRows(name: string, x: Source, columns: number): Codes {
+    const { b, T } = this;
+    const dither = { seed: this.seed(`${name}.weight`, PURPOSE.errorRows), transposed: false };
+    const codes = this.codes(`${name}.error`, Q.bf16Values(x, columns), T, columns, PANEL, dither);
+    if (this.recipe.bias) {
+      const transposed = L.transposeRule(x, 'u16', T, columns);
+      const rows = b.add(`${name}.error.values`, 'u16', T * columns, transposed);
+      this.gradient(`${name}.bias`, this.columnSum(`${name}.bias.gradient`, rows, 'u16', columns));
+    }
+    return codes;
+  }
+
+  backwardNorm(name: string, trace: Pick<NormTrace, 'row' | 'rstd'>, dy: Source, before: Source | undefined): Source {
+    const { b, T, recipe } = this;
+    const C = recipe.width;
+    const backward: N.NormBackward = { norm: trace.row, rstd: trace.rstd, dy, gain: this.gain(name) };
+    const mean = (part: string, values: Q.Values): Source => {
+      const sum = this.rowSum(`${name}.${part}`, values, T, C);
+      return b.add(`${name}.${part}.mean`, 'f32', T, N.meanRule(sum, C));
+    };
+    const s = mean('products', N.productValues(backward));
+    const layer = recipe.norm === 'layer';
+    const a = layer ? mean('gradients', N.gainGradientValues(backward)) : undefined;
+    const dx = b.add(`${name}.dx`, 'u16', T * C, N.normGradientRule(backward, s, a, before));
+    const termRule = L.transposedValuesRule(N.gainTermValues(backward), T);
+    const terms = b.add(`${name}.gain.terms`, 'f32', T * C, termRule);
+    this.gradient(`${name}.gain`, this.columnSum(`${name}.gain.gradient`, terms, 'f32', C));
+    if (layer) {
+      const rows = b.add(`${name}.bias.values`, 'u16', T * C, L.transposeRule(dy, 'u16', T, C));
+      this.gradient(`${name}.bias`, this.columnSum(`${name}.bias.gradient`, rows, 'u16', C));
+    }
+    return dx;
+  }
+
+  /** bf16 of E · recode(W). */
+  inputGradient(name: string, error: Codes, outputs: number, inputs: number): Source {
+    const { b, T } = this;
+    const wt = this.weight(`${name}.weight`).transposed;
+    const sum = this.product(`${name}.inputGradient`, error, wt, T, inputs, outputs);
+    return b.add(`${name}.dy`, 'u16', T * inputs, L.bf16Rule(sum, inputs));
+  }
+
+  attentionBackward(h: string, { attention: shape, lambda }: AttentionTrace, dO: Codes): Source {
+    const { b, T } = this;
+    const { H, G } = shape;
+    const columns = H * shape.h;
+    const seed = (purpose: number) => this.seed(`${h}.qkv.weight`, purpose);
+    const g: A.AttentionGradient = {
+      shape,
+      heads: b.add(`${h}.dO.heads`, 'i8', T * columns, L.headsRule(dO.codes, T, H, shape.h)),
+      transposed: b.add(`${h}.dO.transposed`, 'i8', T * columns, L.transposeRule(dO.codes, 'i8', T, columns)),
+      scales: dO.scales,
+      lambda,
+      seedV: seed(PURPOSE.attentionV),
+      seedK: seed(PURPOSE.attentionK),
+      seedQ: seed(PURPOSE.attentionQ),
+      U: T,
+    };
+    const blocks = A.blockCount(shape);
+    let difference: Source | undefined;
+    for (let block = 0; block < blocks; block += 1) {
+      const rule = A.differenceRule(g, difference, block);
+      difference = b.add(`${h}.difference.${block}`, 'f32', H * T, rule);
+    }
+    const D = difference as Source;
+    const codesOf = (part: A.GradientPart, block: number): Codes => {
+      const name = `${h}.d${part}.${block}`;
+      const type = part === 'V' ? 'u8' : 'i8';
+      return {
+        codes: b.add(`${name}.codes`, type, A.BLOCK * H * T, A.gradientCodesRule(g, part, D, block)),
+        scales: b.add(`${name}.scales`, 'f32', H * T, A.gradientScalesRule(g, part, D, block)),
+      };
+    };
+    let dQ: Source | undefined;
+    for (let block = 0; block < blocks; block += 1) {
+      const { codes, scales } = codesOf('Q', block);
+      dQ = b.add(`${h}.dQ.${block}.sum`, 'f32', T * columns, A.querySumRule(g, codes, scales, dQ, block));
+    }
+    // The sums of a key go on over the query heads of its group; all heads have their codes with the first.
+    const keySums = (part: 'K' | 'V'): Source => {
+      const made: Codes[] = [];
+      let sum: Source | undefined;
+      for (let member = 0; member < H / G; member += 1) {
+        for (let block = 0; block < blocks; block += 1) {
+          if (member === 0) made.push(codesOf(part, block));
+          const { codes, scales } = made[block] as Codes;
+          const name = `${h}.d${part}.${block}.sum${member === 0 ? '' : `.${member}`}`;
+          const rule = A.keySumRule(g, part, codes, scales, sum, { member, b: block });
+          sum = b.add(name, 'f32', T * G * shape.h, rule);
+        }
+      }
+      return sum as Source;
+    };
+    const rule = A.attentionGradientRule(shape, dQ as Source, keySums('K'), keySums('V'));
+    return b.add(`${h}.dqkv`, 'u16', T * (H + 2 * G) * shape.h, rule);
+  }
+
+  head(norm: NormTrace, targets: Source): { readonly error: Codes; readonly losses: Source } {
+    const { b, T, recipe } = this;
+    const V = this.layout.byName('wte').rows;
+    const logits = this.product('head', norm, this.weight('wte'), T, V, recipe.width);
+    const head: Head.HeadShape = { T, V, vocab: recipe.vocab, logits };
+    const groups = panels(V);
+    const maxima = b.add('head.maxima', 'f32', T * groups, Head.panelMaximumRule(head));
+    const sums = b.add('head.sums', 'f32', T * groups, Head.panelSumRule(head, maxima));
+    const seed = this.seed('wte', PURPOSE.probabilities);
+    const codes = b.add('head.codes', 'i8', T * V, Head.numeratorCodesRule(head, maxima, seed));
+    const normalizer = b.add('head.normalizer', 'f32', T, Head.normalizerRule(head, maxima, sums));
+    const scales = b.add('head.scales', 'f32', groups * T, Head.numeratorScalesRule(head, maxima, normalizer));
+    const losses = b.add('losses', 'f32', T, Head.lossRule(head, normalizer, targets));
+    return { error: { codes, scales }, losses };
+  }
+
+  headGradient(error: Codes, targets: Source): Source {
+    const { b, T, recipe } = this;
+    const { width: C } = recipe;
+    const V = this.layout.byName('wte').rows;
+    const { transposed, codes, scales } = this.weight('wte');
+    const sum = this.product('head.inputGradient', error, transposed, T, C, V);
+    const rule = Head.headGradientRule(sum, codes, scales, targets, { T, V, C });
+    return b.add('head.dy', 'u16', T * C, rule);
+  }
+
+  /** The gradient of wte: the head's dense part, targets, and tokens times the embedding's factor. */
+  tableBackward(dense: Source, norm: Codes, dx: Source, { tokens, targets }: UnitTokens, scale: number): void {
+    const { b, T, recipe, layout } = this;
+    const { width: C } = recipe;
+    const V = layout.byName('wte').rows;
+    const sizes = { T, C, V };
+    const last = (name: string, of: Source): Source =>
+      b.add(`${name}.last`, 'i32', (Math.ceil(T / E.LOOKUP) + 1) * V, E.lastOccurrenceRule(of, b.next(), T, V));
+    const lastTarget = last('wte.targets', targets);
+    const targetRule = E.targetScatterRule(norm.codes, norm.scales, targets, lastTarget, b.next(), sizes);
+    const targetSums = b.add('wte.targets.sums', 'f32', T * C, targetRule);
+    const lastToken = last('wte.tokens', tokens);
+    const tokenRule = E.tokenScatterRule(dx, tokens, lastToken, b.next(), { C, V, scale });
+    const tokenSums = b.add('wte.tokens.sums', 'f32', T * C, tokenRule);
+    const tableRule = E.tableGradientRule(
+      dense,
+      { last: lastTarget, sums: targetSums },
+      { last: lastToken, sums: tokenSums },
+      sizes,
+    );
+    this.gradient('wte', b.add('wte.gradient', 'f32', V * C, tableRule));
+  }
+
+  /** bf16 [T, width]: the residual stream at its start. */
+  abstract embed(tokens: Source): Source;
+  abstract forwardLayer(layer: number, x: Source): { readonly out: Source; readonly trace: Layer };
+  /** @returns the gradient of the layer's input */
+  abstract backwardLayer(layer: number, trace: Layer, dx: Source): Source;
+  abstract embedBackward(dense: Source, norm: Codes, dx: Source, tokens: UnitTokens): void;
+
+  build(): Program {
+    const { b, T, recipe, layout } = this;
+    this.quantizeWeights();
+    const tokens = this.tokens();
+    let x = this.embed(tokens.tokens);
+    const layers: Layer[] = [];
+    for (let i = 0; i < recipe.layers; i += 1) {
+      const { out, trace } = this.forwardLayer(i, x);
+      layers.push(trace);
+      x = out;
+    }
+    const norm = this.norm('norm', x);
+    const { error, losses } = this.head(norm, tokens.targets);
+    const dy = this.headGradient(error, tokens.targets);
+    const dense = this.weightGradient('wte', error, norm, layout.byName('wte').rows, recipe.width);
+    let dx = this.backwardNorm('norm', norm, dy, undefined);
+    for (let i = recipe.layers - 1; i >= 0; i -= 1) dx = this.backwardLayer(i, layers[i] as Layer, dx);
+    this.embedBackward(dense, norm, dx, tokens);
+    const segments = Math.ceil(T / L.SEGMENT);
+    const sum = b.add('loss.sums', 'f32', segments, Head.lossSumRule(losses, b.next(), T, L.SEGMENT));
+    const loss = b.add('loss', 'f32', 1, Head.unitLossRule(at(sum, segments - 1), T));
+    const planes = layout.tensors.map(({ name }) => this.#gradients.get(name) as Codes);
+    const bytes = layout.length / 2 + layout.length / 32;
+    b.result('loss', loss);
+    b.result('unit', b.add('unit', 'u8', bytes, U.unitFileRule(layout, planes)));
+    return b.build();
+  }
+}
