@@ -1,5 +1,5 @@
 // Sizes of element proofs, computed from shapes: the tables of docs/disputes.md.
-//   npm run build && node scripts/dispute-sizes.mjs [RECIPE …]      (default: moby, gpt2-124m, and a model of width 4096 with 262,144 entries)
+//   npm run build && node scripts/dispute-sizes.mjs [RECIPE …]      (default: moby, gpt2-124m, gemma3-27b, and a gpt of width 4096 with 262,144 entries)
 import { readFileSync } from 'node:fs';
 import { loadRecipe, validateRecipe } from '../dist/model/recipe.js';
 import { START_SCALARS } from '../dist/model/state.js';
@@ -59,7 +59,7 @@ if (process.argv[1] === new URL(import.meta.url).pathname) {
   const recipes =
     names.length > 0
       ? names.map((name) => loadRecipe(name.endsWith('.json') ? readFileSync(name, 'utf8') : name))
-      : [loadRecipe('moby'), loadRecipe('gpt2-124m'), largeRecipe()];
+      : [loadRecipe('moby'), loadRecipe('gpt2-124m'), loadRecipe('gemma3-27b'), largeRecipe()];
   const tables = recipes.map(print);
   console.log(
     `\n| rule | ${recipes.map(({ name }) => name).join(' | ')} |\n|---|${recipes.map(() => '---|').join('')}`,

@@ -13,7 +13,8 @@ import { blake3 } from '@noble/hashes/blake3.js';
 import type { Kernels } from '../../src/backend/types.js';
 import { PogoError } from '../../src/errors.js';
 import { bitsToFloat, decimalToBits, floatToBits } from '../../src/model/fp32.js';
-import type { Recipe } from '../../src/model/recipe.js';
+import type { GemmaOptions, Recipe } from '../../src/model/recipe.js';
+import { ropeRootOf } from '../../src/model/rope.js';
 import {
   allocateWeights,
   gatherSequences,
@@ -42,6 +43,8 @@ export interface ExperimentSpec {
     readonly norm: 'rms' | 'layer';
     readonly bias: boolean;
     readonly normEpsilon: number;
+    /** Options of the family gemma3. */
+    readonly gemma?: Omit<GemmaOptions, 'ropeRoot' | 'embeddingScaleBits'> & { readonly embeddingScale: number };
   };
   readonly sequencesPerUnit: number;
   readonly unitsPerStep: number;
@@ -60,13 +63,13 @@ export interface ExperimentSpec {
 
 /** The experiment as a recipe; data roots are empty, since nothing here is claimed. */
 function recipeOf(spec: ExperimentSpec, rates: Float32Array): Recipe {
-  const { normEpsilon, ...model } = spec.model;
+  const { normEpsilon, gemma, ...model } = spec.model;
   const { optimizer } = spec;
   return {
     ...model,
     name: spec.name,
     numerics: 1,
-    family: 'gpt',
+    ...familyOf(gemma, model.context),
     normEpsilonBits: decimalToBits(String(normEpsilon)),
     tokenizer: 'bytes',
     sequencesPerUnit: spec.sequencesPerUnit,
@@ -95,6 +98,13 @@ function recipeOf(spec: ExperimentSpec, rates: Float32Array): Recipe {
     sampling: 'uniform',
     detection: { fractionPpm: 100_000, targetPpm: 990_000 },
   };
+}
+
+function familyOf(gemma: ExperimentSpec['model']['gemma'], context: number): Pick<Recipe, 'family' | 'gemma'> {
+  if (gemma === undefined) return { family: 'gpt' };
+  const { embeddingScale, ...options } = gemma;
+  const ropeRoot = ropeRootOf({ ...options, context });
+  return { family: 'gemma3', gemma: { ...options, ropeRoot, embeddingScaleBits: floatToBits(embeddingScale) } };
 }
 
 function readArray<A>(file: string, make: (buffer: ArrayBuffer) => A): A {

@@ -29,6 +29,8 @@ class Shape:
     norm: str = "rms"
     bias: bool = False
     norm_epsilon: float = 1e-5
+    # Options of the family gemma3 as a recipe's JSON view names them; None: the family gpt.
+    gemma: dict | None = None
 
     @property
     def padded_vocab(self) -> int:
@@ -79,10 +81,12 @@ def with_sizes(shape: Shape, context=None, sequences=None, units=None) -> Shape:
 def layout(shape: Shape):
     """[(name, offset, rows, cols, decay)] in flat order; a tensor starts at a multiple of 256 elements (a leaf)."""
     w, names = shape.width, []
-    names += [("wte", shape.padded_vocab, w, True), ("wpe", shape.context, w, True)]
+    names.append(("wte", shape.padded_vocab, w, True))
+    if shape.gemma is None:
+        names.append(("wpe", shape.context, w, True))
 
-    def norm(prefix):
-        names.append((prefix + ".gain", 1, w, False))
+    def norm(prefix, size=w):
+        names.append((prefix + ".gain", 1, size, False))
         if shape.norm == "layer":
             names.append((prefix + ".bias", 1, w, False))
 
@@ -91,7 +95,19 @@ def layout(shape: Shape):
         if shape.bias:
             names.append((prefix + ".bias", 1, rows, False))
 
-    for i in range(shape.layers):
+    for i in range(shape.layers if shape.gemma else 0):
+        size, keys = shape.gemma["headSize"], shape.gemma["keyValueHeads"]
+        norm(f"h{i}.norm1")
+        linear(f"h{i}.qkv", (shape.heads + 2 * keys) * size, w)
+        norm(f"h{i}.qNorm", size)
+        norm(f"h{i}.kNorm", size)
+        linear(f"h{i}.o", w, shape.heads * size)
+        norm(f"h{i}.postNorm1")
+        norm(f"h{i}.norm2")
+        linear(f"h{i}.fc", 2 * shape.hidden, w)
+        linear(f"h{i}.proj", w, shape.hidden)
+        norm(f"h{i}.postNorm2")
+    for i in range(0 if shape.gemma else shape.layers):
         norm(f"h{i}.norm1")
         linear(f"h{i}.qkv", 3 * w, w)
         linear(f"h{i}.o", w, w)
@@ -115,7 +131,7 @@ class GPT(nn.Module):
             size = (cols,) if rows == 1 and not name.endswith("weight") and name not in ("wte", "wpe") else (rows, cols)
             value = torch.zeros(size)
             if name.endswith(".gain"):
-                value.fill_(1.0)
+                value.fill_(1.0 if shape.gemma is None else 0.0)
             elif len(size) == 2:
                 std = 0.01 if name == "wpe" else 0.02
                 if name.endswith((".o.weight", ".proj.weight")):

@@ -17,6 +17,7 @@ import time
 import numpy as np
 import torch
 
+from gemma import Gemma
 from gpt import GPT, Shape, layout
 
 LEAF = 256
@@ -74,7 +75,7 @@ class Experiment:
         s = self.spec["model"]
         self.shape = Shape(
             self.spec["name"], s["vocab"], s["layers"], s["width"], s["heads"], s["hidden"], s["context"],
-            self.spec["sequencesPerUnit"], self.spec["unitsPerStep"], s["norm"], s["bias"], s["normEpsilon"],
+            self.spec["sequencesPerUnit"], self.spec["unitsPerStep"], s["norm"], s["bias"], s["normEpsilon"], s.get("gemma"),
         )
         self.tokens = np.fromfile(self.path("tokens"), dtype="<u2").astype(np.int64)
         per_step = self.shape.sequences_per_unit * self.shape.units_per_step
@@ -127,7 +128,7 @@ def main():
     torch.set_float32_matmul_precision("highest")
     experiment = Experiment(a.folder)
     spec, shape = experiment.spec, experiment.shape
-    model = GPT(shape)
+    model = GPT(shape) if shape.gemma is None else Gemma(shape)
     if a.evaluate:
         model.load_flat(torch.from_numpy(np.fromfile(a.evaluate, dtype="<f4")))
         print(json.dumps({"type": "heldOut", "experiment": spec["name"], "seed": spec["seed"], "file": a.evaluate, "loss": held_out_loss(model, experiment)}))

@@ -7,7 +7,6 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { PogoError } from '../../src/errors.js';
 import { equalBytes } from '../../src/hex.js';
 import { checkEvidence as checkInBrowser } from '../../src/light.js';
-import type { Recipe } from '../../src/model/recipe.js';
 import { createNobleBls } from '../../src/protocol/blsNoble.js';
 import { checkElementProof } from '../../src/protocol/dispute/elementProof.js';
 import { MAX_ELEMENT_PROOF_BYTES } from '../../src/protocol/dispute/types.js';
@@ -29,12 +28,7 @@ const noble = createNobleBls();
 const third = (evidence: Uint8Array) => checkEvidence(evidence, { bls });
 
 /** One local layer: its rules are those of a global one, over other blocks. */
-const SMALLEST_GEMMA = gemmaChanges({
-  context: 192,
-  layers: 1,
-  heads: 2,
-  gemma: { keyValueHeads: 1 } as NonNullable<Recipe['gemma']>,
-});
+const SMALLEST_GEMMA = gemmaChanges({ context: 192, layers: 1 });
 
 /** Subjects of claims that between them reach every rule. */
 const CASES: readonly (readonly [string, SubjectName, Parameters<typeof trainClaim>[1]])[] = [
