@@ -167,7 +167,7 @@ describe('what cannot be built', () => {
       /latin\.txt.*Latin-1/,
     ],
     ['an empty split', () => [bad('one.txt', story(1)), '--held-out', '0.01'], 'DATA', /held-out part|training part/],
-    ['nothing at all', () => [bad('empty.txt', '')], 'DATA', /training part.*found 0/],
+    ['nothing at all', () => [bad('empty.txt', '')], 'DATA', /empty\.txt, found an empty file/],
     ['a file that is not there', () => [place('nothing.txt')], 'IO', /nothing\.txt/],
     ['another number of weights', () => [...SOURCES, '--weights', '1,2'], 'USAGE', /3 numbers/],
     ['a weight of nothing', () => [SOURCES[0]!, '--weights', '0'], 'USAGE', /--weights/],

@@ -36,7 +36,7 @@ function formatOf(file: string): { readonly format: SourceFormat | undefined; re
  *
  * @param format what all files hold; by their endings when left out
  * @returns at least one file
- * @throws PogoError DATA where there is none, or one whose ending says nothing; IO
+ * @throws PogoError DATA where there is none, an empty one that was named, or one whose ending says nothing; IO
  */
 export function sourceFiles(source: string, format?: SourceFormat): SourceFile[] {
   let status: fs.Stats;
@@ -45,7 +45,12 @@ export function sourceFiles(source: string, format?: SourceFormat): SourceFile[]
   } catch (cause) {
     throw PogoError.from(cause);
   }
-  if (!status.isDirectory()) return [single(source, format)];
+  if (!status.isDirectory()) {
+    if (status.isFile() && status.size === 0) {
+      throw new PogoError('DATA', `expected text in ${source}, found an empty file; give a file with text`, { source });
+    }
+    return [single(source, format)];
+  }
   const files: SourceFile[] = [];
   walk(source, (file) => {
     const known = formatOf(file);
