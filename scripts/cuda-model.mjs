@@ -9,7 +9,7 @@ import { cli, logExcerpt, progress, ROOT, runProgram, ScriptError, TOOLS, which 
 import { findCompiler } from './lib/toolchains.mjs';
 
 const SOURCES = join(ROOT, 'native', 'cuda');
-const PROGRAMS = ['kernel_test_model', 'gemm_test_model'];
+const PROGRAMS = ['kernel_test_model', 'gemm_test_model', 'attention_test_model'];
 /** Settings of the model, and the random cases of an operation then: other ones each time, fewer where they are slow. */
 const VARIANTS = {
   plain: {

@@ -53,6 +53,7 @@ else
   "$build/kernel_test" --large --require-all --time --json "$report" || status=$?
 fi
 if [ "$status" = 0 ]; then "$build/gemm_test" || status=$?; fi
+if [ "$status" = 0 ]; then "$build/attention_test" || status=$?; fi
 if [ "$status" = 77 ]; then echo "gpu-test: compiled only, no GPU to run on" >&2; fi
 if [ "$status" != 0 ] || [ -n "$quick" ]; then exit "$status"; fi
 

@@ -10,15 +10,6 @@
 
 namespace pogo {
 
-static constexpr uint32_t COLUMN_ROWS = 64;
-static constexpr uint32_t COLUMN_PARTS = 4;
-static constexpr uint32_t PART_ROWS = COLUMN_ROWS / COLUMN_PARTS;
-
-POGO_HD uint32_t column_blocks(uint32_t rows) { return (rows + COLUMN_ROWS - 1) / COLUMN_ROWS; }
-
-/** Pairs of columns of part `part` of n columns, n a multiple of 64: [first, end). */
-POGO_HD uint32_t column_part(uint32_t n, uint32_t part) { return n / 2 / COLUMN_PARTS * part; }
-
 /**
  * Sums over `rows` <= 64 rows of this part's columns, into partial[s][column]. `terms(row, pair, x)` gives in x[s] the
  * terms of columns 2 pair and 2 pair + 1.

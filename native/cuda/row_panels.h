@@ -8,23 +8,11 @@
 
 #include "../exact/quantize.h"
 #include "ops.h"
+#include "row_index.h"
 
 namespace pogo {
 
 static constexpr uint32_t ALL_LANES = 0xFFFFFFFFu;
-static constexpr uint32_t PANEL = 1024;
-static constexpr uint32_t CHUNK = 256;
-static constexpr uint32_t CHUNKS = PANEL / CHUNK;
-static constexpr uint32_t LANE_ELEMENTS = 8;
-/** Elements of a panel that one lane holds. */
-static constexpr uint32_t PANEL_ELEMENTS = CHUNKS * LANE_ELEMENTS;
-
-POGO_HD uint32_t panel_count(uint32_t n) { return (n + PANEL - 1) / PANEL; }
-/** Place in its panel of element e (of 8) of chunk k in lane `lane`. */
-POGO_HD constexpr uint32_t panel_place(uint32_t lane, uint32_t k, uint32_t e) {
-  return k * CHUNK + lane * LANE_ELEMENTS + e;
-}
-
 /** The two bf16 values of a word, the lower half first. */
 POGO_HD float low_bf16(uint32_t word) { return pogo_of_bits(word << 16); }
 POGO_HD float high_bf16(uint32_t word) { return pogo_of_bits(word & 0xFFFF0000u); }
@@ -176,14 +164,6 @@ static __device__ __forceinline__ void quantize_panel(const float v[CHUNKS][8], 
     *reinterpret_cast<uint2*>(out.codes + p.column(k)) =
         make_uint2(low_bytes(code[0], code[1], code[2], code[3]), low_bytes(code[4], code[5], code[6], code[7]));
   }
-}
-
-/**
- * Place of a panel column's dither word in shared memory: of a lane's 8 words of a chunk the first four lie with the
- * other lanes' first four, so that both 16-byte loads of a warp touch every bank once a phase.
- */
-POGO_HD constexpr uint32_t dither_place(uint32_t column) {
-  return column / CHUNK * CHUNK + (column % 8) / 4 * (CHUNK / 2) + (column % CHUNK) / 8 * 4 + column % 4;
 }
 
 }  // namespace pogo
