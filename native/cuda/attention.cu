@@ -182,6 +182,11 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 4 : h == 128 ? 3 : 2)
                   pogo_code_bits(x[r][n + 1][0], k_codes[r]), pogo_code_bits(x[r][n + 1][1], k_codes[r]));
       }
     }
+    // Where no row's maximum moves, O is multiplied by ones: the usual case after the first blocks.
+    if (__any_sync(ALL_LANES, alpha[0] != POGO_ONE || alpha[1] != POGO_ONE)) {
+      POGO_UNROLL
+      for (int i = 0; i < h / 2; i += 1) o[i / 8][i / 4 % 2][i % 4] = pogo_mul(o[i / 8][i / 4 % 2][i % 4], alpha[i / 4 % 2]);
+    }
     POGO_UNROLL
     for (int c = 0; c < h / 16; c += 1) {
       int32_t sums[2][4];
@@ -190,7 +195,7 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 4 : h == 128 ? 3 : 2)
       for (int i = 0; i < 8; i += 1) {
         const int r = i / 4, d = i % 4;
         const float block = pogo_mul(number_of(sums[r][d]), scale[r]);
-        o[c][r][d] = pogo_attention_merge(o[c][r][d], alpha[r], block, weight[r]);
+        o[c][r][d] = pogo_add(o[c][r][d], pogo_mul(block, weight[r]));
       }
     }
     if (kb < qb) store_scale(kb + 1, next_scale);
