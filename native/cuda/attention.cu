@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 4 : h == 128 ? 3 : 2)
   if (qb * TILE >= tokens.length) return;
   const uint32_t begin = shape.first_block(qb);
   const uint64_t stride = (uint64_t)shape.heads() * h;
-  const int8_t* qkv = a.qkv + tokens.first * stride;
+  const int8_t* qkv = a.qkv + (uint64_t)tokens.first * stride;
   const float* sq = a.scales + (uint64_t)head * shape.T + tokens.first;
   // Threads 0 … 63 bring the keys' scales, the others the values'.
   const uint32_t own_scales = thread < TILE ? key_head : key_head + shape.G;
@@ -49,7 +49,7 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 4 : h == 128 ? 3 : 2)
   const TileFetch<h> tiles(thread, stride);
   auto scale_of = [&](uint32_t kb) {
     const uint32_t token = kb * TILE + (uint32_t)(thread % TILE);
-    return token < tokens.length ? a.scales[(uint64_t)own_scales * shape.T + tokens.first + token] : 0.0f;
+    return token < tokens.length ? a.scales[own_scales * shape.T + tokens.first + token] : 0.0f;
   };
   auto store_scale = [&](uint32_t kb, float scale) {
     reinterpret_cast<float*>(shared + S::SCALES)[(kb % 2) * 2 * TILE + (uint32_t)thread] = scale;

@@ -83,7 +83,7 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 3 : h == 128 ? 2 : 1)
   if (qb * TILE >= tokens.length) return;
   const uint32_t begin = shape.first_block(qb), count = qb - begin + 1;
   const uint64_t stride = (uint64_t)shape.heads() * h, gradient_stride = (uint64_t)shape.H * h;
-  const int8_t* qkv = a.qkv + tokens.first * stride;
+  const int8_t* qkv = a.qkv + (uint64_t)tokens.first * stride;
   const Seed seed(a.seed_q);
   const TileFetch<h> tiles(thread, stride);
   // Threads 0 … 63 bring the keys' scales, the others the values'.
@@ -91,14 +91,14 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 3 : h == 128 ? 2 : 1)
 
   auto scale_of = [&](uint32_t kb) {
     const uint32_t token = kb * TILE + (uint32_t)(thread % TILE);
-    return token < tokens.length ? a.scales[(uint64_t)own_scales * shape.T + tokens.first + token] : 0.0f;
+    return token < tokens.length ? a.scales[own_scales * shape.T + tokens.first + token] : 0.0f;
   };
   auto store_scale = [&](uint32_t kb, uint32_t stage, float scale) {
     uint32_t* words = reinterpret_cast<uint32_t*>(shared + S::WORDS) + stage * S::STAGE_WORDS;
     words[thread] = pogo_bits(scale);
     const uint32_t token = kb * TILE + (uint32_t)(thread % TILE);
     if (thread >= TILE) {
-      words[TILE + thread] = pogo_dither_column(seed.word, head * a.U + a.t0 + (uint32_t)tokens.first + token);
+      words[TILE + thread] = pogo_dither_column(seed.word, head * a.U + a.t0 + tokens.first + token);
     }
     if (!is_finite(scale)) pogo_report(failure, entry, FAILURE_NON_FINITE, tokens.first + token);
   };
@@ -124,11 +124,11 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 3 : h == 128 ? 2 : 1)
   for (int r = 0; r < 2; r += 1) {
     const uint32_t token = qb * TILE + own_row + 8 * (uint32_t)r;
     const bool here = token < tokens.length;
-    const uint64_t at = (uint64_t)head * shape.T + tokens.first + token;
+    const uint32_t at = head * shape.T + tokens.first + token;
     factor[r] = here ? pogo_mul(a.scales[at], shape.temperature) : 0.0f;
     lambda[r] = here ? a.lambda[at] : 0.0f;
     sdo[r] = here ? a.d_o_scales[at] : 0.0f;
-    row_word[r] = pogo_dither_row(seed.word, a.t0 + (uint32_t)tokens.first + token);
+    row_word[r] = pogo_dither_row(seed.word, a.t0 + tokens.first + token);
     const bool sound = is_finite(factor[r]) && is_finite(lambda[r]) && is_finite(sdo[r]);
     if (!sound) pogo_report(failure, entry, FAILURE_NON_FINITE, tokens.first + token);
   }
@@ -202,7 +202,7 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 3 : h == 128 ? 2 : 1)
         POGO_UNROLL
         for (int r = 0; r < 2; r += 1) {
           const uint32_t token = qb * TILE + own_row + 8 * (uint32_t)r;
-          if (token < tokens.length) a.d[(uint64_t)head * shape.T + tokens.first + token] = d[r];
+          if (token < tokens.length) a.d[head * shape.T + tokens.first + token] = d[r];
         }
       }
     } else {
@@ -288,7 +288,7 @@ struct KeyColumns {
 };
 
 template <int h>
-__global__ void __launch_bounds__(THREADS, h <= 32 ? 3 : 2)
+__global__ void __launch_bounds__(THREADS, 2)
     attention_keys_kernel(BackwardArrays a, Shape shape, unsigned long long* failure, uint32_t entry) {
   using S = KeyShared<h>;
   constexpr int CHUNKS = KeyColumns<h>::COUNT / 16;
@@ -301,7 +301,7 @@ __global__ void __launch_bounds__(THREADS, h <= 32 ? 3 : 2)
   const Tokens tokens = sequence_tokens(pair / shape.G, shape.context, shape.T);
   if (kb * TILE >= tokens.length) return;
   const uint64_t stride = (uint64_t)shape.heads() * h, gradient_stride = (uint64_t)shape.H * h;
-  const int8_t* qkv = a.qkv + tokens.first * stride;
+  const int8_t* qkv = a.qkv + (uint64_t)tokens.first * stride;
   const TileFetch<h> tiles(thread, stride), gradient_tiles(thread, gradient_stride);
   // Query blocks that see these keys.
   const uint32_t tiles_left = tiles_of(tokens.length) - kb;
@@ -316,13 +316,13 @@ __global__ void __launch_bounds__(THREADS, h <= 32 ? 3 : 2)
   auto numbers_of = [&](uint32_t head, uint32_t qb) {
     const uint32_t token = qb * TILE + (uint32_t)(thread % TILE);
     if (token >= tokens.length) return make_float2(0.0f, 0.0f);
-    const uint64_t at = (uint64_t)head * shape.T + tokens.first + token;
+    const uint32_t at = head * shape.T + tokens.first + token;
     return make_float2(first_numbers[at], second_numbers[at]);
   };
   auto store_numbers = [&](uint32_t qb, uint32_t stage, float2 x) {
     uint32_t* words = reinterpret_cast<uint32_t*>(shared + S::NUMBERS) + stage * S::STAGE_WORDS;
     const int query = thread % TILE;
-    const uint32_t token = a.t0 + (uint32_t)tokens.first + qb * TILE + (uint32_t)query;
+    const uint32_t token = a.t0 + tokens.first + qb * TILE + (uint32_t)query;
     if (scores) {
       reinterpret_cast<float2*>(words + S::SCORE)[query] = make_float2(pogo_mul(x.x, shape.temperature), x.y);
       words[S::QUERY_SCALE + query] = pogo_bits(x.x);
@@ -352,9 +352,9 @@ __global__ void __launch_bounds__(THREADS, h <= 32 ? 3 : 2)
   for (int r = 0; r < 2; r += 1) {
     const uint32_t token = kb * TILE + own_row + 8 * (uint32_t)r;
     const bool here = token < tokens.length;
-    const uint64_t at = (uint64_t)key_head * shape.T + tokens.first + token;
+    const uint32_t at = key_head * shape.T + tokens.first + token;
     sk[r] = here ? a.scales[at] : 0.0f;
-    sv[r] = here ? a.scales[at + (uint64_t)shape.G * shape.T] : 0.0f;
+    sv[r] = here ? a.scales[at + shape.G * shape.T] : 0.0f;
   }
   // Columns of the dither are (query head, key).
   uint32_t word_v[2], word_k[2];
@@ -363,7 +363,7 @@ __global__ void __launch_bounds__(THREADS, h <= 32 ? 3 : 2)
     POGO_UNROLL
     for (int r = 0; r < 2; r += 1) {
       const uint32_t token = kb * TILE + own_row + 8 * (uint32_t)r;
-      const uint32_t n = of_head * a.U + a.t0 + (uint32_t)tokens.first + token;
+      const uint32_t n = of_head * a.U + a.t0 + tokens.first + token;
       word_v[r] = pogo_dither_column(seed_v.word, n);
       word_k[r] = pogo_dither_column(seed_k.word, n);
     }

@@ -79,6 +79,7 @@ POGO_HD constexpr int rows_apart() {
  * block `reach` before its block only those behind its own place (NO_WINDOW: all before).
  */
 struct Shape {
+  /** Scales [H + 2 G, T] are fewer than 2^32, as are tokens. */
   uint32_t T, H, G, context, reach;
   /** Query tiles of the longest sequence. */
   uint32_t blocks;
@@ -100,13 +101,12 @@ POGO_HD bool is_masked(bool diagonal, uint32_t query, uint32_t key) { return (ke
 
 /** A sequence: where it begins in the call, and its tokens. */
 struct Tokens {
-  uint64_t first;
-  uint32_t length;
+  uint32_t first, length;
 };
 
 POGO_HD Tokens sequence_tokens(uint32_t sequence, uint32_t context, uint32_t T) {
-  const uint64_t first = (uint64_t)sequence * context;
-  return {first, T - first < context ? (uint32_t)(T - first) : context};
+  const uint32_t first = sequence * context;
+  return {first, T - first < context ? T - first : context};
 }
 POGO_HD uint32_t tiles_of(uint32_t length) { return (length + TILE - 1) / TILE; }
 

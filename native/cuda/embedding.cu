@@ -7,44 +7,46 @@
 namespace pogo {
 namespace {
 
-constexpr uint32_t EMBED_THREADS = 256;
+constexpr uint32_t EMBED_WARPS = 8;
+constexpr uint32_t EMBED_THREADS = 32 * EMBED_WARPS;
 
+/** The token of a row; one beyond the table is reported and read as 0. */
+static __device__ __forceinline__ uint32_t checked_token(const uint32_t* tokens, uint32_t t, uint32_t V, uint32_t lane,
+                                                         unsigned long long* failure, uint32_t entry) {
+  const uint32_t token = tokens[t];
+  if (token < V) return token;
+  if (lane == 0) pogo_report(failure, entry, FAILURE_TOKEN, t);
+  return 0;
+}
+
+/** A warp a token. */
 __global__ void __launch_bounds__(EMBED_THREADS) embed_kernel(EmbedArgs a, unsigned long long* failure, uint32_t entry) {
-  const uint32_t lanes = a.C / 8;
-  const uint64_t i = (uint64_t)blockIdx.x * EMBED_THREADS + threadIdx.x;
-  const uint64_t t = i / lanes;
+  const uint32_t lane = threadIdx.x % 32, t = blockIdx.x * EMBED_WARPS + threadIdx.x / 32;
   if (t >= a.T) return;
-  const uint32_t c = (uint32_t)(i % lanes) * 8;
-  uint32_t token = a.tokens[t];
-  if (token >= a.V) {
-    pogo_report(failure, entry, FAILURE_TOKEN, t);
-    token = 0;
+  const float* row = a.wte + (uint64_t)checked_token(a.tokens, t, a.V, lane, failure, entry) * a.C;
+  const float* position = a.wpe + (uint64_t)(t % a.context) * a.C;
+  for (uint32_t c = 8 * lane; c < a.C; c += 8 * 32) {
+    float x[8], p[8];
+    load8_f32(row + c, x);
+    load8_f32(position + c, p);
+    POGO_UNROLL
+    for (int e = 0; e < 8; e += 1) x[e] = pogo_add(x[e], p[e]);
+    store8_bf16(a.x + (uint64_t)t * a.C + c, x);
   }
-  float x[8], position[8];
-  load8_f32(a.wte + (uint64_t)token * a.C + c, x);
-  load8_f32(a.wpe + (t % a.context) * a.C + c, position);
-  POGO_UNROLL
-  for (int e = 0; e < 8; e += 1) x[e] = pogo_add(x[e], position[e]);
-  store8_bf16(a.x + t * a.C + c, x);
 }
 
 __global__ void __launch_bounds__(EMBED_THREADS)
     embed_scaled_kernel(EmbedScaledArgs a, unsigned long long* failure, uint32_t entry) {
-  const uint32_t lanes = a.C / 8;
-  const uint64_t i = (uint64_t)blockIdx.x * EMBED_THREADS + threadIdx.x;
-  const uint64_t t = i / lanes;
+  const uint32_t lane = threadIdx.x % 32, t = blockIdx.x * EMBED_WARPS + threadIdx.x / 32;
   if (t >= a.T) return;
-  const uint32_t c = (uint32_t)(i % lanes) * 8;
-  uint32_t token = a.tokens[t];
-  if (token >= a.V) {
-    pogo_report(failure, entry, FAILURE_TOKEN, t);
-    token = 0;
+  const float* row = a.wte + (uint64_t)checked_token(a.tokens, t, a.V, lane, failure, entry) * a.C;
+  for (uint32_t c = 8 * lane; c < a.C; c += 8 * 32) {
+    float x[8];
+    load8_f32(row + c, x);
+    POGO_UNROLL
+    for (int e = 0; e < 8; e += 1) x[e] = pogo_mul(x[e], a.scale);
+    store8_bf16(a.x + (uint64_t)t * a.C + c, x);
   }
-  float x[8];
-  load8_f32(a.wte + (uint64_t)token * a.C + c, x);
-  POGO_UNROLL
-  for (int e = 0; e < 8; e += 1) x[e] = pogo_mul(x[e], a.scale);
-  store8_bf16(a.x + t * a.C + c, x);
 }
 
 // --- Stable sort of positions by value: least significant digits of 9 bits first. ---
@@ -277,17 +279,15 @@ size_t sort_words(uint32_t U, uint32_t V) { return 4 * (size_t)U + (size_t)DIGIT
 }  // namespace
 
 Status embed(const EmbedArgs& a, const Launch& launch) {
-  const uint64_t threads = (uint64_t)a.T * (a.C / 8);
-  POGO_TRY(POGO_LAUNCH(embed_kernel, (unsigned)((threads + EMBED_THREADS - 1) / EMBED_THREADS), EMBED_THREADS, 0,
-                       launch.stream, a, launch.failure, launch.entry),
+  POGO_TRY(POGO_LAUNCH(embed_kernel, (a.T + EMBED_WARPS - 1) / EMBED_WARPS, EMBED_THREADS, 0, launch.stream, a,
+                       launch.failure, launch.entry),
            "embed_kernel");
   return Status();
 }
 
 Status embed_scaled(const EmbedScaledArgs& a, const Launch& launch) {
-  const uint64_t threads = (uint64_t)a.T * (a.C / 8);
-  POGO_TRY(POGO_LAUNCH(embed_scaled_kernel, (unsigned)((threads + EMBED_THREADS - 1) / EMBED_THREADS), EMBED_THREADS, 0,
-                       launch.stream, a, launch.failure, launch.entry),
+  POGO_TRY(POGO_LAUNCH(embed_scaled_kernel, (a.T + EMBED_WARPS - 1) / EMBED_WARPS, EMBED_THREADS, 0, launch.stream, a,
+                       launch.failure, launch.entry),
            "embed_scaled_kernel");
   return Status();
 }

@@ -70,11 +70,11 @@ static __device__ __forceinline__ void turn(float x[8], const float* table, cons
 template <int h>
 __global__ void __launch_bounds__(THREADS)
     rotate_heads_kernel(RotateHeadsArgs a, float inverse, unsigned long long* failure, uint32_t entry) {
-  const uint32_t lane = threadIdx.x % 32, columns = (a.H + 2 * a.G) * h, chunks = (columns + CHUNK - 1) / CHUNK;
-  const uint64_t unit = (uint64_t)blockIdx.x * WARPS + threadIdx.x / 32, t = unit / chunks;
+  const uint32_t lane = threadIdx.x % 32, columns = (a.H + 2 * a.G) * h;
+  const uint32_t t = blockIdx.x * WARPS + threadIdx.x / 32;
   if (t >= a.T) return;
-  const HeadLanes<h> lanes((uint32_t)(unit % chunks), lane, columns);
-  const uint64_t at = t * columns + lanes.column;
+  const HeadLanes<h> lanes(blockIdx.y, lane, columns);
+  const uint64_t at = (uint64_t)t * columns + lanes.column;
   float x[8] = {};
   if (lanes.owns) load8_bf16(a.y + at, x);
   float squares[8], turned[8];
@@ -114,11 +114,11 @@ __global__ void __launch_bounds__(THREADS)
 /** dy; a warp has read what it writes, so dy may be dqkv. */
 template <int h>
 __global__ void __launch_bounds__(THREADS) rotate_heads_backward_kernel(RotateHeadsBackwardArgs a, float inverse) {
-  const uint32_t lane = threadIdx.x % 32, columns = (a.H + 2 * a.G) * h, chunks = (columns + CHUNK - 1) / CHUNK;
-  const uint64_t unit = (uint64_t)blockIdx.x * WARPS + threadIdx.x / 32, t = unit / chunks;
+  const uint32_t lane = threadIdx.x % 32, columns = (a.H + 2 * a.G) * h;
+  const uint32_t t = blockIdx.x * WARPS + threadIdx.x / 32;
   if (t >= a.T) return;
-  const HeadLanes<h> lanes((uint32_t)(unit % chunks), lane, columns);
-  const uint64_t at = t * columns + lanes.column;
+  const HeadLanes<h> lanes(blockIdx.y, lane, columns);
+  const uint64_t at = (uint64_t)t * columns + lanes.column;
   const bool is_value = lanes.head >= a.H + a.G;
   float d[8] = {}, n[8], xhat[8] = {}, gain[8], product[8];
   if (lanes.owns) {
@@ -159,12 +159,12 @@ __global__ void __launch_bounds__(256) rotate_heads_gains_kernel(RotateHeadsBack
   const uint32_t rows = a.T - first_row < COLUMN_ROWS ? a.T - first_row : COLUMN_ROWS;
   float total = 0.0f;
   for (uint32_t row = 0; row < rows; row += 1) {
-    const uint64_t t = first_row + row;
+    const uint32_t t = first_row + row;
     const float* table = a.rope + (t % a.context) * a.h;
     const float cosine = table[upper ? other : i], sine = table[half + (upper ? other : i)];
     float sum = 0.0f;
     for (uint32_t head = first; head < first + count; head += 1) {
-      const uint64_t at = t * columns + (uint64_t)head * a.h;
+      const uint64_t at = (uint64_t)t * columns + head * a.h;
       const float own = pogo_of_bf16(a.dqkv[at + i]), far = pogo_of_bf16(a.dqkv[at + other]);
       float turned_first, turned_second;
       pogo_rotate_back(upper ? far : own, upper ? own : far, cosine, sine, &turned_first, &turned_second);
@@ -177,10 +177,8 @@ __global__ void __launch_bounds__(256) rotate_heads_gains_kernel(RotateHeadsBack
   partial[((uint64_t)blockIdx.y * gridDim.x + blockIdx.x) * a.h + i] = total;
 }
 
-unsigned head_blocks(uint32_t T, uint32_t columns) {
-  const uint64_t units = (uint64_t)T * ((columns + CHUNK - 1) / CHUNK);
-  return (unsigned)((units + WARPS - 1) / WARPS);
-}
+/** A warp for 256 columns of a token. */
+dim3 head_blocks(uint32_t T, uint32_t columns) { return dim3((T + WARPS - 1) / WARPS, (columns + CHUNK - 1) / CHUNK); }
 
 template <int h>
 cudaError_t launch_rotate(const RotateHeadsArgs& a, const Launch& launch) {
