@@ -36,6 +36,7 @@ interface WrittenPart extends HfPart {
  *
  * @param path of the file; several are named after it (`model-00001-of-00002.safetensors`, `model.safetensors.index.json`)
  * @param shardBytes most bytes of tensors in one file; a larger tensor has a file of its own
+ * @param tileElements elements that are held at once
  * @returns paths of what was written, the index last
  * @throws PogoError MISMATCH for a recipe that no architecture expresses, IO where the file system refuses, or where the
  *   file of an earlier export would be taken for this one
@@ -45,6 +46,7 @@ export async function writeHfModel(
   recipe: Recipe,
   source: VectorSource,
   shardBytes = DEFAULT_SHARD_BYTES,
+  tileElements = TILE_ELEMENTS,
 ): Promise<string[]> {
   const model = hfModel(recipe, createLayout(recipe));
   const prefix = model.prefixes[0].names;
@@ -62,7 +64,7 @@ export async function writeHfModel(
     });
   }
   if (shards.length === 1) {
-    await writeShard(path, parts, source);
+    await writeShard(path, parts, source, tileElements);
     return [path];
   }
   const written: string[] = [];
@@ -71,7 +73,7 @@ export async function writeHfModel(
     for (const [i, shard] of shards.entries()) {
       const file = join(dirname(path), shardName(basename(path), i, shards.length));
       if (existsSync(file)) throw new PogoError('IO', `expected no file ${file}, found one; remove it`, { path: file });
-      await writeShard(file, shard, source);
+      await writeShard(file, shard, source, tileElements);
       written.push(file);
       for (const { name } of shard) weightMap[name] = basename(file);
     }
@@ -105,23 +107,34 @@ function cut(parts: readonly WrittenPart[], shardBytes: number): WrittenPart[][]
   return shards;
 }
 
-async function writeShard(path: string, parts: readonly WrittenPart[], source: VectorSource): Promise<void> {
+async function writeShard(
+  path: string,
+  parts: readonly WrittenPart[],
+  source: VectorSource,
+  tileElements: number,
+): Promise<void> {
   const entries = parts.map(({ name, shape }) => ({ name, dtype: 'F32' as const, shape }));
   const { bytes, header } = serializeSafetensorsHeader(entries, { format: 'pt' }); // transformers asks for it
   await writeAtomically(path, async (file) => {
     await writeAll(file, bytes, 0);
     for (const [i, part] of parts.entries()) {
       const { offset } = header.tensors[i];
-      if (part.transposed) await writeTransposed(file, part, source, offset);
-      else await writePlain(file, part, source, offset);
+      const write = part.transposed ? writeTransposed : writePlain;
+      await write(file, part, source, offset, tileElements);
     }
   });
 }
 
-async function writePlain(file: FileHandle, part: WrittenPart, source: VectorSource, offset: number): Promise<void> {
+async function writePlain(
+  file: FileHandle,
+  part: WrittenPart,
+  source: VectorSource,
+  offset: number,
+  tileElements: number,
+): Promise<void> {
   const size = part.bytes / 4;
-  for (let first = 0; first < size; first += TILE_ELEMENTS) {
-    const values = new Float32Array(Math.min(TILE_ELEMENTS, size - first));
+  for (let first = 0; first < size; first += tileElements) {
+    const values = new Float32Array(Math.min(tileElements, size - first));
     if (!part.absent) source.read(part.offset + first, values);
     await writeAll(file, new Uint8Array(values.buffer), offset + 4 * first);
   }
@@ -133,9 +146,10 @@ async function writeTransposed(
   part: WrittenPart,
   source: VectorSource,
   offset: number,
+  tileElements: number,
 ): Promise<void> {
   const [cols, rows] = part.shape;
-  const step = Math.min(cols, Math.max(1, Math.floor(TILE_ELEMENTS / rows)));
+  const step = Math.min(cols, Math.max(1, Math.floor(tileElements / rows)));
   for (let first = 0; first < cols; first += step) {
     const taken = Math.min(step, cols - first);
     const tile = new Float32Array(taken * rows);

@@ -262,11 +262,14 @@ export class TensorFiles {
     for (const part of parts) this.#find(part);
   }
 
-  /** @throws PogoError as {@link check}; MALFORMED for Inf or NaN, IO */
-  async read(parts: readonly TensorPart[], sink: VectorSink): Promise<void> {
+  /**
+   * @param tileElements elements of a transposed tensor that are held at once
+   * @throws PogoError as {@link check}; MALFORMED for Inf or NaN, IO
+   */
+  async read(parts: readonly TensorPart[], sink: VectorSink, tileElements = TILE_ELEMENTS): Promise<void> {
     const places = parts.map((part) => this.#find(part));
     for (const [i, part] of parts.entries()) {
-      await readPart(places[i], part, sink);
+      await readPart(places[i], part, sink, tileElements);
       this.#left.delete(part.name);
     }
   }
@@ -338,9 +341,9 @@ async function readElements(place: FloatTensor, first: number, count: number): P
   return values;
 }
 
-async function readPart(place: FloatTensor, part: TensorPart, sink: VectorSink): Promise<void> {
+async function readPart(place: FloatTensor, part: TensorPart, sink: VectorSink, tileElements: number): Promise<void> {
   if (part.transposed) {
-    await readTransposed(place, part, sink);
+    await readTransposed(place, part, sink, tileElements);
     return;
   }
   const size = part.shape.reduce((product, axis) => product * axis, 1);
@@ -355,9 +358,14 @@ async function readPart(place: FloatTensor, part: TensorPart, sink: VectorSink):
 }
 
 /** [cols, rows] of the file become [rows, cols]: a tile is a strip of the vector's rows, so of the file's columns. */
-async function readTransposed(place: FloatTensor, part: TensorPart, sink: VectorSink): Promise<void> {
+async function readTransposed(
+  place: FloatTensor,
+  part: TensorPart,
+  sink: VectorSink,
+  tileElements: number,
+): Promise<void> {
   const [cols, rows] = part.shape;
-  const step = Math.min(rows, Math.max(1, Math.floor(TILE_ELEMENTS / cols)));
+  const step = Math.min(rows, Math.max(1, Math.floor(tileElements / cols)));
   for (let first = 0; first < rows; first += step) {
     const taken = Math.min(step, rows - first);
     const tile = new Float32Array(taken * cols);

@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { hfModel } from '../../../src/model/hf.js';
 import { createLayout, type Layout } from '../../../src/model/layout.js';
 import {
   readCheckpoint,
@@ -9,6 +10,8 @@ import {
   readCheckpointWeights,
   writeCheckpoint,
 } from '../../../src/model/node/checkpoint.js';
+import { writeHfModel } from '../../../src/model/node/hfWrite.js';
+import { memorySink, TensorFiles } from '../../../src/model/node/tensorFiles.js';
 import { loadRecipe, type Recipe, validateRecipe } from '../../../src/model/recipe.js';
 import type { StateScalars, StateVectors } from '../../../src/model/state.js';
 import { type FileTensor, gpt2Tensors, writeSharded, writeTensors } from '../../support/hfTensors.js';
@@ -232,6 +235,28 @@ describe('format hf', () => {
       code: 'SHAPE',
       message: expect.stringMatching(/zeros/),
     });
+  });
+
+  it('is the same in tiles of any size, reading and writing', async () => {
+    const layout = createLayout(small);
+    const values = vectorOf(layout, small, 7);
+    const source = {
+      read: (element: number, out: Float32Array) => out.set(values.subarray(element, element + out.length)),
+    };
+    const whole = join(folder, 'whole.safetensors');
+    await writeHfModel(whole, small, source);
+    const file = await readFile(whole);
+    const parts = hfModel(small, layout).parts.map((part) => ({ ...part, name: `transformer.${part.name}` }));
+    for (const tile of [1000, 4097, 12_289]) {
+      const path = join(folder, `tile-${tile}.safetensors`);
+      await writeHfModel(path, small, source, undefined, tile);
+      expect((await readFile(path)).equals(file), `written in tiles of ${tile}`).toBe(true);
+      const out = new Float32Array(layout.length);
+      const files = await TensorFiles.open(whole);
+      await files.read(parts, memorySink(out), tile);
+      await files.close();
+      expect(sameBits(out, withoutKeyBias(layout, values)), `read in tiles of ${tile}`).toBe(true);
+    }
   });
 
   it('reads several files by their index, wherever the tensors lie', async () => {
