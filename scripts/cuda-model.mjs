@@ -4,6 +4,7 @@
 //     plain        three orders of threads, as sm_90 (clusters, wgmma) and as sm_80 (what stands in for them)
 //     sanitizers   the same kernels under AddressSanitizer and UndefinedBehaviorSanitizer, both architectures
 // Exit code 0 all equal, 1 something differs, 5 a tool is missing.
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { cli, logExcerpt, progress, ROOT, runProgram, ScriptError, TOOLS, which } from './lib/project.mjs';
 import { findCompiler } from './lib/toolchains.mjs';
@@ -15,8 +16,8 @@ const VARIANTS = {
   plain: {
     options: ['-DPOGO_MODEL_SANITIZE=OFF'],
     runs: [
-      { model: 'sm=90,order=ascending', cases: ['--seed', '1', '--time', '--require-all'] },
-      { model: 'sm=80,order=descending', cases: ['--seed', '2'] },
+      { model: 'sm=90,order=ascending', cases: ['--seed', '1', '--cases', '12', '--time', '--require-all'] },
+      { model: 'sm=80,order=descending', cases: ['--seed', '2', '--cases', '12'] },
       { model: 'sm=90,order=seeded,seed=7', cases: ['--seed', '3', '--cases', '6'] },
       { model: 'sm=80,order=seeded,seed=8', cases: ['--seed', '4', '--cases', '6'] },
     ],
@@ -59,20 +60,22 @@ await cli(async (args) => {
   for (const variant of names.length > 0 ? names : Object.keys(VARIANTS)) {
     const folder = await buildModel(variant);
     await command(join(folder, 'model_test'), [], `cuda-model-${variant}-self`);
+    const jobs = [];
     for (const { model, cases } of VARIANTS[variant].runs) {
-      const env = { ...process.env, POGO_CUDA_MODEL: model };
       // The products' test plays every architecture itself, on a model that has all of them.
       for (const program of model.startsWith('sm=90') ? PROGRAMS : PROGRAMS.slice(0, 1)) {
-        const log = `cuda-model-${variant}-${program}`;
-        const result = await command(
-          join(folder, program),
-          program === PROGRAMS[0] ? [...cases, ...extra] : [],
-          log,
-          env,
-        );
-        const line = logExcerpt(result.log, 1).trim();
-        progress(`cuda model: ${program}, ${variant}, ${model}: ${line} in ${result.seconds.toFixed(1)} s`);
+        const args = program === PROGRAMS[0] ? [...cases, ...extra] : [];
+        jobs.push({ program, model, args, log: `cuda-model-${variant}-${jobs.length}` });
       }
     }
+    const run = async ({ program, model, args, log }) => {
+      const result = await command(join(folder, program), args, log, { ...process.env, POGO_CUDA_MODEL: model });
+      const line = logExcerpt(result.log, 1).trim();
+      progress(`cuda model: ${program}, ${variant}, ${model}: ${line} in ${result.seconds.toFixed(1)} s`);
+    };
+    const worker = async () => {
+      for (let job = jobs.shift(); job !== undefined; job = jobs.shift()) await run(job);
+    };
+    await Promise.all(Array.from({ length: availableParallelism() }, worker));
   }
 });

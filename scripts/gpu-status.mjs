@@ -50,10 +50,10 @@ function row(operation, reports) {
 function table(operations, reports) {
   const head = ['| kernel of | status | against the scalar kernels | time, of the ceiling |', '|---|---|---|---|'];
   const lines = [...head, ...operations.map((operation) => row(operation, reports))];
-  for (const { name, device, copyGBs, int8TOPs, driver } of reports.slice(0, 1)) {
+  for (const { name, device, copyGBs, mmaTOPs, wgmmaTOPs, driver } of reports.slice(0, 1)) {
     lines.push(
       '',
-      `Ceilings of ${device} (${name}, driver ${driver}): copy ${copyGBs} GB/s, mma.sync int8 ${int8TOPs} TOP/s.`,
+      `Ceilings of ${device} (${name}, driver ${driver}): copy ${copyGBs} GB/s, int8 by mma.sync ${mmaTOPs} TOP/s, by wgmma ${wgmmaTOPs} TOP/s.`,
     );
   }
   if (reports.length === 0) {

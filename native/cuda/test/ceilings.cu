@@ -7,7 +7,11 @@ namespace {
 
 constexpr int THREADS = 256;
 constexpr uint32_t COPIES = 4;
+#if defined(POGO_CUDA_MODEL)
+constexpr uint32_t ROUNDS = 4;
+#else
 constexpr uint32_t ROUNDS = 512;
+#endif
 /** Independent accumulators of a warp: enough to hide an instruction's latency. */
 constexpr uint32_t CHAINS = 8;
 constexpr uint32_t BLOCKS_PER_MULTIPROCESSOR = 4;

@@ -13,6 +13,10 @@ cudaError_t copy_bytes(void* to, const void* from, size_t bytes, const pogo::Dev
 double tensor_operations(const pogo::DeviceTraits& device);
 cudaError_t tensor_products(int32_t* sink, const pogo::DeviceTraits& device, cudaStream_t stream);
 
+/** The same by wgmma, where the device has it (`traits.wgmma()`). */
+double wgmma_operations(const pogo::DeviceTraits& device);
+cudaError_t wgmma_products(int32_t* sink, const pogo::DeviceTraits& device, cudaStream_t stream);
+
 }  // namespace test
 
 #endif

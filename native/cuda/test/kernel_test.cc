@@ -402,7 +402,7 @@ void time_operation(const Operation& operation, const Ceilings& ceilings, const 
   if (call.failure() != pogo::NO_FAILURE) expect(false, std::string(operation.name) + ": a failure while it was timed");
   timing.milliseconds = seconds * 1e3;
   double least_memory = timing.work.bytes / ceilings.copy_bytes_per_second;
-  double least_products = timing.work.operations / ceilings.operations_per_second;
+  double least_products = timing.work.operations / ceilings.operations_per_second();
   timing.ratio = (least_products > least_memory ? least_products : least_memory) / seconds;
   row->timed = true;
   printf("  %s: %.3f ms, %.0f GB/s, %.1f TOP/s, %.0f %% of the ceiling (%s)\n", operation.name, timing.milliseconds,
@@ -454,8 +454,8 @@ void write_report(const std::string& path, const pogo::Device& device, const pog
   fprintf(file, "{\"schema\":\"pogo-kernel-test/1\",\"device\":\"%s\",\"sm\":%d,\"multiprocessors\":%d,", name.c_str(),
           10 * device.major + device.minor, device.multiprocessors);
   fprintf(file, "\"driver\":%d,\"runtime\":%d,\"passed\":%d,\"failed\":%d,", info.driver, info.runtime, passed, failed);
-  fprintf(file, "\"copyGBs\":%.1f,\"int8TOPs\":%.1f,\"operations\":[", ceilings.copy_bytes_per_second / 1e9,
-          ceilings.operations_per_second / 1e12);
+  fprintf(file, "\"copyGBs\":%.1f,\"mmaTOPs\":%.1f,\"wgmmaTOPs\":%.1f,\"operations\":[",
+          ceilings.copy_bytes_per_second / 1e9, ceilings.mma_per_second / 1e12, ceilings.wgmma_per_second / 1e12);
   for (size_t i = 0; i < rows.size(); i += 1) {
     const Row& row = rows[i];
     fprintf(file, "%s\n{\"name\":\"%s\",\"passed\":%d,\"failed\":%d", i == 0 ? "" : ",", row.operation.c_str(), row.passed,
@@ -489,8 +489,8 @@ int run(const Options& options) {
   Ceilings ceilings;
   if (options.timed) {
     ceilings = measure_ceilings(traits);
-    printf("ceilings: copy %.0f GB/s, mma.sync int8 %.0f TOP/s\n", ceilings.copy_bytes_per_second / 1e9,
-           ceilings.operations_per_second / 1e12);
+    printf("ceilings: copy %.0f GB/s, int8 by mma.sync %.0f TOP/s, by wgmma %.0f TOP/s\n",
+           ceilings.copy_bytes_per_second / 1e9, ceilings.mma_per_second / 1e12, ceilings.wgmma_per_second / 1e12);
   }
   PogoArena* arena = pogo_arena_new();
   std::string missing;

@@ -95,7 +95,11 @@ Ceilings measure_ceilings(const pogo::DeviceTraits& traits) {
       [&]() { need(copy_bytes(to.as<void>(), from.as<void>(), COPY_BYTES, traits, nullptr), "copy_kernel"); }, traits);
   ceilings.copy_bytes_per_second = 2.0 * COPY_BYTES / copy;
   double products = time_calls([&]() { need(tensor_products(to.as<int32_t>(), traits, nullptr), "tensor_kernel"); }, traits);
-  ceilings.operations_per_second = tensor_operations(traits) / products;
+  ceilings.mma_per_second = tensor_operations(traits) / products;
+  if (traits.wgmma()) {
+    products = time_calls([&]() { need(wgmma_products(to.as<int32_t>(), traits, nullptr), "wgmma_peak_kernel"); }, traits);
+    ceilings.wgmma_per_second = wgmma_operations(traits) / products;
+  }
   return ceilings;
 }
 

@@ -26,7 +26,9 @@ struct Timing {
 
 struct Ceilings {
   double copy_bytes_per_second = 0;
-  double operations_per_second = 0;
+  /** Of int8 by mma.sync, and by wgmma (0 where the device lacks it). */
+  double mma_per_second = 0, wgmma_per_second = 0;
+  double operations_per_second() const { return mma_per_second > wgmma_per_second ? mma_per_second : wgmma_per_second; }
 };
 
 Ceilings measure_ceilings(const pogo::DeviceTraits& traits);
