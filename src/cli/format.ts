@@ -37,7 +37,10 @@ export function percentText(probability: number): string {
 }
 
 /** What a challenged unit costs its maker. */
-export function traceText({ unit }: { readonly unit: TraceCost }): string {
+export function traceText(cost: { readonly unit: TraceCost } | undefined): string {
+  if (cost === undefined)
+    return 'disputes do not know this recipe’s options: what is false is proven by evidence alone';
+  const { unit } = cost;
   const { operations, hashedBytes, publishedBytes, seconds } = unit;
   const time = seconds < 1 ? 'under a second' : durationText(seconds);
   return `a disputed unit costs the accused ${operations} operations, ${bytesText(hashedBytes)} of outputs, about ${time} of one core, and publishes ${bytesText(publishedBytes)}`;

@@ -183,6 +183,7 @@ function scopeFor(root: LedgerState, { kind, body }: Transaction): LedgerState {
     case 'open-node':
     case 'prove-element':
     case 'dispute-tick':
+    case 'decline-dispute':
       return scopeOfDispute(root, body.dispute);
     default:
       return root;
@@ -281,6 +282,7 @@ async function applyIn(
     case 'open-node':
     case 'prove-element':
     case 'dispute-tick':
+    case 'decline-dispute':
       return applyDispute(state, bls, transaction, events);
   }
 }

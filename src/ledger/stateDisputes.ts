@@ -13,7 +13,7 @@ import { openRecipeHeader } from '../model/recipeHeader.js';
 import type { Bls } from '../protocol/bls.js';
 import { checkElementProof, verifyStatement } from '../protocol/dispute/elementProof.js';
 import { contest, type Narrowing, nextOpening, opensNode, startNarrowing } from '../protocol/dispute/narrowing.js';
-import { committedResults, type SubjectContext, subjectProgram } from '../protocol/dispute/subject.js';
+import { committedResults, hasPrograms, type SubjectContext, subjectProgram } from '../protocol/dispute/subject.js';
 import { requireValidTrace } from '../protocol/dispute/trace.js';
 import { type Dispute, type TraceRecord, TURN } from '../protocol/dispute/transactions.js';
 import { ElementProofType, SUBJECT_KIND } from '../protocol/dispute/types.js';
@@ -45,7 +45,10 @@ type DisputeOrder = Extract<
   Transaction,
   { kind: 'open-dispute' | 'open-verifier-dispute' | 'name-operation' | 'contest-node' }
 >;
-type DisputeMove = Extract<Transaction, { kind: 'publish-trace' | 'open-node' | 'prove-element' | 'dispute-tick' }>;
+type DisputeMove = Extract<
+  Transaction,
+  { kind: 'publish-trace' | 'open-node' | 'prove-element' | 'dispute-tick' | 'decline-dispute' }
+>;
 type Change = Extract<LedgerEvent, { type: 'dispute' }>['change'];
 
 /** Orders of a challenger. */
@@ -73,6 +76,8 @@ export function applyDispute(state: LedgerState, bls: Bls, { kind, body }: Dispu
       return proveElement(state, bls, body, events);
     case 'dispute-tick':
       return endTurn(state, body, events);
+    case 'decline-dispute':
+      return declineDispute(state, body, events);
   }
 }
 
@@ -243,6 +248,20 @@ function publishTrace(
     setTurn(state, dispute, TURN.name);
     push(state, dispute, 'traced', '', events);
   }
+}
+
+/** A computation that disputes have no program for is nobody's to show: who asked for it loses its bond. */
+function declineDispute(
+  state: LedgerState,
+  { dispute: id, recipe }: TransactionBody<'decline-dispute'>,
+  events: LedgerEvent[],
+): void {
+  const dispute = disputeAt(state, id, [TURN.trace]);
+  const opened = openRecipeHeader(recipe);
+  const { recipeRoot } = claimOf(state, dispute).header;
+  requireRule(equalBytes(opened.root, recipeRoot), 'expected the claim’s recipe, found another');
+  requireRule(!hasPrograms(opened.recipe), 'expected a recipe that disputes do not know, found one that they know');
+  lose(state, dispute, 'disputes do not know this recipe', events);
 }
 
 /** The header after a disputed step: its root is committed, its scalars must follow. */

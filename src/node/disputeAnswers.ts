@@ -7,10 +7,11 @@
 import { PogoError } from '../errors.js';
 import type { DisputeDuty } from '../ledger/stateDisputeDuties.js';
 import { nodeOf } from '../ledger/stateDisputes.js';
+import type { Recipe } from '../model/recipe.js';
 import { recipeHeader } from '../model/recipeHeader.js';
 import type { Bls, KeyPair } from '../protocol/bls.js';
 import { Accused } from '../protocol/dispute/players.js';
-import { committedResults } from '../protocol/dispute/subject.js';
+import { committedResults, hasPrograms } from '../protocol/dispute/subject.js';
 import { makeTrace, requireValidTrace, signTrace } from '../protocol/dispute/trace.js';
 import { TURN } from '../protocol/dispute/transactions.js';
 import { SUBJECT_KIND } from '../protocol/dispute/types.js';
@@ -33,7 +34,11 @@ export class DisputeAnswers {
   /** One accused for a subject: the disputed output is computed once for all its moves. */
   readonly #accused = new Map<string, Accused>();
 
-  constructor(bls: Bls, keys: KeyPair) {
+  constructor(
+    bls: Bls,
+    keys: KeyPair,
+    readonly recipe: Recipe,
+  ) {
     this.#bls = bls;
     this.#keys = keys;
   }
@@ -49,6 +54,10 @@ export class DisputeAnswers {
     open: () => Promise<DisputedWork>,
     onTrace: (report: TraceReport) => void,
   ): Promise<Uint8Array> {
+    const { recipe } = this;
+    if (!hasPrograms(recipe)) {
+      return encodeTransaction('decline-dispute', { dispute: dispute.id, recipe: recipeHeader(recipe) });
+    }
     if (dispute.turn === TURN.trace) return this.#publish(await open(), onTrace);
     const key = `${claim.header.claimNumber}/${claim.header.attempt}/${subjectName(dispute.subject)}`;
     let accused = this.#accused.get(key);

@@ -62,7 +62,7 @@ export class Miner {
     this.#recipeRoot = recipeRoot(context.recipe);
     this.#published = Published.open(context.published);
     this.#cheat = context.cheat;
-    this.#answers = new DisputeAnswers(environment.bls, context.keys);
+    this.#answers = new DisputeAnswers(environment.bls, context.keys, context.recipe);
   }
 
   /** Sees every block, in order, before the state that it leads to. */

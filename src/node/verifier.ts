@@ -21,6 +21,7 @@ import { LOSS_NOT_MEASURED, signAttestation } from '../protocol/attestation.js';
 import { createBeaconShare } from '../protocol/beacon.js';
 import type { KeyPair } from '../protocol/bls.js';
 import { verifyClaimSignature } from '../protocol/claim.js';
+import { hasPrograms } from '../protocol/dispute/subject.js';
 import { type DisputeSubject, SUBJECT_KIND } from '../protocol/dispute/types.js';
 import { deriveHash } from '../protocol/domains.js';
 import { drawHeldOut, signDraw } from '../protocol/draws.js';
@@ -120,7 +121,7 @@ export class Verifier {
     this.#recipe = context.recipe;
     this.#recipeRoot = recipeRoot(context.recipe);
     this.#published = Published.reader(context.published);
-    this.#answers = new DisputeAnswers(environment.bls, context.keys);
+    this.#answers = new DisputeAnswers(environment.bls, context.keys, context.recipe);
   }
 
   /** Sees every block, in order, before the state that it leads to. */
@@ -203,7 +204,8 @@ export class Verifier {
     });
     const { falseUnit } = result;
     const limit = this.#context.evidenceBytes ?? MAX_EVIDENCE_TRANSACTION_BYTES;
-    if (result.evidence === undefined && falseUnit !== undefined && carriedBytes(falseUnit) > limit) {
+    const large = falseUnit !== undefined && carriedBytes(falseUnit) > limit;
+    if (result.evidence === undefined && large && hasPrograms(this.#recipe)) {
       return this.#disputeVote(duty, booked, falseUnit);
     }
     const evidence = result.evidence ?? this.#falseVote(duty, booked, falseUnit, tokens);
@@ -382,7 +384,8 @@ export class Verifier {
     if (fault === undefined) return { found: undefined, losses, opening };
     const disputed = subjectFromFault(fault);
     const limit = this.#context.evidenceBytes ?? MAX_EVIDENCE_TRANSACTION_BYTES;
-    if (disputed !== undefined && carriedBytes(fault) > limit) return { found: { subject: disputed }, losses, opening };
+    const disputable = disputed !== undefined && hasPrograms(this.#recipe);
+    if (disputable && carriedBytes(fault) > limit) return { found: { subject: disputed }, losses, opening };
     return { found: { evidence: evidenceFromFault(subject, fault) }, losses, opening };
   }
 

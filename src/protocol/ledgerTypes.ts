@@ -10,6 +10,7 @@ import { PieceAnswerType, PieceProofType, PieceType } from './availability.js';
 import type { Bls, KeyPair } from './bls.js';
 import {
   ContestNodeType,
+  DeclineDisputeType,
   DisputeTickType,
   NameOperationType,
   OpenDisputeType,
@@ -300,6 +301,7 @@ export const TRANSACTION_TYPES = {
   'prove-element': [35, ProveElementType],
   'dispute-tick': [36, DisputeTickType],
   'open-verifier-dispute': [37, signed(OpenVerifierDisputeType)],
+  'decline-dispute': [38, DeclineDisputeType],
   'challenge-piece': [22, signed(ChallengePieceType)],
   'answer-piece': [23, PieceAnswerType],
   'piece-silence': [24, PieceType],

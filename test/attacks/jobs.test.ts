@@ -9,6 +9,7 @@ import { dutiesOf } from '../../src/ledger/stateDuties.js';
 import { evidenceCommitment } from '../../src/ledger/stateEvidence.js';
 import { COIN } from '../../src/ledger/stateGenesis.js';
 import { scopeOfJob } from '../../src/ledger/stateScope.js';
+import { loadRecipe } from '../../src/model/recipe.js';
 import { recipeHeader } from '../../src/model/recipeHeader.js';
 import type { KeyPair } from '../../src/protocol/bls.js';
 import { signClaim } from '../../src/protocol/claim.js';
@@ -169,6 +170,39 @@ describe('holding a verifier’s stake for ever', () => {
     await chain.attest();
     expect(jobs.state.settled).toHaveLength(1);
     expect(jobs.state.disputes).toEqual([]);
+    jobs.conserved();
+  });
+});
+
+describe('asking for a trace that nobody can make', () => {
+  it('over a recipe with options that disputes do not know: the accused declines, and is paid', async () => {
+    const recipe = loadRecipe('gemma-tiny');
+    const jobs = new JobChain();
+    await jobs.create({}, undefined, undefined, true, recipe);
+    await jobs.claim();
+    const { claimRoot, miner } = jobs.job().open[0]!;
+    const [griefer, other] = jobs.chain.demo.verifiers;
+    const subject = { kind: SUBJECT_KIND.unit, stepIndex: 0, unit: 0 };
+    await jobs.send(griefer!, 'open-dispute', { claimRoot, subject, bond: 10n * COIN });
+    const decline = (header: Uint8Array) =>
+      jobs.chain.submit(encodeTransaction('decline-dispute', { dispute: 0, recipe: header }));
+    // Another recipe's options are no excuse.
+    expect(await refusal(decline(recipeHeader(smallRecipe().recipe)))).toMatch(/claim’s recipe/);
+    const accused = jobs.chain.keyOf(miner);
+    const before = jobs.balance(accused);
+    await decline(recipeHeader(recipe));
+    expect(jobs.balance(accused) - before).toBe(10n * COIN);
+    expect(jobs.state.disputes).toEqual([]);
+    await jobs.vote();
+    expect(jobs.outcomes(1)).toEqual(['finalized']);
+
+    // Where there is a program, declining is no answer.
+    await jobs.create();
+    await jobs.claim(2);
+    const known = jobs.job(2).open[0]!.claimRoot;
+    await jobs.send(other!, 'open-dispute', { claimRoot: known, subject, bond: 10n * COIN });
+    const body = { dispute: 1, recipe: recipeHeader(smallRecipe().recipe) };
+    expect(await refusal(jobs.chain.submit(encodeTransaction('decline-dispute', body)))).toMatch(/that they know/);
     jobs.conserved();
   });
 });

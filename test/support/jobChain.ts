@@ -6,7 +6,7 @@ import { totalMoney } from '../../src/ledger/state.js';
 import { dutiesOf } from '../../src/ledger/stateDuties.js';
 import { COIN } from '../../src/ledger/stateGenesis.js';
 import { scopeOfJob } from '../../src/ledger/stateScope.js';
-import { recipeRoot } from '../../src/model/recipe.js';
+import { type Recipe, recipeRoot } from '../../src/model/recipe.js';
 import { signAttestation } from '../../src/protocol/attestation.js';
 import type { KeyPair } from '../../src/protocol/bls.js';
 import { listChunksRoot } from '../../src/protocol/claimSteps.js';
@@ -60,8 +60,13 @@ export class JobChain {
   }
 
   /** Everybody serves the newest job. */
-  async create(changes: Partial<JobRules> = {}, fund = 100n * COIN, firstSteps = 2, serve = true): Promise<void> {
-    const { recipe } = smallRecipe();
+  async create(
+    changes: Partial<JobRules> = {},
+    fund = 100n * COIN,
+    firstSteps = 2,
+    serve = true,
+    recipe: Recipe = smallRecipe().recipe,
+  ): Promise<void> {
     const rules = { ...RULES, ...changes };
     const startStateRoot = blake3(Uint8Array.of(7));
     await this.send(OWNER, 'create-job', { recipeRoot: recipeRoot(recipe), startStateRoot, firstSteps, rules, fund });

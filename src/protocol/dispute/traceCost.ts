@@ -5,6 +5,7 @@ import { START_SCALARS } from '../../model/state.js';
 import { outputBytes, type Program } from '../trace/program.js';
 import { commitProgram, modelProgram } from '../trace/stateProgram.js';
 import { unitProgram } from '../trace/unitProgram.js';
+import { hasPrograms } from './subject.js';
 
 /** Bytes of outputs that a core computes and hashes in a second, all rules together: measured for moby's unit on Zen 5. */
 const BYTES_PER_SECOND = 25e6;
@@ -31,8 +32,14 @@ function costOf({ operations }: Program): TraceCost {
   };
 }
 
-/** Cost of a trace of each kind of subject; the dearest is a unit's. @throws PogoError RANGE for a program that is too large */
-export function traceCost(recipe: Recipe): Readonly<Record<'unit' | 'state' | 'model', TraceCost>> {
+/**
+ * Cost of a trace of each kind of subject; the dearest is a unit's.
+ *
+ * @returns undefined for a recipe that disputes do not know
+ * @throws PogoError RANGE for a program that is too large
+ */
+export function traceCost(recipe: Recipe): Readonly<Record<'unit' | 'state' | 'model', TraceCost>> | undefined {
+  if (!hasPrograms(recipe)) return undefined;
   const task = { recipeRoot: recipeRoot(recipe), draw1: new Uint8Array(32), step: 0, unit: 0 };
   return {
     unit: costOf(unitProgram(recipe, task)),

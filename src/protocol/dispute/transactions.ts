@@ -68,6 +68,12 @@ export const OpenNodeType = new ContainerType(
   { typeName: 'OpenNode', jsonCase: 'eth2' },
 );
 
+/** The accused's answer where the claim's recipe has options that disputes do not know: nobody could show a trace. */
+export const DeclineDisputeType = new ContainerType(
+  { dispute: Uint64, recipe: RecipeHeaderType },
+  { typeName: 'DeclineDispute', jsonCase: 'eth2' },
+);
+
 /** The SSZ bytes of an element proof, for a dispute whose challenger is to move. */
 export const ProveElementType = new ContainerType(
   { dispute: Uint64, proof: byteList(MAX_ELEMENT_PROOF_BYTES) },
