@@ -83,7 +83,8 @@ function withShape(base: Recipe, { recipe, source }: StartModel): Recipe {
     throw new PogoError(
       'MISMATCH',
       `expected data in tokens of ${tokenizer} (the tokenizer of ${source}), found tokens of ${base.tokenizer} in recipe ` +
-        `${base.name}; make them with: pogo data build --tokenizer ${tokenizer}`,
+        `${base.name}; make them with: pogo data build --tokenizer ${tokenizer === 'json' ? 'TOKENIZER.JSON' : tokenizer}` +
+        (tokenizer === 'json' ? ', or take the recipe that pogo import writes' : ''),
     );
   }
   const shape = Object.fromEntries(SHAPE.map((field) => [field, recipe[field]])) as Pick<
