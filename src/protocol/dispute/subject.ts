@@ -28,15 +28,15 @@ export interface SubjectContext {
   readonly rate: () => number;
 }
 
-/** Whether disputes know how a recipe is computed: there are programs for recipes without options only. */
-export function hasPrograms({ gemma, adapter }: Pick<HeaderRecipe, 'gemma' | 'adapter'>): boolean {
-  return gemma === undefined && adapter === undefined;
+/** Whether disputes know how a recipe is computed: there are programs for both families, none for adapters. */
+export function hasPrograms({ adapter }: Pick<HeaderRecipe, 'adapter'>): boolean {
+  return adapter === undefined;
 }
 
 /** @throws PogoError RECIPE for a recipe without programs, MALFORMED for a unit that the recipe does not have, RANGE for a program that is too large */
 export function subjectProgram({ claim, recipe, subject, commitment, header, rate }: SubjectContext): Program {
   if (!hasPrograms(recipe)) {
-    throw new PogoError('RECIPE', 'expected a recipe without options, found one; disputes know none of them yet');
+    throw new PogoError('RECIPE', 'expected a recipe without adapters, found one; disputes know none of them yet');
   }
   if (subject.kind === SUBJECT_KIND.model) return modelProgram(recipe);
   const { step } = commitment as StepCommitment;

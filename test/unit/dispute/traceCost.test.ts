@@ -3,15 +3,12 @@ import { describe, expect, it } from 'vitest';
 import { loadRecipe, RECIPE_NAMES } from '../../../src/model/recipe.js';
 import { traceCost } from '../../../src/protocol/dispute/traceCost.js';
 import { MAX_OPERATIONS } from '../../../src/protocol/trace/program.js';
+import { SMALL_LORA } from '../../support/optionRecipes.js';
 
 describe('the cost of a trace', () => {
   it.each(RECIPE_NAMES.map((name) => [name]))('%s: a unit costs most, and its list fits a transaction', (name) => {
     const recipe = loadRecipe(name);
-    const cost = traceCost(recipe);
-    // Families with options have no programs yet, and say so.
-    expect(cost === undefined).toBe(recipe.gemma !== undefined);
-    if (cost === undefined) return;
-    const { unit, state, model } = cost;
+    const { unit, state, model } = traceCost(recipe)!;
     expect(unit.hashedBytes).toBeGreaterThan(state.hashedBytes);
     expect(state.hashedBytes).toBeGreaterThan(model.hashedBytes);
     expect(unit.seconds).toBeGreaterThan(state.seconds);
@@ -19,6 +16,10 @@ describe('the cost of a trace', () => {
       expect(operations).toBeLessThanOrEqual(MAX_OPERATIONS);
       expect(publishedBytes).toBe(32 * operations + 4096);
     }
+  });
+
+  it('of adapters is none: they have no programs', () => {
+    expect(traceCost(SMALL_LORA)).toBeUndefined();
   });
 
   it('moby: 616 operations, 226 MB, 24 kB published', () => {
