@@ -44,6 +44,31 @@ struct HeadEpilogue {
     return Shape::ROWS * byte_pitch(Shape::COLUMNS);
   }
 
+  /** z of the targets that lie in the tile. Few tiles hold a row's target, and of such a tile one thread. */
+  template <class Shape>
+  static __device__ __forceinline__ void find_targets(const GemmOperands& g, const Args& e, TilePlace place,
+                                                      const float (&sum)[Shape::MT][Shape::NT][4]) {
+    POGO_UNROLL
+    for (int mt = 0; mt < Shape::MT; mt += 1) {
+      POGO_UNROLL
+      for (int h = 0; h < 2; h += 1) {
+        const uint32_t t = place.row0 + fragment_row<Shape>(threadIdx.x, mt, h);
+        const uint32_t target = t < g.M ? __ldg(e.targets + t) : 0xFFFFFFFFu;
+        const uint32_t distance = target - (place.col0 + fragment_column<Shape>(threadIdx.x, 0));
+        if (target >= e.vocab || distance >= 8 * Shape::NT || distance % 8 >= 2) continue;
+        float target_z = 0.0f;
+        POGO_UNROLL
+        for (int nt = 0; nt < Shape::NT; nt += 1) {
+          POGO_UNROLL
+          for (uint32_t k = 0; k < 2; k += 1) {
+            if (distance == 8 * (uint32_t)nt + k) target_z = sum[mt][nt][2 * h + k];
+          }
+        }
+        e.target_z[t] = target_z;
+      }
+    }
+  }
+
   template <class Shape>
   static __device__ __forceinline__ void run(const GemmOperands& g, const Args& e, TilePlace place,
                                              unsigned char* staging, const TileScratch<Shape>& scratch,
@@ -83,22 +108,9 @@ struct HeadEpilogue {
             }
           }
           if (!pogo_absmax_is_finite(largest) && t < g.M) pogo_report(e.failure, e.entry, FAILURE_NON_FINITE, t);
-          // Few tiles hold a row's target, and of such a tile one thread.
-          const uint32_t target = t < g.M ? __ldg(e.targets + t) : 0xFFFFFFFFu;
-          const uint32_t distance = target - (place.col0 + fragment_column<Shape>(threadIdx.x, 0));
-          if (!first_pass && target < e.vocab && distance < 8 * Shape::NT && distance % 8 < 2) {
-            float target_z = 0.0f;
-            POGO_UNROLL
-            for (int nt = 0; nt < Shape::NT; nt += 1) {
-              POGO_UNROLL
-              for (uint32_t k = 0; k < 2; k += 1) {
-                if (distance == 8 * (uint32_t)nt + k) target_z = sum[mt][nt][2 * h + k];
-              }
-            }
-            e.target_z[t] = target_z;
-          }
         }
       }
+      if (!first_pass) find_targets<Shape>(g, e, place, sum);
       if (e.codes != nullptr && !first_pass) dither_words<Shape>(e.seed, e.t0, place, scratch);
     }
     __syncthreads();
