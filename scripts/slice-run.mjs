@@ -42,9 +42,10 @@ function fileBytes(path) {
 }
 
 async function sliceOf(name, context) {
-  const [{ validateRecipe }, { openRecipe }] = await Promise.all([
+  const [{ validateRecipe }, { openRecipe }, { ropeRootOf }] = await Promise.all([
     load('model/recipe.js'),
     load('model/node/recipeFile.js'),
+    load('model/rope.js'),
   ]);
   const { blake3 } = await import('@noble/hashes/blake3.js');
   const base = openRecipe(name);
@@ -65,6 +66,8 @@ async function sliceOf(name, context) {
     minStepsPerClaim: 1,
     maxStepsPerClaim: 1,
     ema: false,
+    // Tables of the shorter context.
+    ...(base.gemma === undefined ? {} : { gemma: { ...base.gemma, ropeRoot: ropeRootOf({ ...base.gemma, context }) } }),
     data: { ...base.data, tokens, heldOutTokens: 2048, tokensRoot: blake3(file) },
   });
   return { recipe, tokenFile: file, tokens: words };
