@@ -101,6 +101,16 @@ struct PogoKernels {
   PogoResult (*linear_gelu_gradient)(PogoArena*, PogoCodes e, PogoCodes wt, const int8_t* derivative, int8_t* codes,
                                      float* scales, float* bias, const uint32_t* seed, int64_t T, int64_t N, int64_t K,
                                      int64_t t0, bool accumulate);
+  PogoResult (*quantize_heads)(PogoArena*, const float* sum, const float* bias, const uint32_t* seed, float factor,
+                               int8_t* codes, float* scales, int64_t T, int64_t N, int64_t head_size, int64_t t0);
+  PogoResult (*add_rows)(PogoArena*, const float* sum, const float* bias, const uint16_t* x, uint16_t* y, int64_t T,
+                         int64_t N);
+  PogoResult (*gelu_rows)(PogoArena*, const float* sum, const float* bias, int8_t* codes, float* scales,
+                          int8_t* derivative, int64_t T, int64_t N);
+  PogoResult (*round_rows)(PogoArena*, const float* sum, uint16_t* y, int64_t T, int64_t N);
+  PogoResult (*gelu_gradient_rows)(PogoArena*, const float* sum, const int8_t* derivative, int8_t* codes,
+                                   float* scales, float* bias, const uint32_t* seed, int64_t T, int64_t N, int64_t t0,
+                                   bool accumulate);
   PogoResult (*attention_forward)(PogoArena*, const PogoAttention& shape, const int8_t* qkv, const float* qkv_scales,
                                   uint16_t* o, float* lambda);
   PogoResult (*attention_backward)(PogoArena*, const PogoAttentionBackward& a);

@@ -92,6 +92,16 @@ function nativeKernels(native: CpuAddon): Kernels {
         ...[a.e, a.eScales, a.wt, a.wtScales, packed(a), a.derivative, a.codes, a.scales, a.bias, a.seed],
       ),
     weightGradient: (a) => native.gemm(a.N, a.K, a.T, a.accumulate, a.et, a.etScales, a.xt, a.xtScales, a.dw),
+    quantizeHeads: (a) =>
+      native.quantizeHeads(a.T, a.N, a.N / a.H, a.t0, a.factor, a.sum, a.bias, a.seed, a.codes, a.scales),
+    addRows: (a) => native.addRows(a.T, a.N, a.sum, a.bias, a.x, a.y),
+    geluRows: (a) => native.geluRows(a.T, a.N, a.sum, a.bias, a.codes, a.scales, a.derivative),
+    roundRows: (a) => native.roundRows(a.T, a.N, a.sum, a.y),
+    geluGradientRows: (a) =>
+      native.geluGradientRows(
+        ...[a.T, a.N, a.t0, a.accumulate],
+        ...[a.sum, a.derivative, a.codes, a.scales, a.bias, a.seed],
+      ),
     headForward: (a) =>
       native.headForward(
         ...[a.T, a.C, a.V, a.vocab, a.t0, a.U],

@@ -7,7 +7,7 @@
 import { PogoError } from '../errors.js';
 import { type CudaAddon, type CudaFailure, type CudaOperation, type CudaValue, loadCudaAddon } from './cudaAddon.js';
 import type { Kernels, OperationName } from './ops.js';
-import { OPERATIONS } from './ops.js';
+import { ADAPTER_OPERATIONS, OPERATIONS } from './ops.js';
 import { referenceKernels } from './reference.js';
 import { shapeChecked } from './shapes.js';
 import type { Backend, BackendMiss, IsaName } from './types.js';
@@ -21,6 +21,9 @@ const NON_FINITE_TENSOR: Partial<Record<string, string>> = {
   linearGelu: 'product',
   linearHeadsInputGradient: 'product',
   linearGeluInputGradient: 'product',
+  quantizeHeads: 'product',
+  geluRows: 'product',
+  geluGradientRows: 'product',
   attentionForward: 'probabilities',
   attentionBackward: 'gradient',
   groupedAttentionForward: 'probabilities',
@@ -109,6 +112,11 @@ export function cudaTable(addon: CudaAddon): CudaTable {
 /** Operations of the registry that the addon has no kernel for. */
 export function missingOperations(table: CudaTable): OperationName[] {
   return OPERATIONS.filter((name) => !table.has(name));
+}
+
+/** Operations without a kernel that recipes without adapters need, too. */
+export function neededOperations(table: CudaTable): OperationName[] {
+  return missingOperations(table).filter((name) => !ADAPTER_OPERATIONS.includes(name));
 }
 
 /**

@@ -259,6 +259,55 @@ export interface Kernels {
   }): void;
 
   /**
+   * The epilogues of products that are made in several parts, as f32 sums [T,N]: `weightGradient` makes the parts, each
+   * going on from the one before. Row codes of sum (+ bias) in groups of N / H columns: codes i8 [T,N], scales f32
+   * [H,T], each × factor. Dithered by (n, t0 + t) where `seed` has 4 words; empty: nearest.
+   */
+  quantizeHeads(a: {
+    sum: Float32Array;
+    bias: Float32Array;
+    codes: Int8Array;
+    scales: Float32Array;
+    seed: Uint32Array;
+    factor: number;
+    T: number;
+    N: number;
+    H: number;
+    t0: number;
+  }): void;
+
+  /** y = bf16(x + (sum (+ bias))). x, y bf16 [T,N]; y may be x. */
+  addRows(a: { sum: Float32Array; bias: Float32Array; x: Uint16Array; y: Uint16Array; T: number; N: number }): void;
+
+  /** u = sum (+ bias); outputs as {@link linearGelu}. */
+  geluRows(a: {
+    sum: Float32Array;
+    bias: Float32Array;
+    codes: Int8Array;
+    scales: Float32Array;
+    derivative: Int8Array;
+    T: number;
+    N: number;
+  }): void;
+
+  /** y bf16 [T,N] = bf16(sum). */
+  roundRows(a: { sum: Float32Array; y: Uint16Array; T: number; N: number }): void;
+
+  /** du = sum · derivative/112; outputs as {@link linearGeluInputGradient}. */
+  geluGradientRows(a: {
+    sum: Float32Array;
+    derivative: Int8Array;
+    codes: Int8Array;
+    scales: Float32Array;
+    bias: Float32Array;
+    seed: Uint32Array;
+    T: number;
+    N: number;
+    t0: number;
+    accumulate: boolean;
+  }): void;
+
+  /**
    * Logits, softmax numerators and losses. a codes [T,C], w = row codes of wte [V,C]; `vocab` real entries (the rest is
    * masked). codes i8 [T,V] dithered, eScales f32 [P(V),T] = code scale × 1/U; loss f32 [T] in nats.
    * With `codes` empty only the loss is computed (evaluation).
@@ -565,6 +614,11 @@ export const OPERATIONS: readonly OperationName[] = [
   'linearHeadsInputGradient',
   'linearGeluInputGradient',
   'weightGradient',
+  'quantizeHeads',
+  'addRows',
+  'geluRows',
+  'roundRows',
+  'geluGradientRows',
   'headForward',
   'headLogits',
   'headInputGradient',
@@ -591,6 +645,15 @@ export const OPERATIONS: readonly OperationName[] = [
   'gegluGradient',
 ];
 
+/** Operations that only recipes with adapters need: a backend without them trains all others. */
+export const ADAPTER_OPERATIONS: readonly OperationName[] = [
+  'quantizeHeads',
+  'addRows',
+  'geluRows',
+  'roundRows',
+  'geluGradientRows',
+];
+
 /** Purposes of dithered quantizations: one number each, an input of the dither seed (`docs/numerics.md`). */
 export const PURPOSE = {
   gradient4: 1,
@@ -601,4 +664,6 @@ export const PURPOSE = {
   attentionK: 6,
   attentionQ: 7,
   probabilities: 8,
+  adapterError: 9,
+  adapterRecode: 10,
 } as const;

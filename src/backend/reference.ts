@@ -6,6 +6,7 @@ import { attentionForward, groupedAttentionForward } from '../reference/attentio
 import { attentionBackward, groupedAttentionBackward } from '../reference/attentionBackward.js';
 import { diffModel, patchModel } from '../reference/diffModel.js';
 import { embed, embedBackward, embedScaled, embedScaledBackward, unitLoss } from '../reference/embedding.js';
+import { addRows, geluGradientRows, geluRows, quantizeHeads, roundRows } from '../reference/epilogues.js';
 import { gemm, weightGradient } from '../reference/gemm.js';
 import {
   gainPlusOne,
@@ -54,6 +55,11 @@ export const referenceKernels: Kernels = {
   linearHeadsInputGradient,
   linearGeluInputGradient,
   weightGradient,
+  quantizeHeads,
+  addRows,
+  geluRows,
+  roundRows,
+  geluGradientRows,
   headForward,
   headLogits,
   headInputGradient,

@@ -65,6 +65,12 @@ function rotationShape(
   return N;
 }
 
+function sumShape(c: ShapeCheck, a: { sum: Float32Array; T: number; N: number }): void {
+  c.dimension('T', a.T);
+  c.multiple('N', a.N, 64);
+  c.length('sum', a.sum, a.T * a.N);
+}
+
 /** Shapes of every operation, as `ops.ts` states them. */
 const CHECK: Check = {
   fillZero() {},
@@ -207,6 +213,40 @@ const CHECK: Check = {
     c.codes('et', a.et, a.etScales, a.N, a.T);
     c.codes('xt', a.xt, a.xtScales, a.K, a.T);
     c.length('dw', a.dw, a.N * a.K);
+  },
+  quantizeHeads(a, c) {
+    c.dimension('T', a.T);
+    headShape(c, a.N, a.H);
+    c.offset('t0', a.t0);
+    c.length('sum', a.sum, a.T * a.N);
+    c.optional('bias', a.bias, a.N);
+    c.length('codes', a.codes, a.T * a.N);
+    c.length('scales', a.scales, a.H * a.T);
+    if (a.seed.length > 0) c.seed('seed', a.seed);
+  },
+  addRows(a, c) {
+    sumShape(c, a);
+    c.optional('bias', a.bias, a.N);
+    c.length('x', a.x, a.T * a.N);
+    c.length('y', a.y, a.T * a.N);
+  },
+  geluRows(a, c) {
+    sumShape(c, a);
+    c.optional('bias', a.bias, a.N);
+    c.codes('codes', a.codes, a.scales, a.T, a.N, 'scales');
+    c.length('derivative', a.derivative, a.T * a.N);
+  },
+  roundRows(a, c) {
+    sumShape(c, a);
+    c.length('y', a.y, a.T * a.N);
+  },
+  geluGradientRows(a, c) {
+    sumShape(c, a);
+    c.offset('t0', a.t0);
+    c.length('derivative', a.derivative, a.T * a.N);
+    c.codes('codes', a.codes, a.scales, a.T, a.N, 'scales');
+    c.optional('bias', a.bias, a.N);
+    c.seed('seed', a.seed);
   },
   headForward(a, c) {
     c.dimension('T', a.T);

@@ -202,6 +202,74 @@ function geluArguments(T: number, N: number, K: number, bias: boolean, e: number
 add('linearGelu', 'bias, |u| about 1', geluArguments(5, 256, 64, true, -9), quick);
 add('linearGelu', 'two panels, |u| up to 100', geluArguments(2, 1088, 64, false, -6));
 
+// --- epilogues of sums ---
+function headsArguments(T: number, N: number, H: number, bias: boolean, dither: boolean, factor: string): Arguments {
+  return {
+    sum: floats(T * N),
+    bias: bias ? floats(N) : none(),
+    codes: out('i8', T * N),
+    scales: out('f32', H * T),
+    seed: dither ? words() : none('u32'),
+    factor: { f32: factor },
+    T,
+    N,
+    H,
+    t0: dither ? 1024 : 0,
+  };
+}
+add('quantizeHeads', '3 groups of 64, bias', headsArguments(5, 192, 3, true, false, '3F800000'), quick);
+add('quantizeHeads', 'a group of 64, dithered, times 4/3', headsArguments(7, 64, 1, false, true, '3FAAAAAB'), quick);
+add('quantizeHeads', '4 groups of 32', headsArguments(3, 128, 4, false, false, '3F800000'));
+add('quantizeHeads', 'a group of 256, times 1/8', headsArguments(50, 256, 1, true, true, '3E000000'));
+const brokenSum = poked(floats(2 * 64), 70, '7F800000');
+add('quantizeHeads', 'an Inf', { ...headsArguments(2, 64, 1, false, false, '3F800000'), sum: brokenSum }, refused);
+
+function addRowsArguments(T: number, N: number, bias: boolean): Arguments {
+  return { sum: floats(T * N), bias: bias ? floats(N) : none(), x: halves(T * N), y: out('u16', T * N), T, N };
+}
+add('addRows', 'bias', addRowsArguments(5, 64, true), quick);
+add('addRows', 'two blocks', addRowsArguments(50, 1088, false));
+
+function geluRowsArguments(T: number, N: number, bias: boolean, e: number): Arguments {
+  return {
+    sum: floats(T * N, e, 3),
+    bias: bias ? floats(N) : none(),
+    codes: out('i8', T * N),
+    scales: out('f32', panelCount(N) * T),
+    derivative: out('i8', T * N),
+    T,
+    N,
+  };
+}
+add('geluRows', 'bias, |u| about 1', geluRowsArguments(5, 256, true, -1), quick);
+add('geluRows', 'two panels, |u| up to 100', geluRowsArguments(2, 1088, false, 4));
+const steep = poked(floats(2 * 64, -1, 3), 70, '7F000000');
+add('geluRows', 'u*u overflows', { ...geluRowsArguments(2, 64, false, -1), sum: steep }, refused);
+
+function roundRowsArguments(sum: TensorSpec, T: number, N: number): Arguments {
+  return { sum, y: out('u16', T * N), T, N };
+}
+add('roundRows', '5 x 64', roundRowsArguments(floats(5 * 64), 5, 64), quick);
+add('roundRows', 'edge values', roundRowsArguments(tensor('f32', 16 * 64, 'edges'), 16, 64));
+
+function geluGradientRowsArguments(T: number, N: number, bias: boolean, accumulate: boolean): Arguments {
+  return {
+    sum: floats(T * N, -12),
+    derivative: codes(T * N),
+    codes: out('i8', T * N),
+    scales: out('f32', panelCount(N) * T),
+    bias: bias ? inout(floats(N, -14)) : none(),
+    seed: words(),
+    T,
+    N,
+    t0: 1024,
+    accumulate,
+  };
+}
+add('geluGradientRows', 'bias', geluGradientRowsArguments(70, 64, true, false), quick);
+add('geluGradientRows', 'two panels, going on', geluGradientRowsArguments(67, 1088, true, true));
+add('geluGradientRows', 'no bias', geluGradientRowsArguments(3, 128, false, false));
+
 // --- attention ---
 function attentionArguments(T: number, C: number, H: number, context: number, e: number): Arguments {
   return {

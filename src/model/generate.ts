@@ -34,21 +34,21 @@ export function generate(
   weights: SharedWeights,
   options: GenerateOptions,
 ): Uint32Array {
-  const { recipe, layout } = plan;
+  const { recipe, model } = plan;
   if (options.prompt.length === 0) throw new PogoError('USAGE', 'expected a prompt of at least one token, found none');
   const outside = options.prompt.find((token) => token >= recipe.vocab);
   if (outside !== undefined) {
     throw new PogoError('USAGE', `prompt token ${outside}: expected a token below ${recipe.vocab}`);
   }
-  const bound = new BoundTape(evaluationTape(recipe, layout, plan.weights, 1, true).tape, kernels, {
-    theta: weights.theta,
+  const bound = new BoundTape(evaluationTape(recipe, model, plan.weights, 1, true).tape, kernels, {
+    theta: weights.frozen ?? weights.theta,
     weightCodes: weights.codes,
     weightScales: weights.scales,
     rope: recipeRope(recipe),
   });
   const input = bound.array('tokens') as Uint32Array;
   const logits = bound.array('logits') as Float32Array;
-  const rows = layout.byName('wte').rows;
+  const rows = model.byName('wte').rows;
   const text = Array.from(options.prompt);
   let random = mix(options.seed >>> 0);
   for (let i = 0; i < options.count; i += 1) {

@@ -1,9 +1,11 @@
 /**
  * The forward half of the `gpt` tape: what the training and the evaluation tape share.
  */
+
+import { adapterNames, adapterScale, paddedRank } from './adapter.js';
 import { bitsToFloat } from './fp32.js';
 import type { Layout } from './layout.js';
-import type { Recipe } from './recipe.js';
+import type { AdapterTarget, Recipe, RecipeAdapter } from './recipe.js';
 import { none, type Ref, slice, TapeBuilder } from './tape.js';
 import { panels, type WeightsLayout } from './weights.js';
 
@@ -73,6 +75,18 @@ export class Gpt {
     };
   }
 
+  /** {@link w} as a code matrix. */
+  rowCodes(name: string): Codes {
+    const { w, wScales } = this.w(name);
+    return { codes: w, scales: wScales };
+  }
+
+  /** {@link wt} as a code matrix. */
+  recodes(name: string): Codes {
+    const { wt, wtScales } = this.wt(name);
+    return { codes: wt, scales: wtScales };
+  }
+
   codes(name: string, rows: number, cols: number): Codes {
     return {
       codes: this.b.buffer(`${name}.codes`, 'i8', rows * cols),
@@ -137,22 +151,114 @@ export function forwardNorm(g: Gpt, name: string, x: Bf16, out: Codes, rstd: F32
   });
 }
 
-/** One block forward: x → xOut. `attention` is scratch [T,C]. */
-export function forwardLayer(g: Gpt, i: number, a: LayerActivations, xOut: Bf16, attention: Bf16, T: number): void {
+/** Adapters of a tape: where their intermediate values lie, and the products that go through them. */
+export class Adapters {
+  readonly scale: number;
+  readonly rows: number;
+  /** Sums of a layer before its epilogue, f32 [T, widest output or input]. */
+  readonly sum: F32;
+  readonly #g: Gpt;
+  readonly #small: F32;
+  readonly #targets: ReadonlySet<string>;
+  readonly #hidden = new Map<string, Codes>();
+
+  constructor(g: Gpt, adapter: RecipeAdapter, T: number) {
+    this.#g = g;
+    this.scale = adapterScale(adapter);
+    this.rows = paddedRank(adapter);
+    this.#targets = new Set<string>(adapter.targets);
+    const { width, hidden } = g.recipe;
+    this.sum = g.b.buffer('sum', 'f32', T * Math.max(3 * width, hidden));
+    this.#small = g.b.buffer('adapterSum', 'f32', T * this.rows);
+  }
+
+  has(target: AdapterTarget): boolean {
+    return this.#targets.has(target);
+  }
+
+  /** Codes of z, one matrix for each name. */
+  hidden(name: string, T: number): Codes {
+    const known = this.#hidden.get(name) ?? this.#g.codes(`${name}.adapter`, T, this.rows);
+    this.#hidden.set(name, known);
+    return known;
+  }
+
+  /** out = Q8(s·(input · right)), [T, R]: `right` has R rows of K codes. */
+  narrow(name: string, input: Codes, right: Codes, out: Codes, K: number, T: number, seed: U32, t0: number): void {
+    const { b, noBias } = this.#g;
+    const { rows: R, scale: factor } = this;
+    this.#product(`${name}.product`, input, right, this.#small, R, K, T, false);
+    b.push('quantizeHeads', name, { sum: this.#small, bias: noBias, ...out, seed, factor, T, N: R, H: 1, t0 });
+  }
+
+  /** f32 [T,N]: input · right, going on with narrow · back: the sums of an adapted product. */
+  sums(name: string, input: Codes, right: Codes, narrow: Codes, back: Codes, N: number, K: number, T: number): F32 {
+    const sum = slice(this.sum, 0, T * N);
+    this.#product(`${name}.frozen`, input, right, sum, N, K, T, false);
+    this.#product(`${name}.adapter`, narrow, back, sum, N, this.rows, T, true);
+    return sum;
+  }
+
+  /** z of a layer's input, then the sums of the layer. */
+  forward(linear: string, activation: string, input: Codes, N: number, K: number, T: number): F32 {
+    const g = this.#g;
+    const { a, b } = adapterNames(linear);
+    const z = this.hidden(activation, T);
+    this.narrow(`${linear}.adapter.forward`, input, g.rowCodes(a), z, K, T, g.noSeed, 0);
+    return this.sums(`${linear}.forward`, input, g.rowCodes(`${linear}.weight`), z, g.recodes(b), N, K, T);
+  }
+
+  /** A product goes on from f32 sums only as `weightGradient` does: rows of the left operand are tokens here. */
+  #product(name: string, left: Codes, right: Codes, dw: F32, N: number, K: number, T: number, accumulate: boolean) {
+    const operands = { et: left.codes, etScales: left.scales, xt: right.codes, xtScales: right.scales };
+    this.#g.b.push('weightGradient', name, { ...operands, dw, N: T, K: N, T: K, accumulate });
+  }
+}
+
+/**
+ * One block forward: x → xOut. `attention` is scratch [T,C].
+ *
+ * @param kept name of the activations, for those of adapters: of the layer where they are read again
+ */
+export function forwardLayer(
+  g: Gpt,
+  i: number,
+  a: LayerActivations,
+  xOut: Bf16,
+  attention: Bf16,
+  T: number,
+  adapters?: Adapters,
+  kept = `h${i}`,
+): void {
   const { width: C, hidden: F, heads: H, context } = g.recipe;
   const h = `h${i}`;
   forwardNorm(g, `${h}.norm1`, a.x, a.norm1, a.rstd1, a.mean1, T);
-  g.b.push('linearQkv', `${h}.qkv.forward`, {
-    a: a.norm1.codes,
-    aScales: a.norm1.scales,
-    ...g.w(`${h}.qkv.weight`),
-    bias: g.bias(`${h}.qkv`),
-    codes: a.qkv,
-    scales: a.qkvScales,
-    T,
-    C,
-    H,
-  });
+  if (adapters?.has('qkv') === true) {
+    g.b.push('quantizeHeads', `${h}.qkv.forward`, {
+      sum: adapters.forward(`${h}.qkv`, `${kept}.qkv`, a.norm1, 3 * C, C, T),
+      bias: g.bias(`${h}.qkv`),
+      codes: a.qkv,
+      scales: a.qkvScales,
+      seed: g.noSeed,
+      factor: 1,
+      T,
+      N: 3 * C,
+      H: 3 * H,
+      t0: 0,
+    });
+  } else {
+    g.b.push('linearQkv', `${h}.qkv.forward`, {
+      a: a.norm1.codes,
+      aScales: a.norm1.scales,
+      ...g.w(`${h}.qkv.weight`),
+      bias: g.bias(`${h}.qkv`),
+      codes: a.qkv,
+      scales: a.qkvScales,
+      T,
+      C,
+      H,
+    });
+  }
   g.b.push('attentionForward', `${h}.attention.forward`, {
     qkv: a.qkv,
     qkvScales: a.qkvScales,
@@ -164,39 +270,41 @@ export function forwardLayer(g: Gpt, i: number, a: LayerActivations, xOut: Bf16,
     context,
   });
   g.b.push('quantizeRows', `${h}.attention.quantize`, { x: attention, ...a.o, T, N: C });
-  g.b.push('linearResidual', `${h}.o.forward`, {
-    a: a.o.codes,
-    aScales: a.o.scales,
-    ...g.w(`${h}.o.weight`),
-    bias: g.bias(`${h}.o`),
-    x: a.x,
-    y: a.xMid,
-    T,
-    N: C,
-    K: C,
-  });
+  forwardResidual(g, `${h}.o`, a.o, a.x, a.xMid, C, T, adapters?.has('o') === true ? adapters : undefined, kept);
   forwardNorm(g, `${h}.norm2`, a.xMid, a.norm2, a.rstd2, a.mean2, T);
-  g.b.push('linearGelu', `${h}.fc.forward`, {
-    a: a.norm2.codes,
-    aScales: a.norm2.scales,
-    ...g.w(`${h}.fc.weight`),
-    bias: g.bias(`${h}.fc`),
-    codes: a.hidden.codes,
-    scales: a.hidden.scales,
-    derivative: a.derivative,
-    T,
-    N: F,
-    K: C,
-  });
-  g.b.push('linearResidual', `${h}.proj.forward`, {
-    a: a.hidden.codes,
-    aScales: a.hidden.scales,
-    ...g.w(`${h}.proj.weight`),
-    bias: g.bias(`${h}.proj`),
-    x: a.xMid,
-    y: xOut,
-    T,
-    N: C,
-    K: F,
-  });
+  const bias = g.bias(`${h}.fc`);
+  const hidden = { codes: a.hidden.codes, scales: a.hidden.scales, derivative: a.derivative };
+  if (adapters?.has('fc') === true) {
+    const sum = adapters.forward(`${h}.fc`, `${kept}.fc`, a.norm2, F, C, T);
+    g.b.push('geluRows', `${h}.fc.forward`, { sum, bias, ...hidden, T, N: F });
+  } else {
+    const operands = { a: a.norm2.codes, aScales: a.norm2.scales, ...g.w(`${h}.fc.weight`) };
+    g.b.push('linearGelu', `${h}.fc.forward`, { ...operands, bias, ...hidden, T, N: F, K: C });
+  }
+  const proj = adapters?.has('proj') === true ? adapters : undefined;
+  forwardResidual(g, `${h}.proj`, a.hidden, a.xMid, xOut, F, T, proj, kept);
+}
+
+/** y = bf16(x + linear(input)) for the projections that write to the residual stream. */
+function forwardResidual(
+  g: Gpt,
+  linear: string,
+  input: Codes,
+  x: Bf16,
+  y: Bf16,
+  K: number,
+  T: number,
+  adapters: Adapters | undefined,
+  kept: string,
+): void {
+  const { width: C } = g.recipe;
+  const bias = g.bias(linear);
+  if (adapters !== undefined) {
+    const activation = `${kept}.${linear.slice(linear.indexOf('.') + 1)}`;
+    const sum = adapters.forward(linear, activation, input, C, K, T);
+    g.b.push('addRows', `${linear}.forward`, { sum, bias, x, y, T, N: C });
+    return;
+  }
+  const operands = { a: input.codes, aScales: input.scales, ...g.w(`${linear}.weight`) };
+  g.b.push('linearResidual', `${linear}.forward`, { ...operands, bias, x, y, T, N: C, K });
 }

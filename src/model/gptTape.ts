@@ -8,6 +8,7 @@
 import { PURPOSE } from '../backend/ops.js';
 import { PogoError } from '../errors.js';
 import {
+  Adapters,
   type Bf16,
   type Codes,
   type F32,
@@ -291,7 +292,8 @@ export function gptEvaluationTape(
     C,
     context,
   });
-  for (let i = 0; i < layers; i++) forwardLayer(g, i, a, x, attention, T);
+  const adapters = recipe.adapter === undefined ? undefined : new Adapters(g, recipe.adapter, T);
+  for (let i = 0; i < layers; i++) forwardLayer(g, i, a, x, attention, T, adapters, 'h');
   forwardNorm(g, 'norm', x, norm, a.rstd1, a.mean1, T);
   const operands = { a: norm.codes, aScales: norm.scales, ...g.w('wte') };
   if (logits) {

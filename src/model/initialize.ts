@@ -80,6 +80,10 @@ function fillTensor(tensor: TensorSpec, recipe: Start, seed: Uint8Array, first: 
   const real = tensor.name === 'wte' ? recipe.vocab * tensor.cols : tensor.size;
   const count = Math.max(0, Math.min(out.length, real - first));
   out.fill(0, count);
+  if (tensor.name.endsWith('.lora.b')) {
+    out.fill(0, 0, count); // so that training starts from the frozen model
+    return;
+  }
   if (tensor.kind === 'vector') {
     // The family gemma3 multiplies with 1 + gain.
     out.fill(tensor.name.endsWith('.gain') && recipe.gemma === undefined ? 1 : 0, 0, count);

@@ -7,7 +7,8 @@
  */
 
 import { invariant, PogoError } from '../errors.js';
-import { attentionSizes, paddedVocab, type Recipe } from './recipe.js';
+import { adapterNames, targetShape } from './adapter.js';
+import { attentionSizes, paddedVocab, type Recipe, type RecipeAdapter } from './recipe.js';
 
 /** Elements of one leaf. */
 export const LEAF_ELEMENTS = 256;
@@ -43,7 +44,10 @@ export interface Layout {
   locate(element: number): { readonly tensor: TensorSpec; readonly index: number } | undefined;
 }
 
-type Shape = Pick<Recipe, 'vocab' | 'layers' | 'width' | 'heads' | 'hidden' | 'context' | 'norm' | 'bias' | 'gemma'>;
+type Shape = Pick<
+  Recipe,
+  'vocab' | 'layers' | 'width' | 'heads' | 'hidden' | 'context' | 'norm' | 'bias' | 'gemma' | 'adapter'
+>;
 
 /** @returns elements of a tensor with its padding to whole leaves */
 export function paddedSize(tensor: Pick<TensorSpec, 'size'>): number {
@@ -60,19 +64,54 @@ export function paddedSize(tensor: Pick<TensorSpec, 'size'>): number {
  * The family gemma3 has no `wpe`; a layer is `norm1.gain`, `qkv.weight` [(H + 2G)·h, width], `qNorm.gain` [h],
  * `kNorm.gain` [h], `o.weight` [width, H·h], `postNorm1.gain`, `norm2.gain`, `fc.weight` [2·hidden, width] (rows: gates,
  * then the other half), `proj.weight` [width, hidden], `postNorm2.gain`.
+ *
+ * Of a recipe with adapters the state is the adapters alone: for each layer and target `h{i}.<target>.lora.a`
+ * [rank, inputs] and `h{i}.<target>.lora.b` [rank, outputs]. {@link createModelLayout} is that of the frozen model.
  */
 export function createLayout(recipe: Shape): Layout {
-  const { width, hidden } = recipe;
-  const tensors: TensorSpec[] = [];
-  let offset = 0;
+  return recipe.adapter === undefined ? createModelLayout(recipe) : adapterLayout(recipe, recipe.adapter);
+}
 
-  const add = (name: string, kind: TensorSpec['kind'], rows: number, cols: number): void => {
+class LayoutBuilder {
+  readonly tensors: TensorSpec[] = [];
+  offset = 0;
+
+  add(
+    name: string,
+    kind: TensorSpec['kind'],
+    rows: number,
+    cols: number,
+    modelBits: 4 | 8 = kind === 'matrix' ? 4 : 8,
+  ): void {
     const size = rows * cols;
     invariant(Number.isSafeInteger(size), `${name}: ${rows} x ${cols} elements exceed 2^53`);
-    const matrix = kind === 'matrix';
-    const spec = { id: tensors.length, name, offset, rows, cols, size, kind, decay: kind !== 'vector' };
-    tensors.push(Object.freeze({ ...spec, modelBits: matrix ? 4 : 8 } as const));
-    offset += paddedSize({ size });
+    const { offset } = this;
+    const spec = { id: this.tensors.length, name, offset, rows, cols, size, kind, decay: kind !== 'vector' };
+    this.tensors.push(Object.freeze({ ...spec, modelBits }));
+    this.offset += paddedSize({ size });
+  }
+}
+
+function adapterLayout(recipe: Shape, adapter: RecipeAdapter): Layout {
+  const b = new LayoutBuilder();
+  for (let i = 0; i < recipe.layers; i++) {
+    for (const target of adapter.targets) {
+      const { outputs, inputs } = targetShape(recipe, target);
+      const names = adapterNames(`h${i}.${target}`);
+      // 8 bits in the packed model: the two multiply each other, and they are small.
+      b.add(names.a, 'matrix', adapter.rank, inputs, 8);
+      b.add(names.b, 'matrix', adapter.rank, outputs, 8);
+    }
+  }
+  return layoutOf(b.tensors, b.offset);
+}
+
+/** The layout of the whole model, whether it is trained or frozen. */
+export function createModelLayout(recipe: Shape): Layout {
+  const { width, hidden } = recipe;
+  const b = new LayoutBuilder();
+  const add = (name: string, kind: TensorSpec['kind'], rows: number, cols: number): void => {
+    b.add(name, kind, rows, cols);
   };
   const norm = (name: string, size = width): void => {
     add(`${name}.gain`, 'vector', 1, size);
@@ -111,7 +150,7 @@ export function createLayout(recipe: Shape): Layout {
     linear(`h${i}.proj`, width, hidden);
   }
   norm('norm');
-  return layoutOf(tensors, offset);
+  return layoutOf(b.tensors, b.offset);
 }
 
 function layoutOf(tensors: readonly TensorSpec[], length: number): Layout {
@@ -148,6 +187,7 @@ function layoutOf(tensors: readonly TensorSpec[], length: number): Layout {
 /** Trained parameters: all elements without the padding, rows of the padded vocabulary left out. */
 export function countParameters(layout: Layout, recipe: Pick<Recipe, 'vocab' | 'width'>): number {
   const all = layout.tensors.reduce((sum, tensor) => sum + tensor.size, 0);
+  if (layout.tensors[0]?.name !== 'wte') return all; // adapters have no rows of a padded vocabulary
   return all - (paddedVocab(recipe) - recipe.vocab) * recipe.width;
 }
 

@@ -27,7 +27,7 @@ export const RECIPE_LIMITS = {
   queryScalar: 1 << 20,
   ropeBase: 2 ** 32 - 1,
   ropeScale: 1 << 16,
-  adapterRank: 1 << 12,
+  adapterRank: 256,
 } as const;
 
 /** Matrices that an adapter may change, in the order of a layer. */
@@ -224,7 +224,7 @@ export function validateRecipe(value: unknown): Recipe {
     sampling,
     detection: detection(r['detection']),
     ...(gemma === undefined ? {} : { gemma }),
-    ...(r['adapter'] === undefined ? {} : { adapter: adapter(r['adapter']) }),
+    ...(r['adapter'] === undefined ? {} : { adapter: adapter(r['adapter'], gemma !== undefined) }),
   };
 }
 
@@ -304,7 +304,8 @@ function groupedHeadCount(r: Fields, { headSize, keyValueHeads }: NonNullable<Re
   return heads;
 }
 
-function adapter(value: unknown): NonNullable<Recipe['adapter']> {
+function adapter(value: unknown, isGemma: boolean): NonNullable<Recipe['adapter']> {
+  if (isGemma) fail('adapter', 'nothing in a recipe of the family gemma3', value, 'train all its weights');
   const a = object(value, 'adapter', ['kind', 'rank', 'alphaBits', 'targets', 'base']);
   const targets = a['targets'];
   const order = ADAPTER_TARGETS.filter((word) => Array.isArray(targets) && targets.includes(word));

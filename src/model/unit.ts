@@ -5,7 +5,8 @@
  */
 import type { Kernels, LaneKernels, WeightPacking } from '../backend/ops.js';
 import { PogoError } from '../errors.js';
-import { createLayout, type Layout, unitFileBytes } from './layout.js';
+import { paddedRank } from './adapter.js';
+import { createLayout, createModelLayout, type Layout, unitFileBytes } from './layout.js';
 import type { Recipe } from './recipe.js';
 import { recipeRoot } from './recipe.js';
 import { recipeRope } from './rope.js';
@@ -13,7 +14,7 @@ import { ditherSeed } from './seeds.js';
 import { BoundTape } from './tape.js';
 import { evaluationTape, type GptTape, trainingTape, unitTokens } from './tapes.js';
 import { PlaceWatch, type UnitPlace } from './unitPlaces.js';
-import { type WeightsLayout, weightsLayout } from './weights.js';
+import { type WeightPlace, type WeightsLayout, weightsLayout } from './weights.js';
 
 /** Loss bits of a null unit: a batch whose unit would hold an Inf or NaN (`docs/protocol.md`). */
 export const NULL_LOSS_BITS = 0x7fc00000;
@@ -22,25 +23,34 @@ export const NULL_LOSS_BITS = 0x7fc00000;
 export interface ModelPlan {
   readonly recipe: Recipe;
   readonly root: Uint8Array;
+  /** Of the state: what is trained. */
   readonly layout: Layout;
+  /** Of the whole model: {@link layout} unless only adapters are trained. */
+  readonly model: Layout;
   readonly weights: WeightsLayout;
 }
 
 /** @throws PogoError RECIPE for a recipe with an option that no tape is written for yet */
 export function modelPlan(recipe: Recipe): ModelPlan {
-  if (recipe.adapter !== undefined) {
-    throw new PogoError('RECIPE', 'recipe field adapter: expected none, found one; this version trains none such', {
+  const { adapter } = recipe;
+  if (adapter !== undefined && recipe.family !== 'gpt') {
+    throw new PogoError('RECIPE', `recipe field adapter: expected none in the family ${recipe.family}, found one`, {
       field: 'adapter',
     });
   }
+  const root = recipeRoot(recipe);
   const layout = createLayout(recipe);
-  return { recipe, root: recipeRoot(recipe), layout, weights: weightsLayout(layout) };
+  if (adapter === undefined) return { recipe, root, layout, model: layout, weights: weightsLayout(layout) };
+  const model = createModelLayout(recipe);
+  return { recipe, root, layout, model, weights: weightsLayout(model, { layout, rows: paddedRank(adapter) }) };
 }
 
 /** What all lanes read during a step. */
 export interface SharedWeights {
-  /** f32 [layout.length] */
+  /** Of the state: f32 [layout.length] */
   readonly theta: Float32Array;
+  /** f32 [model.length], where only adapters are trained: θ of the base. */
+  readonly frozen?: Float32Array;
   /** i8 [weights.codesLength] */
   readonly codes: Int8Array;
   /** f32 [weights.scalesLength] */
@@ -60,19 +70,32 @@ export interface PackedWeights {
  * Allocates shared memory for θ's integer weights.
  *
  * @param packing the packing of the backend that will read them; without it products pack their weights themselves
+ * @param frozen θ of the base, where the recipe trains adapters
  */
-export function allocateWeights(plan: ModelPlan, theta: Float32Array, packing?: WeightPacking): SharedWeights {
+export function allocateWeights(
+  plan: ModelPlan,
+  theta: Float32Array,
+  packing?: WeightPacking,
+  frozen?: Float32Array,
+): SharedWeights {
+  if (plan.recipe.adapter !== undefined && frozen?.length !== plan.model.length) {
+    throw new PogoError(
+      'SHAPE',
+      `expected a frozen θ of ${plan.model.length} elements for the adapters of ${plan.recipe.name}, found ${frozen?.length ?? 'none'}`,
+    );
+  }
   const weights = {
     theta,
+    ...(frozen === undefined ? {} : { frozen }),
     codes: new Int8Array(new SharedArrayBuffer(plan.weights.codesLength)),
     scales: new Float32Array(new SharedArrayBuffer(4 * plan.weights.scalesLength)),
   };
   if (packing === undefined) return weights;
   const offsets = [0];
-  for (const { tensor } of plan.weights.places) {
+  for (const { tensor, packs } of plan.weights.places) {
     for (const bytes of [packing.bytes(tensor.rows, tensor.cols), packing.bytes(tensor.cols, tensor.rows)]) {
       // Whole cache lines.
-      offsets.push((offsets.at(-1) as number) + Math.ceil(bytes / 64) * 64);
+      offsets.push((offsets.at(-1) as number) + (packs ? Math.ceil(bytes / 64) * 64 : 0));
     }
   }
   const bytes = new Uint8Array(new SharedArrayBuffer(offsets.at(-1) as number));
@@ -88,6 +111,7 @@ function packedByCodes(plan: ModelPlan, { packed }: SharedWeights): (codes: numb
   if (packed === undefined) return () => undefined;
   const forms = new Map<number, Uint8Array>();
   plan.weights.places.forEach((place, i) => {
+    if (!place.packs) return;
     forms.set(place.codes, packedForm(packed, 2 * i));
     forms.set(place.transposed, packedForm(packed, 2 * i + 1));
   });
@@ -105,11 +129,11 @@ export function quantizeWeights(
   const { packing } = kernels;
   for (const index of only ?? places.keys()) {
     const place = places[index] as (typeof places)[number];
-    const { rows: N, cols: K, size, offset } = place.tensor;
+    const { rows: N, cols: K, size } = place.tensor;
     const w = shared.codes.subarray(place.codes, place.codes + size);
     const wt = shared.codes.subarray(place.transposed, place.transposed + size);
     kernels.quantizeWeight({
-      theta: shared.theta.subarray(offset, offset + size),
+      theta: weightValues(place, shared),
       w,
       wScales: shared.scales.subarray(place.scales, place.transposedScales),
       wt,
@@ -117,10 +141,20 @@ export function quantizeWeights(
       N,
       K,
     });
-    if (shared.packed === undefined || packing === undefined) continue;
+    if (shared.packed === undefined || packing === undefined || !place.packs) continue;
     packing.pack({ codes: w, rows: N, cols: K, packed: packedForm(shared.packed, 2 * index) });
     packing.pack({ codes: wt, rows: K, cols: N, packed: packedForm(shared.packed, 2 * index + 1) });
   }
+}
+
+/** θ of a weight, f32 [rows · cols]: of an adapter whose rank is padded, a copy with rows of +0 behind it. */
+function weightValues({ tensor, elements, frozen }: WeightPlace, shared: SharedWeights): Float32Array {
+  const source = frozen ? (shared.frozen as Float32Array) : shared.theta;
+  const values = source.subarray(tensor.offset, tensor.offset + elements);
+  if (elements === tensor.size) return values;
+  const padded = new Float32Array(tensor.size);
+  padded.set(values);
+  return padded;
 }
 
 /** A unit's identity: everything but θ that its bits depend on. */
@@ -131,6 +165,14 @@ export interface UnitRequest {
   readonly unit: number;
   /** u32 [sequencesPerUnit, context + 1]: inputs and the last target of each sequence. */
   readonly tokens: Uint32Array;
+}
+
+/** The tape of a plan's units. */
+export function unitTape(plan: ModelPlan, microBatches = 1): GptTape {
+  const { recipe, layout, model, weights } = plan;
+  return recipe.adapter === undefined
+    ? trainingTape(recipe, layout, weights, microBatches)
+    : adapterTape(recipe, recipe.adapter, { model, state: layout, weights }, microBatches);
 }
 
 export class UnitRunner {
@@ -144,12 +186,12 @@ export class UnitRunner {
 
   constructor(plan: ModelPlan, kernels: Kernels, shared: SharedWeights, microBatches = 1) {
     this.#plan = plan;
-    this.#gpt = trainingTape(plan.recipe, plan.layout, plan.weights, microBatches);
+    this.#gpt = unitTape(plan, microBatches);
     const bytes = unitFileBytes(plan.layout);
     const memory = new SharedArrayBuffer(bytes.total);
     this.file = new Uint8Array(memory);
     const given = {
-      theta: shared.theta,
+      theta: shared.frozen ?? shared.theta,
       weightCodes: shared.codes,
       weightScales: shared.scales,
       unitCodes: new Uint8Array(memory, 0, bytes.codes),
@@ -263,12 +305,12 @@ export class LossRunner {
     this.#kernels = kernels;
     this.sequences = sequences;
     const given = {
-      theta: shared.theta,
+      theta: shared.frozen ?? shared.theta,
       weightCodes: shared.codes,
       weightScales: shared.scales,
       rope: recipeRope(plan.recipe),
     };
-    const { tape } = evaluationTape(plan.recipe, plan.layout, plan.weights, sequences);
+    const { tape } = evaluationTape(plan.recipe, plan.model, plan.weights, sequences);
     this.#bound = new BoundTape(tape, kernels, given, packedByCodes(plan, shared));
   }
 

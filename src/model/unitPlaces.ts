@@ -28,7 +28,11 @@ export function forwardPlaces(recipe: Recipe): PlaceRange[] {
   const isGemma = recipe.family === 'gemma3';
   return layers(recipe).flatMap((layer) =>
     (isGemma ? ['postNorm1', 'postNorm2'] : ['o', 'proj']).map((part) => ({
-      kind: isGemma ? ('normResidual' as const) : ('linearResidual' as const),
+      kind: isGemma
+        ? ('normResidual' as const)
+        : recipe.adapter?.targets.some((target) => target === part) === true
+          ? ('addRows' as const)
+          : ('linearResidual' as const),
       name: `h${layer}.${part}.forward`,
       argument: 'y',
       rows,
@@ -40,15 +44,24 @@ export function forwardPlaces(recipe: Recipe): PlaceRange[] {
 /** Errors of the backward pass as they leave each layer's norms, bf16 [tokens, width]. */
 export function backwardPlaces(recipe: Recipe): PlaceRange[] {
   const rows = recipe.sequencesPerUnit * recipe.context;
-  return layers(recipe).flatMap((layer) =>
-    ['norm2', 'norm1'].map((part) => ({
-      kind: 'normBackward' as const,
-      name: `h${layer}.${part}.backward`,
-      argument: 'dx',
-      rows,
-      width: recipe.width,
-    })),
+  const names = layers(recipe).flatMap((layer) =>
+    ['norm2', 'norm1'].filter((part) => layer > 0 || reaches(recipe, part)).map((part) => `h${layer}.${part}.backward`),
   );
+  // Adapters of one layer alone may need no gradient but the head's.
+  return (names.length > 0 ? names : ['norm.backward']).map((name) => ({
+    kind: 'normBackward' as const,
+    name,
+    argument: 'dx',
+    rows,
+    width: recipe.width,
+  }));
+}
+
+/** Whether the gradient goes through a norm of the lowest layer: with adapters it stops at the first of them. */
+function reaches({ adapter }: Recipe, part: string): boolean {
+  if (adapter === undefined) return true;
+  const [lowest] = adapter.targets;
+  return part === 'norm2' && (lowest === 'qkv' || lowest === 'o');
 }
 
 /** Gradients in fp32 before they are rounded to 4 bits, by leaves of 256 elements; a tensor's last row may be shorter. */

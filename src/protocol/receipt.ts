@@ -164,7 +164,10 @@ export function unitReceiptPlaces(
 ): UnitPlace[] {
   const stream = new RandomStream(CONTEXT.receiptPlaces, drawSignature, u64Bytes(stepIndex), u64Bytes(unit));
   const gradients = gradientPlaces(layout);
-  const deepest = gradients.filter(({ name }) => name === 'h0.qkv.weight.gradient');
+  const deepest =
+    recipe.adapter === undefined
+      ? gradients.filter(({ name }) => name === 'h0.qkv.weight.gradient')
+      : gradients.slice(0, 1);
   return [forwardPlaces(recipe), backwardPlaces(recipe), deepest, gradients].map((ranges) => {
     const { rows, ...range } = ranges[stream.below(ranges.length)] as PlaceRange;
     return { ...range, row: stream.below(rows) };

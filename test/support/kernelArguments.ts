@@ -334,6 +334,58 @@ export const MAKE: Make = {
     const { a: et, aScales: etScales, w: xt, wScales: xtScales } = product(a, N, K, T);
     return { et, etScales, xt, xtScales, dw: a.calm(N * K), N, K, T, accumulate: a.r.flag() };
   },
+  quantizeHeads: (a) => {
+    const [T, h, dither] = [a.rows(), a.r.pick([32, 64, 128, 256]), a.r.flag()];
+    const H = h === 32 ? 2 * a.r.between(1, 2) : a.r.between(1, 3);
+    const N = h * H;
+    return {
+      sum: a.f32(T * N),
+      bias: a.bias(N),
+      codes: out8(T * N),
+      scales: outF(H * T),
+      seed: dither ? a.seed() : new Uint32Array(0),
+      factor: a.r.pick([1, 2, Math.fround(4 / 3), 0.125]),
+      T,
+      N,
+      H,
+      t0: 1024 * a.r.between(0, 3),
+    };
+  },
+  addRows: (a) => {
+    const [T, N] = [a.rows(), a.r.pick([64, 128, 1024, 1088])];
+    return { sum: a.f32(T * N), bias: a.bias(N), x: a.bf16(T * N), y: out16(T * N), T, N };
+  },
+  geluRows: (a) => {
+    const [T, N] = [a.rows(), a.r.pick([64, 128, 1024, 1088])];
+    return {
+      sum: a.f32(T * N),
+      bias: a.bias(N),
+      codes: out8(T * N),
+      scales: outF(panels(N) * T),
+      derivative: out8(T * N),
+      T,
+      N,
+    };
+  },
+  roundRows: (a) => {
+    const [T, N] = [a.rows(), a.r.pick([64, 128, 1024, 1088])];
+    return { sum: a.f32(T * N), y: out16(T * N), T, N };
+  },
+  geluGradientRows: (a) => {
+    const [T, N] = [a.rows(), a.r.pick([64, 128, 1088])];
+    return {
+      sum: a.f32(T * N),
+      derivative: a.codes(T * N),
+      codes: out8(T * N),
+      scales: outF(panels(N) * T),
+      bias: a.bias(N),
+      seed: a.seed(),
+      T,
+      N,
+      t0: 1024 * a.r.between(0, 3),
+      accumulate: a.r.flag(),
+    };
+  },
   headForward: (a) => {
     const [T, C, V] = [a.r.between(1, 13), a.r.pick([64, 128]), a.r.pick([64, 256, 1024, 1088, 2112])];
     const last = Math.max(0, V - 63);
