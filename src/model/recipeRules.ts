@@ -224,7 +224,7 @@ export function validateRecipe(value: unknown): Recipe {
     sampling,
     detection: detection(r['detection']),
     ...(gemma === undefined ? {} : { gemma }),
-    ...(r['adapter'] === undefined ? {} : { adapter: adapter(r['adapter'], gemma !== undefined) }),
+    ...(r['adapter'] === undefined ? {} : { adapter: adapter(r['adapter']) }),
   };
 }
 
@@ -304,8 +304,7 @@ function groupedHeadCount(r: Fields, { headSize, keyValueHeads }: NonNullable<Re
   return heads;
 }
 
-function adapter(value: unknown, isGemma: boolean): NonNullable<Recipe['adapter']> {
-  if (isGemma) fail('adapter', 'nothing in a recipe of the family gemma3', value, 'train all its weights');
+function adapter(value: unknown): NonNullable<Recipe['adapter']> {
   const a = object(value, 'adapter', ['kind', 'rank', 'alphaBits', 'targets', 'base']);
   const targets = a['targets'];
   const order = ADAPTER_TARGETS.filter((word) => Array.isArray(targets) && targets.includes(word));

@@ -4,7 +4,9 @@
  */
 import { describe, expect, it } from 'vitest';
 import { openBackend } from '../../../src/backend/open.js';
+import type { LaneKernels } from '../../../src/backend/ops.js';
 import { referenceKernels } from '../../../src/backend/reference.js';
+import type { CpuIsa } from '../../../src/backend/types.js';
 import { paddedRank } from '../../../src/model/adapter.js';
 import { createModelLayout } from '../../../src/model/layout.js';
 import { type AdapterTarget, loadRecipe, type Recipe, validateRecipe } from '../../../src/model/recipe.js';
@@ -110,13 +112,14 @@ describe('a unit of adapters', () => {
     const frozen = baseTheta(recipe);
     const theta = movedTheta(recipe);
     const results: [number, Uint8Array][] = [];
-    const kernels = [
+    const kernels: LaneKernels[] = [
       referenceKernels,
-      ...(await nativeIsas()).map((isa) => openBackend({ backend: 'cpu', isa, selfTest: 'none' }).kernels),
+      ...(await nativeIsas()).map(
+        (isa) => openBackend({ backend: 'cpu', isa: isa as CpuIsa, selfTest: 'none' }).kernels,
+      ),
     ];
     for (const one of kernels) {
-      const packing = 'packing' in one ? one.packing : undefined;
-      const weights = allocateWeights(plan, theta, packing, frozen);
+      const weights = allocateWeights(plan, theta, one.packing, frozen);
       quantizeWeights(plan, one, weights);
       const runner = new UnitRunner(plan, one, weights);
       results.push([runner.compute(request(recipe)), runner.file.slice()]);
@@ -134,7 +137,9 @@ describe('a unit of adapters', () => {
     const plan = modelPlan(recipe);
     const [isa] = await nativeIsas();
     const { kernels } =
-      isa === undefined ? { kernels: referenceKernels } : openBackend({ backend: 'cpu', isa, selfTest: 'none' });
+      isa === undefined
+        ? { kernels: referenceKernels }
+        : openBackend({ backend: 'cpu', isa: isa as CpuIsa, selfTest: 'none' });
     const weights = allocateWeights(plan, movedTheta(recipe), undefined, baseTheta(recipe));
     quantizeWeights(plan, kernels, weights);
     const files = [1, 2].map((microBatches) => {

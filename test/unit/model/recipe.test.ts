@@ -196,7 +196,7 @@ describe('recipes with options', () => {
 
   it.each([
     ['adapter.rank', 0, '1'],
-    ['adapter.rank', 2 ** 20, '4096'],
+    ['adapter.rank', 2 ** 20, '256'],
     ['adapter.alphaBits', 0, '2^-20'],
     ['adapter.targets', ['proj', 'qkv'], 'in this order'],
     ['adapter.targets', ['qkv', 'qkv'], 'at most once'],
