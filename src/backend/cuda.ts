@@ -187,8 +187,9 @@ export function openCudaBackend(options: OpenCudaOptions = {}): Backend {
   }
   const { addon } = loaded;
   const { devices } = addon.deviceInfo();
-  const missing = missingOperations(cudaTable(addon));
-  if (missing.length > 0) throw unavailable(missing);
+  const table = cudaTable(addon);
+  const needed = neededOperations(table);
+  if (needed.length > 0) throw unavailable(needed);
   const index = options.device ?? 0;
   const device = devices[index];
   if (device === undefined) {
@@ -205,6 +206,7 @@ export function openCudaBackend(options: OpenCudaOptions = {}): Backend {
     isa: cudaIsa(device.major, device.minor),
     features: [device.name, `compute capability ${device.major}.${device.minor}`],
     kernels: cudaKernels(addon, index),
+    without: missingOperations(table),
     misses: options.misses ?? [],
     kernelCalls: () => addon.counters().operations,
   };

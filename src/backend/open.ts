@@ -38,7 +38,8 @@ function choice<T extends string>(name: string, given: string | undefined, allow
 }
 
 function test(backend: Backend, mode: 'quick' | 'full' | 'none'): Backend {
-  if (mode !== 'none') assertSelfTest(backend.kernels, `${backend.name}/${backend.isa}`, { quick: mode === 'quick' });
+  const { name, isa, kernels, without = [] } = backend;
+  if (mode !== 'none') assertSelfTest(kernels, `${name}/${isa}`, { quick: mode === 'quick', without });
   return backend;
 }
 

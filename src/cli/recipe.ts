@@ -4,7 +4,7 @@ import { planOf } from '../cost/plan.js';
 import { figureText } from '../cost/text.js';
 import { PogoError } from '../errors.js';
 import { toHex } from '../hex.js';
-import { deriveRecipe } from '../model/deriveRecipe.js';
+import { deriveRecipe, namedModel } from '../model/deriveRecipe.js';
 import { bitsToDecimal } from '../model/fp32.js';
 import { countParameters, createLayout, packedModelLayout, unitFileBytes } from '../model/layout.js';
 import { openRecipe } from '../model/node/recipeFile.js';
@@ -20,6 +20,7 @@ import {
 import { pogoHome } from '../node/environment.js';
 import { writeFileAtomic } from '../node/files/durable.js';
 import { realFiles } from '../node/files/fileLayer.js';
+import { FrozenModels } from '../node/frozenModels.js';
 import { keepRecipe } from '../node/recipeStore.js';
 import { openStartSource, type StartVector, startFrom } from '../node/startSource.js';
 import { printEvent } from './events.js';
@@ -133,11 +134,16 @@ async function deriveFrom(base: Recipe, options: DeriveOptions): Promise<{ recip
     home,
     ...(fromRecipe === undefined ? {} : { recipe: fromRecipe }),
   });
-  const { recipe, vector } = await startFrom(base, source, {
+  const {
+    recipe,
+    vector,
+    theta: values,
+  } = await startFrom(base, source, {
     derive: true,
     takeShape: shape === true,
     ...(weights === undefined ? {} : { weights }),
   });
+  if (recipe.adapter !== undefined) new FrozenModels(home).keep(values);
   return { recipe, vector };
 }
 
@@ -162,10 +168,10 @@ async function derive(name: string, options: DeriveOptions): Promise<void> {
     });
     return;
   }
-  const start = recipe.start.kind === 'root' ? toHex(recipe.start.root) : '';
+  const start = toHex(namedModel(recipe) ?? new Uint8Array(0));
   process.stdout.write(
     `recipe ${recipe.name} derived from ${base.name}\n` +
-      `  start θ root   ${start}${vector === undefined ? '' : ` (${vector} of ${options.from})`}\n` +
+      `  ${recipe.adapter === undefined ? 'start θ root   ' : 'frozen θ root  '}${start}${vector === undefined ? '' : ` (${vector} of ${options.from})`}\n` +
       `  recipe root    ${root}\n` +
       `  pinned         data, shape, schedule and start: another θ, text or step size has another root\n` +
       (options.output === undefined ? '' : `  file           ${options.output}\n`),

@@ -142,7 +142,7 @@ async function plan(flags: Flags, environment: Environment): Promise<Plan> {
   const evidenceBytes = flags.evidenceBytes === undefined ? shown : bytes('--evidence-bytes', flags.evidenceBytes);
   const name = flags.recipe ?? (environment.backend.name === 'reference' ? 'tiny' : 'moby');
   const { recipe, start } = await openStartedRecipe(name, flags, environment.home, true);
-  if (recipe.start.kind === 'seed' && flags.from !== undefined) {
+  if (start === undefined && flags.from !== undefined) {
     throw new PogoError('USAGE', `--from: recipe ${recipe.name} starts from its seed; leave it out, or use pogo mine`);
   }
   const settings: RunSettings = {

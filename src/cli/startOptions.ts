@@ -2,8 +2,10 @@
 import { type Command, Option } from 'commander';
 import { PogoError } from '../errors.js';
 import { toHex } from '../hex.js';
+import { namedModel } from '../model/deriveRecipe.js';
 import { openRecipe } from '../model/node/recipeFile.js';
 import { isOpenStart, type Recipe, recipeRoot } from '../model/recipe.js';
+import { FrozenModels } from '../node/frozenModels.js';
 import { keepRecipe } from '../node/recipeStore.js';
 import { openStartSource, type StartVector, startFrom } from '../node/startSource.js';
 
@@ -50,24 +52,27 @@ export async function openStartedRecipe(
   if (weights !== undefined && !open) {
     throw new PogoError('USAGE', `--weights: recipe ${base.name} does not leave its start open; leave the option out`);
   }
-  if (base.start.kind === 'seed' || !(open || readStart)) return { recipe: base };
+  const named = namedModel(base);
+  if (named === undefined || !(open || readStart)) return { recipe: base };
   if (from === undefined) {
-    const wanted = open ? 'a model of its shape' : `θ ${toHex(base.start.root)}`;
+    const wanted = open ? 'a model of its shape' : `θ ${toHex(named)}`;
     throw new PogoError('USAGE', `expected --from (recipe ${base.name} starts from ${wanted}), found no such option`);
   }
   const source = await openStartSource(from, { home, ...(fromRecipe === undefined ? {} : { recipe: fromRecipe }) });
   const { recipe, ...start } = await startFrom(base, source, weights === undefined ? {} : { weights });
   if (open) keepRecipe(home, recipe);
+  if (recipe.adapter !== undefined) new FrozenModels(home).keep(start.theta);
   return { recipe, start };
 }
 
 /** The start of a recipe, as a field of an event. */
-export function startEvent({ start }: Recipe): { readonly startTheta?: string } {
-  return start.kind === 'root' ? { startTheta: toHex(start.root) } : {};
+export function startEvent(recipe: Recipe): { readonly startTheta?: string } {
+  const named = namedModel(recipe);
+  return named === undefined ? {} : { startTheta: toHex(named) };
 }
 
 /** Where training starts, and the recipe root that follows. */
 export function startText(recipe: Recipe, vector: StartVector): string {
-  const theta = recipe.start.kind === 'root' ? toHex(recipe.start.root) : '';
-  return `start: the ${vector === 'ema' ? 'EMA' : 'θ'} of --from, ${theta}; recipe root ${toHex(recipeRoot(recipe))}`;
+  const theta = toHex(namedModel(recipe) ?? new Uint8Array(0));
+  return `${recipe.adapter === undefined ? 'start' : 'frozen model'}: the ${vector === 'ema' ? 'EMA' : 'θ'} of --from, ${theta}; recipe root ${toHex(recipeRoot(recipe))}`;
 }

@@ -49,8 +49,3 @@ export function baseRecipe(recipe: Recipe): Recipe {
   const { adapter: _adapter, ...base } = recipe;
   return base;
 }
-
-/** Whether a recipe with an adapter still lacks its base. */
-export function isOpenBase({ adapter }: Pick<Recipe, 'adapter'>): boolean {
-  return adapter?.base.every((byte) => byte === 0) === true;
-}

@@ -43,12 +43,27 @@ export interface StartModel {
 export function deriveRecipe(base: Recipe, start: StartModel, takeShape = false): Recipe {
   const shaped = takeShape ? withShape(base, start) : base;
   requireSameModel(shaped, start.recipe, start.source);
-  return validateRecipe({ ...shaped, start: { kind: 'root', root: start.thetaRoot } });
+  const { adapter } = shaped;
+  // Adapters begin at their seed; what they stand on is the trained model.
+  return adapter === undefined
+    ? validateRecipe({ ...shaped, start: { kind: 'root', root: start.thetaRoot } })
+    : validateRecipe({ ...shaped, adapter: { ...adapter, base: start.thetaRoot } });
+}
+
+/** The root of the trained model that a recipe names: its start's θ, or what its adapters stand on. */
+export function namedModel({ adapter, start }: Pick<Recipe, 'adapter' | 'start'>): Uint8Array | undefined {
+  return adapter?.base ?? (start.kind === 'root' ? start.root : undefined);
 }
 
 /** Whether two recipes are equal but for a start that one of them leaves open. */
 export function differsInStartOnly(open: Recipe, other: Recipe, root: (recipe: Recipe) => Uint8Array): boolean {
-  return isOpenStart(open) && toHex(root({ ...other, start: open.start })) === toHex(root(open));
+  if (!isOpenStart(open)) return false;
+  const { adapter } = open;
+  const named = adapter === undefined ? { start: open.start } : { adapter };
+  return (
+    (other.adapter === undefined) === (adapter === undefined) &&
+    toHex(root({ ...other, ...named })) === toHex(root(open))
+  );
 }
 
 /** @throws PogoError MISMATCH naming the field in which a start's model is another one than the recipe's */

@@ -138,7 +138,7 @@ export function createModelLayout(recipe: Shape): Layout {
       norm(`h${i}.postNorm2`);
     }
     norm('norm');
-    return layoutOf(tensors, offset);
+    return layoutOf(b.tensors, b.offset);
   }
   add('wpe', 'embedding', recipe.context, width);
   for (let i = 0; i < recipe.layers; i++) {

@@ -138,9 +138,13 @@ export function attentionSizes(recipe: Pick<Recipe, 'width' | 'heads' | 'gemma'>
 /** The start root of a recipe that fits any start: its θ is named later (`deriveRecipe.ts`). No vector has this root. */
 export const OPEN_START: Uint8Array = new Uint8Array(32);
 
-/** Whether a recipe still lacks its start: nothing can be trained on it before it is derived from a model. */
-export function isOpenStart({ start }: Pick<Recipe, 'start'>): boolean {
-  return start.kind === 'root' && start.root.every((byte) => byte === 0);
+/**
+ * Whether a recipe still lacks the model that it goes on from, as its start or under its adapters: nothing can be trained
+ * on it before it is derived from one.
+ */
+export function isOpenStart({ start, adapter }: Pick<Recipe, 'start' | 'adapter'>): boolean {
+  const root = adapter?.base ?? (start.kind === 'root' ? start.root : undefined);
+  return root?.every((byte) => byte === 0) === true;
 }
 
 /** Rows of the token table: the vocabulary padded to a multiple of 64. */

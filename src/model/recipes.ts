@@ -14,10 +14,10 @@ import { PogoError } from '../errors.js';
 import { fromHex } from '../hex.js';
 import { bitLength, rationalToBits } from './fp32.js';
 import { integerSquareRoot } from './integers.js';
-import { type GemmaOptions, OPEN_START, type Recipe, type RecipeData } from './recipe.js';
+import { type GemmaOptions, OPEN_START, type Recipe, type RecipeAdapter, type RecipeData } from './recipe.js';
 import { MOBY_BYTES, MOBY_GPT2, MOBY_GPT2_WIDE, SOTU_BYTES } from './recipeData.js';
 import { recipeFromJson } from './recipeJson.js';
-import { validateRecipe } from './recipeRules.js';
+import { ADAPTER_TARGETS, validateRecipe } from './recipeRules.js';
 import { ropeRootOf } from './rope.js';
 import { learningRateTable } from './schedule.js';
 
@@ -38,6 +38,8 @@ interface Shape {
   readonly warmup?: number;
   /** By default the novel, offsets drawn independently, initial weights. */
   readonly fineTunes?: RecipeData;
+  /** Trains adapters over a frozen model that is named later, instead of its weights. */
+  readonly adapterRank?: number;
   /** By default four times the width. */
   readonly hidden?: number;
   /** The family gemma3; its norms have ε 1e-6. */
@@ -242,6 +244,23 @@ const SHAPES: Readonly<Record<string, Shape>> = {
       ropeRoot: '586296e9d5e8b7c7df2f71fa36da571fec4da98da64629866406c82703eefc05',
     },
   },
+  'sotu-lora': {
+    vocab: 256,
+    layers: 4,
+    width: 128,
+    heads: 2,
+    context: 128,
+    sequencesPerUnit: 16,
+    unitsPerStep: 2,
+    stepsPerClaim: 20,
+    peakHundredThousandths: 300n,
+    horizon: 200,
+    warmup: 10,
+    fractionPpm: 100_000,
+    tokenizer: 'bytes',
+    fineTunes: SOTU_BYTES,
+    adapterRank: 16,
+  },
 };
 
 /** Names that {@link loadRecipe} knows. */
@@ -249,10 +268,21 @@ export const RECIPE_NAMES: readonly string[] = Object.freeze(Object.keys(SHAPES)
 
 const built = new Map<string, Recipe>();
 
+/** Adapters on every matrix, alpha twice the rank. */
+function openAdapter(rank: number): RecipeAdapter {
+  return {
+    kind: 'lora',
+    rank,
+    alphaBits: rationalToBits(2n * BigInt(rank), 1n),
+    targets: ADAPTER_TARGETS,
+    base: OPEN_START,
+  };
+}
+
 function build(name: string, shape: Shape): Recipe {
   const { peakHundredThousandths, horizon, fractionPpm, stepsPerClaim, tokenizer, warmup, fineTunes, ...others } =
     shape;
-  const { hidden, gemma, ...rest } = others;
+  const { hidden, gemma, adapterRank, ...rest } = others;
   const layerNorm = tokenizer === 'gpt2' && gemma === undefined; // GPT-2's own shape: LayerNorm and biases
   const recipe = validateRecipe({
     ...rest,
@@ -284,11 +314,12 @@ function build(name: string, shape: Shape): Recipe {
     emaDecayBits: rationalToBits(95n ** 8n, 100n ** 8n), // 0.95 a step, applied every 8 steps
     data: fineTunes ?? (shape.vocab > 65_536 ? MOBY_GPT2_WIDE : tokenizer === 'gpt2' ? MOBY_GPT2 : MOBY_BYTES),
     start:
-      fineTunes === undefined
+      fineTunes === undefined || adapterRank !== undefined
         ? { kind: 'seed', seed: blake3(new TextEncoder().encode(`proof-of-gradient/recipe/${name}`)) }
         : { kind: 'root', root: OPEN_START },
     sampling: fineTunes === undefined ? 'uniform' : 'epochs',
     detection: { fractionPpm, targetPpm: 990_000 },
+    ...(adapterRank === undefined ? {} : { adapter: openAdapter(adapterRank) }),
     ...(gemma === undefined ? {} : { gemma: gemmaOptions(gemma, shape) }),
   } satisfies Recipe);
   return Object.freeze(recipe);

@@ -6,6 +6,7 @@
 import type { Kernels, LaneKernels, WeightPacking } from '../backend/ops.js';
 import { PogoError } from '../errors.js';
 import { paddedRank } from './adapter.js';
+import { adapterTape } from './adapterTape.js';
 import { createLayout, createModelLayout, type Layout, unitFileBytes } from './layout.js';
 import type { Recipe } from './recipe.js';
 import { recipeRoot } from './recipe.js';
@@ -28,6 +29,13 @@ export interface ModelPlan {
   /** Of the whole model: {@link layout} unless only adapters are trained. */
   readonly model: Layout;
   readonly weights: WeightsLayout;
+  /** θ of the frozen model, f32 [model.length], where only adapters are trained and somebody has it ({@link withFrozen}). */
+  readonly frozen?: Float32Array;
+}
+
+/** A plan with the θ of its frozen model, on shared memory; its root is that of the recipe's adapter. */
+export function withFrozen(plan: ModelPlan, frozen: Float32Array): ModelPlan {
+  return { ...plan, frozen };
 }
 
 /** @throws PogoError RECIPE for a recipe with an option that no tape is written for yet */
@@ -70,14 +78,10 @@ export interface PackedWeights {
  * Allocates shared memory for θ's integer weights.
  *
  * @param packing the packing of the backend that will read them; without it products pack their weights themselves
- * @param frozen θ of the base, where the recipe trains adapters
+ * @throws PogoError SHAPE for adapters without the θ of their frozen model
  */
-export function allocateWeights(
-  plan: ModelPlan,
-  theta: Float32Array,
-  packing?: WeightPacking,
-  frozen?: Float32Array,
-): SharedWeights {
+export function allocateWeights(plan: ModelPlan, theta: Float32Array, packing?: WeightPacking): SharedWeights {
+  const { frozen } = plan;
   if (plan.recipe.adapter !== undefined && frozen?.length !== plan.model.length) {
     throw new PogoError(
       'SHAPE',

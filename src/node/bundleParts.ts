@@ -117,6 +117,7 @@ export function expectOnlyKnownBlobs(
     known.add(toHex(signedClaim.header.diffRoot));
     for (const step of steps) for (const root of step.unitRoots) known.add(toHex(root));
   }
+  if (recipe.adapter !== undefined) known.add(toHex(recipe.adapter.base));
   for (const { root } of opened.bundle.blobs) {
     if (known.delete(toHex(root))) continue;
     throw new PogoError('MALFORMED', `bundle: expected blobs that its claims commit to, found ${toHex(root)} as well`);

@@ -4,7 +4,7 @@ import { invariant } from '../errors.js';
 import { unitFileBytes } from '../model/layout.js';
 import type { Recipe } from '../model/recipe.js';
 import { recipeHeader, recipeOfHeader } from '../model/recipeHeader.js';
-import { learningRateBits } from '../model/state.js';
+import { learningRateBits, vectorBytes } from '../model/state.js';
 import type { Trainer } from '../pipeline/trainer.js';
 import type { Committer } from '../pipeline/trainSteps.js';
 import { type SubjectContext, subjectProgram } from '../protocol/dispute/subject.js';
@@ -102,13 +102,15 @@ function readUnits({ source, trainer }: Pick<DisputedClaim, 'source' | 'trainer'
 }
 
 function externalsOf(
-  { recipe, tokens }: DisputedClaim,
+  { recipe, tokens, trainer }: DisputedClaim,
   kind: number,
   { theta, m, v, ema }: CapturedState,
   units: readonly Uint8Array[],
 ): readonly Uint8Array[] {
   if (kind === SUBJECT_KIND.unit) {
-    return [theta, new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength).slice()];
+    const { frozen } = trainer.plan;
+    const file = new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength).slice();
+    return [theta, file, ...(frozen === undefined ? [] : [vectorBytes(frozen)])];
   }
   if (kind === SUBJECT_KIND.model) return [recipe.ema ? ema : theta];
   return [theta, m, v, ...(recipe.ema ? [ema] : []), ...units];

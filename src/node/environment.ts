@@ -20,6 +20,7 @@ import { BackendExecutor } from '../pipeline/unitExecutor.js';
 import type { Bls } from '../protocol/bls.js';
 import { createNativeBls } from '../protocol/blsNative.js';
 import { hashBytes } from './files/digest.js';
+import { FrozenModels } from './frozenModels.js';
 
 export interface EnvironmentOptions {
   readonly backend?: OpenBackendOptions['backend'];
@@ -52,6 +53,8 @@ export class Environment {
   /** Absolute path. */
   readonly home: string;
   readonly signal: AbortSignal | undefined;
+  /** θ of models that adapters stand on. */
+  readonly models: FrozenModels;
   #pool: LanePool | undefined;
   #executor: BackendExecutor | undefined;
 
@@ -73,6 +76,7 @@ export class Environment {
     this.lanes = [this.#groups, ...(this.#groups.also ?? [])].reduce((sum, { lanes }) => sum + lanes, 0);
     this.home = resolve(options.home ?? pogoHome());
     this.signal = options.signal;
+    this.models = new FrozenModels(this.home);
   }
 
   /** The lanes: started at first use. */
@@ -83,13 +87,13 @@ export class Environment {
 
   /** What evidence is recomputed with. */
   get executor(): BackendExecutor {
-    this.#executor ??= new BackendExecutor(this.backend, hashBytes);
+    this.#executor ??= new BackendExecutor(this.backend, hashBytes, (plan) => this.models.complete(plan));
     return this.#executor;
   }
 
   /** A trainer at a state; at the recipe's start state by default. @throws PogoError RECIPE without a seed to start from */
   async createTrainer(recipe: Recipe | ModelPlan, start?: TrainerStart): Promise<Trainer> {
-    const plan = 'layout' in recipe ? recipe : modelPlan(recipe);
+    const plan = this.models.complete('layout' in recipe ? recipe : modelPlan(recipe));
     const state = start?.vectors ?? seedState(plan);
     const options = this.signal === undefined ? {} : { signal: this.signal };
     const trainer = new Trainer(plan, this.pool, merkleKernels(), state, start?.scalars, options);

@@ -288,6 +288,7 @@ class BundleMiner {
       for (const vector of Object.values(vectors) as Float32Array[]) put(vector);
     }
     if (!isBuiltInData(recipe)) put(tokens);
+    if (trainer.plan.frozen !== undefined) put(trainer.plan.frozen);
     const bundle = writeBundle(
       directory,
       {

@@ -217,6 +217,7 @@ export class Miner {
   #open(): Promise<ClaimMiner> {
     this.#core ??= (async () => {
       const { tokens } = await this.#environment.tokens(this.#recipe);
+      this.#environment.models.add(this.#published.blobs);
       const plan = modelPlan(this.#recipe);
       const start = { vectors: startVectors(plan, this.#published.blobs), scalars: START_SCALARS };
       const trainer = await this.#environment.createTrainer(plan, start);

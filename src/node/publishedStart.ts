@@ -4,6 +4,7 @@
 
 import { PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
+import { namedModel } from '../model/deriveRecipe.js';
 import { rootState, type StateVectors, seedState, vectorBytes } from '../model/state.js';
 import type { ModelPlan } from '../model/unit.js';
 import type { BlobStore } from './files/blobStore.js';
@@ -22,10 +23,10 @@ export function startVectors(plan: ModelPlan, blobs: BlobStore): StateVectors {
   return rootState(plan, theta);
 }
 
-/** Publishes the θ that a recipe names as its start. @throws PogoError MISMATCH for another vector */
+/** Publishes the θ that a recipe names as its start, or that its adapters stand on. @throws PogoError MISMATCH for another vector */
 export function publishStart(plan: ModelPlan, theta: Float32Array, blobs: BlobStore): void {
   const root = blobs.put(vectorBytes(theta));
-  const { start } = plan.recipe;
-  if (start.kind === 'root' && equalBytes(start.root, root)) return;
+  const named = namedModel(plan.recipe);
+  if (named !== undefined && equalBytes(named, root)) return;
   throw new PogoError('MISMATCH', `expected the start θ of recipe ${plan.recipe.name}, found θ ${toHex(root)}`);
 }

@@ -140,9 +140,9 @@ class RunJob {
     // Token files are made once, here, before several roles want them.
     await environment.tokens(this.#options.settings.recipe);
     const { startTheta } = this.#options;
-    if (startTheta !== undefined) {
-      publishStart(this.#plan, startTheta, Published.open(path.join(directory, 'published')).blobs);
-    }
+    const { blobs } = Published.open(path.join(directory, 'published'));
+    environment.models.add(blobs);
+    if (startTheta !== undefined) publishStart(this.#plan, startTheta, blobs);
     const ledger = await createEmbeddedLedger({
       directory: path.join(directory, 'ledger'),
       genesis: this.#genesis.genesis,

@@ -7,7 +7,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
-import { deriveRecipe, requireSameModel } from '../model/deriveRecipe.js';
+import { deriveRecipe, namedModel, requireSameModel } from '../model/deriveRecipe.js';
 import { createLayout } from '../model/layout.js';
 import { readCheckpoint, readCheckpointWeights, withFiles } from '../model/node/checkpoint.js';
 import { recipeOfCheckpoint } from '../model/node/checkpointRecipe.js';
@@ -138,7 +138,7 @@ export async function namedStart(
   source: StartSource,
 ): Promise<{ readonly vector: StartVector; readonly theta: Float32Array }> {
   requireSameModel(recipe, source.recipe, source.path);
-  const wanted = recipe.start.kind === 'root' ? recipe.start.root : new Uint8Array(0);
+  const wanted = namedModel(recipe) ?? new Uint8Array(0);
   const found: string[] = [];
   for (const vector of source.vectors) {
     const theta = await source.read(vector);

@@ -52,6 +52,10 @@ export async function openStartState(
   if (!existsSync(place)) {
     throw new PogoError('IO', `expected a state folder or a checkpoint at ${place}, found nothing`, { path: place });
   }
+  // What adapters stand on is no state of theirs: they begin at their seed.
+  if (recipe.adapter !== undefined && recipe.start.kind === 'seed' && !(await isOwnState(plan, place))) {
+    return { vectors: seedState(plan), scalars: START_SCALARS, derivable: true };
+  }
   if (recipe.start.kind === 'root' && !(await isOwnState(plan, place))) {
     const { theta } = await namedStart(recipe, await openStartSource(place, source));
     return { vectors: rootState(plan, theta), scalars: START_SCALARS, derivable: false };

@@ -585,6 +585,7 @@ export class Verifier {
   #open(): Promise<Opened> {
     this.#opened ??= (async () => {
       const { tokens } = await this.#environment.tokens(this.#recipe);
+      this.#environment.models.add(this.#published.blobs);
       const plan = modelPlan(this.#recipe);
       const start = { vectors: startVectors(plan, this.#published.blobs), scalars: START_SCALARS };
       const trainer = await this.#environment.createTrainer(plan, start);

@@ -143,6 +143,7 @@ class BundleCheck {
     const chain = checkBundleChain(environment.bls, bundle, plan.root);
     requirePin('from state', this.#options.fromRoot, chain[0]!.assignment.fromRoot);
     const start = bundleStart(this.#opened, plan);
+    environment.models.add(this.#opened.blobs);
     const trainer = await environment.createTrainer(plan, start);
     const startHeader = await trainer.header();
     expectStart(chain[0]!, await trainer.stateRoot());

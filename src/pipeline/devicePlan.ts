@@ -7,8 +7,10 @@
  * | integer weights, both orientations | the buffers of one tape at a time, workspace, constants |
  * | two sets of M unit files | |
  */
+
 import { type CudaTable, cudaError, unavailable } from '../backend/cuda.js';
 import type { CudaAddon, CudaRegion } from '../backend/cudaAddon.js';
+import { PogoError } from '../errors.js';
 import { treeBytes } from '../merkle/shape.js';
 import { packedModelLayout, unitFileBytes } from '../model/layout.js';
 import { recipeRope } from '../model/rope.js';
@@ -83,6 +85,13 @@ export interface DevicePlanOptions {
 
 export function devicePlan(plan: ModelPlan, options: DevicePlanOptions): DevicePlan {
   const { layout, weights, recipe } = plan;
+  if (recipe.adapter !== undefined) {
+    throw new PogoError(
+      'ENVIRONMENT',
+      `expected a recipe without adapters on a device, found ${recipe.name}; train it with POGO_BACKEND=cpu`,
+      { backend: 'cuda' },
+    );
+  }
   const shared = new DeviceLayout(0);
   const kept: readonly DeviceVector[] = options.training
     ? VECTOR_NAMES.filter((name) => name !== 'ema' || recipe.ema)

@@ -64,6 +64,8 @@ export class HostDomain implements MemoryDomain {
   /** Whether the integer weights are of an older state, and their making once somebody asked. */
   #stale = false;
   #making: Promise<void> | undefined;
+  /** The integer weights of a frozen model are made once. */
+  #frozenMade = false;
 
   constructor(context: DomainContext) {
     this.#context = context;
@@ -71,9 +73,15 @@ export class HostDomain implements MemoryDomain {
 
   async load(): Promise<void> {
     const { plan, session, shards } = this.#context;
-    const sizes = plan.weights.places.map((p) => p.tensor.size);
-    const groups = balancedGroups(sizes, shards);
-    await Promise.all(groups.map((places) => this.#run({ kind: 'weights', session, places })));
+    const { places, moving } = plan.weights;
+    const wanted = this.#frozenMade ? moving : [...places.keys()];
+    const groups = balancedGroups(
+      wanted.map((i) => (places[i] as (typeof places)[number]).tensor.size),
+      shards,
+    );
+    const indices = groups.map((group) => group.map((i) => wanted[i] as number));
+    await Promise.all(indices.map((group) => this.#run({ kind: 'weights', session, places: group })));
+    this.#frozenMade = true;
     this.#stale = false;
   }
 

@@ -17,6 +17,8 @@ export class Evaluator {
   readonly #signal: AbortSignal | undefined;
   #session: Session | undefined;
   #theta: Float32Array | undefined;
+  /** The integer weights of a frozen model are made once. */
+  #frozenMade = false;
 
   constructor(plan: ModelPlan, pool: LanePool, signal?: AbortSignal) {
     this.#plan = plan;
@@ -52,11 +54,15 @@ export class Evaluator {
   /** Makes the integer weights of {@link theta}. */
   async prepare(): Promise<void> {
     const session = this.#open();
-    const sizes = this.#plan.weights.places.map((p) => p.tensor.size);
-    const parts = session.weights === undefined ? [] : balancedGroups(sizes, this.#pool.lanes);
+    const { places, moving } = this.#plan.weights;
+    const wanted = this.#frozenMade ? moving : [...places.keys()];
+    const sizes = wanted.map((i) => (places[i] as (typeof places)[number]).tensor.size);
+    const groups = session.weights === undefined ? [] : balancedGroups(sizes, this.#pool.lanes);
+    const parts = groups.map((group) => group.map((i) => wanted[i] as number));
     const vectors = { theta: this.theta };
+    this.#frozenMade = true;
     await Promise.all([
-      ...parts.map((places) => this.#pool.run({ kind: 'weights', session, places }, this.#signal)),
+      ...parts.map((part) => this.#pool.run({ kind: 'weights', session, places: part }, this.#signal)),
       ...this.#pool.deviceGroups.map((group) =>
         this.#pool.run({ kind: 'deviceLoad', group, session, vectors }, this.#signal),
       ),

@@ -51,10 +51,20 @@ export class BackendExecutor implements UnitExecutor {
   /** The last recipe's memory: evidence of one run names one recipe. */
   #bound: Bound | undefined;
 
-  /** @param hash BLAKE3 of bytes */
-  constructor(backend: Backend, hash: (bytes: Uint8Array) => Uint8Array) {
+  readonly #complete: (plan: ModelPlan) => ModelPlan;
+
+  /**
+   * @param hash BLAKE3 of bytes
+   * @param complete brings the θ of a frozen model to the plan of a recipe with adapters
+   */
+  constructor(
+    backend: Backend,
+    hash: (bytes: Uint8Array) => Uint8Array,
+    complete: (plan: ModelPlan) => ModelPlan = (plan) => plan,
+  ) {
     this.#backend = backend;
     this.#hash = hash;
+    this.#complete = complete;
   }
 
   async computeUnit(request: ComputeUnitRequest): Promise<ComputedUnit> {
@@ -97,7 +107,7 @@ export class BackendExecutor implements UnitExecutor {
   }
 
   async modelLoss({ recipe, model, tokens }: ModelLossRequest): Promise<number> {
-    const plan = modelPlan(recipe);
+    const plan = this.#complete(modelPlan(recipe));
     const theta = new Float32Array(new SharedArrayBuffer(4 * plan.layout.length));
     unpackModel(plan, this.#backend.kernels, model, theta);
     const weights = allocateWeights(plan, theta);
@@ -107,7 +117,7 @@ export class BackendExecutor implements UnitExecutor {
 
   #bind(recipe: Recipe, root: Uint8Array): Bound {
     if (this.#bound === undefined || !equalBytes(this.#bound.plan.root, root)) {
-      const plan = modelPlan(recipe);
+      const plan = this.#complete(modelPlan(recipe));
       const theta = new Float32Array(new SharedArrayBuffer(4 * plan.layout.length));
       const weights = allocateWeights(plan, theta, this.#backend.kernels.packing);
       this.#bound = { plan, weights, runner: new UnitRunner(plan, this.#backend.kernels, weights) };

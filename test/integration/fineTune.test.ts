@@ -23,7 +23,7 @@ import {
 import { SOTU_BYTES } from '../../src/model/recipeData.js';
 import { START_SCALARS, seedState } from '../../src/model/state.js';
 import { modelPlan } from '../../src/model/unit.js';
-import type { Environment } from '../../src/node/environment.js';
+import { Environment } from '../../src/node/environment.js';
 import { readStateHeader } from '../../src/node/files/stateFolder.js';
 import { keepRecipe } from '../../src/node/recipeStore.js';
 import { openStartSource, startFrom } from '../../src/node/startSource.js';
@@ -31,6 +31,7 @@ import { type VerifyBundleOptions, verifyBundle } from '../../src/node/verifyBun
 import { mineTiny, TINY, temporaryFolder, testEnvironment } from '../support/bundles.js';
 import { eventFaults } from '../support/eventSchema.js';
 import { eventsOf, type Finished, pogo } from '../support/pogo.js';
+import { nativeIsas } from '../support/trainers.js';
 
 const folder = temporaryFolder();
 const at = (...names: string[]): string => join(folder.path, ...names);
@@ -175,6 +176,72 @@ describe('a GPT-2 of Hugging Face as the start', () => {
     expect(theta).toHaveLength(createLayout(recipe).length);
     const mined = await tune(at('from-hf'), 1, undefined, { recipe, from: file });
     expect((await verify(at('from-hf'), { fromRoot: mined.fromRoot })).verdict).toBe('holds');
+  });
+});
+
+describe('adapters over a trained model', () => {
+  const OPEN_LORA: Recipe = validateRecipe({
+    ...TINY,
+    name: 'tiny-lora',
+    data: SOTU_BYTES,
+    sampling: 'epochs',
+    adapter: { kind: 'lora', rank: 8, alphaBits: 0x41800000, targets: ['qkv', 'o', 'fc', 'proj'], base: OPEN_START },
+  });
+  let lora: Recipe;
+  const mineLora = (path: string, claims: number, cheat?: string, where: Environment = environment) =>
+    mineTiny(where, path, claims, cheat, 0, { recipe: lora, from: trained });
+
+  beforeAll(async () => {
+    const { recipe, theta } = await startFrom(OPEN_LORA, await openStartSource(trained, { home }));
+    lora = recipe;
+    environment.models.keep(theta);
+  });
+
+  it('name it by root, train from zero, and hold; claims are small', async () => {
+    expect(lora.adapter?.base).toEqual(readStateHeader(trained).emaRoot);
+    expect(lora.start).toEqual(TINY.start);
+    await mineLora(at('lora'), 2);
+    expect(createLayout(lora).length).toBeLessThan(createLayout(TINY).length / 4);
+    const open = await verify(at('lora'), { openRecipe: OPEN_LORA, exhaustive: true });
+    expect(open.verdict).toBe('holds');
+    expect(open.origin.takenFromBundle).toContain('start');
+    const pinned = await verify(at('lora'), { recipeRoot: recipeRoot(lora) });
+    expect(pinned.origin.takenFromBundle).not.toContain('from');
+    expect(await codeOf(() => verify(at('lora'), { openRecipe: OPEN }))).toBe('MISMATCH');
+  });
+
+  it('end in one state with other lanes and instruction sets, in a folder that has the model from the bundle alone', async () => {
+    const expected = toHex((await verify(at('lora'))).stateRoot);
+    const native = (await nativeIsas()).length > 0;
+    const forced = native ? ({ backend: 'cpu', isa: 'scalar' } as const) : ({ backend: 'reference' } as const);
+    const other = new Environment({ lanes: 1, home: at('elsewhere'), ...forced });
+    try {
+      expect((await verifyBundle(at('lora'), { environment: other })).verdict).toBe('holds');
+      const again = await mineLora(at('lora-again'), 2, undefined, other);
+      expect(toHex(again.stateRoot)).toBe(expected);
+    } finally {
+      await other.dispose();
+    }
+  });
+
+  it('are nothing without their model', async () => {
+    const other = new Environment({ lanes: 1, home: at('nowhere') });
+    try {
+      expect(await codeOf(() => mineLora(at('lora-nothing'), 1, undefined, other))).toBe('MISSING');
+    } finally {
+      await other.dispose();
+    }
+  });
+
+  it.each([
+    ['flip-code', 'unit'],
+    ['own-data', 'batch'],
+    ['false-state', 'state-root'],
+    ['false-model', 'quantization'],
+  ])('that lie (%s) are proven false', async (cheat, kind) => {
+    await mineLora(at(`lora-${cheat}`), 1, cheat);
+    const { evidence } = await verify(at(`lora-${cheat}`), { exhaustive: true });
+    expect(evidence?.kind).toBe(kind);
   });
 });
 

@@ -12,6 +12,7 @@ import { checkElementProof } from '../../src/protocol/dispute/elementProof.js';
 import { MAX_ELEMENT_PROOF_BYTES } from '../../src/protocol/dispute/types.js';
 import { checkEvidence, encodeEvidence } from '../../src/protocol/evidence.js';
 import type { Program, Rule } from '../../src/protocol/trace/program.js';
+import { adapterOver } from '../support/adapters.js';
 import {
   falseProof,
   type HonestTrace,
@@ -22,7 +23,7 @@ import {
   type SubjectName,
 } from '../support/disputes.js';
 import { gemmaChanges } from '../support/optionRecipes.js';
-import { bls, trainClaim } from '../support/trainedClaim.js';
+import { bls, smallRecipe, trainClaim } from '../support/trainedClaim.js';
 
 const noble = createNobleBls();
 const third = (evidence: Uint8Array) => checkEvidence(evidence, { bls });
@@ -37,6 +38,7 @@ const CASES: readonly (readonly [string, SubjectName, Parameters<typeof trainCla
   ['unit, gemma3: a window over two blocks, grouped heads', 'unit', SMALLEST_GEMMA],
   ['commit pass', 'state', {}],
   ['packed model', 'model', {}],
+  ['unit of adapters', 'unit', { adapter: adapterOver(smallRecipe().recipe, ['qkv', 'o', 'fc', 'proj']) }],
 ];
 
 const kinds = new Set<string>();
@@ -60,7 +62,8 @@ function believing(program: Program, index: number, element: number): Program {
 describe.each(CASES)('a lie in any operation: %s', (_name, subject, changes) => {
   let honest: HonestTrace;
   beforeAll(() => {
-    honest = honestTrace(trainClaim({}, changes), subject);
+    // Of adapters the second step: in the first one Bᵀ is zero, and nothing comes through it.
+    honest = honestTrace(trainClaim({}, changes), subject, changes?.adapter === undefined ? 0 : 1);
   });
 
   it('first, middle and last element: convicted by a small proof after at most four moves', async () => {

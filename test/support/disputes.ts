@@ -65,8 +65,9 @@ export function honestTrace(trained: TrainedClaim, name: SubjectName, stepIndex 
   const step = trained.steps[stepIndex]!;
   const { theta, m, v, ema } = step.before;
   const last = trained.steps.at(-1)!.after;
+  const { frozen } = trained.plan;
   const externals = {
-    unit: [theta, trained.tokenFile],
+    unit: [theta, trained.tokenFile, ...(frozen === undefined ? [] : [bytesOf(frozen)])],
     state: [theta, m, v, ...(trained.recipe.ema ? [ema] : []), ...step.units],
     model: [trained.recipe.ema ? last.ema : last.theta],
   }[name].map((bytes) => Uint8Array.from(bytes));

@@ -45,6 +45,7 @@ import {
   stateRoot,
   ZERO_ROOT,
 } from '../../src/protocol/types.js';
+import { runnablePlan } from './adapters.js';
 import { seededBytes } from './random.js';
 
 export const bls = createNativeBls();
@@ -149,7 +150,7 @@ function computeUnit(plan: ModelPlan, theta: Uint8Array, request: Request): Comp
 /** The executor that a third party would use: the reference kernels. */
 export const referenceExecutor: UnitExecutor = {
   async computeUnit(request) {
-    return computeUnit(modelPlan(request.recipe), request.theta, request);
+    return computeUnit(runnablePlan(request.recipe), request.theta, request);
   },
   async commitStep(request) {
     const plan = modelPlan(request.recipe);
@@ -170,7 +171,7 @@ export const referenceExecutor: UnitExecutor = {
     return packed.slice();
   },
   async modelLoss({ recipe, model, tokens }) {
-    const plan = modelPlan(recipe);
+    const plan = runnablePlan(recipe);
     const theta = new Float32Array(new SharedArrayBuffer(4 * plan.layout.length));
     unpackModel(plan, referenceKernels, model, theta);
     const shared = allocateWeights(plan, theta);
@@ -197,7 +198,7 @@ export interface Tampering {
 
 export function trainClaim(tampering: Tampering = {}, changes: Partial<Recipe> = {}): TrainedClaim {
   const { recipe, tokenFile } = smallRecipe(changes);
-  const plan = modelPlan(recipe);
+  const plan = runnablePlan(recipe);
   const miner = bls.deriveKey(SEED, 'miner', 0);
   const draw1 = new Uint8Array(32).fill(3);
   const tokens = new Uint16Array(tokenFile.buffer);

@@ -48,7 +48,10 @@ export function subjectProgram({ claim, recipe, subject, commitment, header, rat
 
 /** Roots of the program's externals, in its order. */
 export function externalRoots({ recipe, subject, commitment, header }: SubjectContext): readonly Uint8Array[] {
-  if (subject.kind === SUBJECT_KIND.unit) return [header.thetaRoot, recipe.data.tokensRoot];
+  if (subject.kind === SUBJECT_KIND.unit) {
+    const { data, adapter } = recipe;
+    return [header.thetaRoot, data.tokensRoot, ...(adapter === undefined ? [] : [adapter.base])];
+  }
   if (subject.kind === SUBJECT_KIND.model) return [recipe.ema ? header.emaRoot : header.thetaRoot];
   const vectors = [header.thetaRoot, header.mRoot, header.vRoot, ...(recipe.ema ? [header.emaRoot] : [])];
   return [...vectors, ...(commitment as StepCommitment).unitRoots];

@@ -30,6 +30,8 @@ interface Groups {
   readonly columns: number;
   /** Columns of one scale. */
   readonly group: number;
+  /** Scales are multiplied by it; 1 changes none. */
+  readonly factor?: number;
   readonly dither?: Dither;
 }
 
@@ -62,14 +64,15 @@ export function codesRule(values: Values, groups: Groups): Rule {
 
 /** f32 [⌈columns / group⌉, rows]. */
 export function scalesRule(values: Values, groups: Groups): Rule {
-  const { rows, columns, group } = groups;
+  const { rows, columns, group, factor = 1 } = groups;
   return {
     kind: `${values.name}.scales`,
     inputs: values.inputs,
     span: single,
     compute(read, start, out) {
       const first = Math.floor(start / rows) * group;
-      out[0] = quantize(read, values, groups, start % rows, first, new Int8Array(Math.min(group, columns - first)));
+      const codes = new Int8Array(Math.min(group, columns - first));
+      out[0] = f32(quantize(read, values, groups, start % rows, first, codes) * factor);
     },
   };
 }
@@ -95,6 +98,18 @@ export function sumValues(name: string, y: Source, columns: number, bias?: Sourc
       if (bias === undefined) return;
       const b = read.f32(1, first, out.length);
       for (let i = 0; i < out.length; i += 1) out[i] = f32(out[i] + b[i]);
+    },
+  };
+}
+
+/** f32 [rows, columns] as values, with rows of +0 behind it. */
+export function paddedValues(name: string, y: Source, rows: number, columns: number): Values {
+  return {
+    name,
+    inputs: [y],
+    fill(read, row, first, out) {
+      if (row < rows) out.set(read.f32(0, row * columns + first, out.length));
+      else out.fill(0);
     },
   };
 }

@@ -4,7 +4,7 @@
  */
 import { PURPOSE } from '../../backend/ops.js';
 import { bitsToFloat } from '../../model/fp32.js';
-import { createLayout, type Layout, paddedSize } from '../../model/layout.js';
+import { createLayout, createModelLayout, type Layout, paddedSize } from '../../model/layout.js';
 import { bytesPerToken, type Recipe, tokensPerUnit } from '../../model/recipe.js';
 import { ditherSeed } from '../../model/seeds.js';
 import { PANEL, panels } from '../../model/weights.js';
@@ -65,38 +65,49 @@ function once<T>(make: () => T): () => T {
 }
 
 /** Externals of a unit's program, in order. */
-export const UNIT_EXTERNALS = { theta: 0, tokens: 1 } as const;
+export const UNIT_EXTERNALS = { theta: 0, tokens: 1, frozen: 2 } as const;
 
 /**
  * What the programs of all families share. Layer: what the backward pass of a layer reads again.
  */
 export abstract class UnitBuilder<Layer> {
   readonly b = new ProgramBuilder();
+  /** Of the whole model. */
   readonly layout: Layout;
+  /** Of what is trained. */
+  readonly state: Layout;
   readonly T: number;
-  readonly #theta: Source;
+  /** θ of the state. */
+  readonly theta: Source;
+  /** θ of the model: another external where only adapters are trained. */
+  readonly #model: Source;
   readonly #file: Source;
-  readonly #weights = new Map<string, WeightTrace>();
+  readonly weights = new Map<string, WeightTrace>();
   readonly #gradients = new Map<string, Codes>();
 
   constructor(
     readonly recipe: ProgramRecipe,
     readonly subject: UnitSubject,
   ) {
-    this.layout = createLayout(recipe);
+    this.layout = createModelLayout(recipe);
+    this.state = createLayout(recipe);
     this.T = tokensPerUnit(recipe);
-    this.#theta = this.b.external('theta', 4 * this.layout.length);
+    this.theta = this.b.external('theta', 4 * this.state.length);
     this.#file = this.b.external('tokens', recipe.data.tokens * bytesPerToken(recipe));
+    this.#model = recipe.adapter === undefined ? this.theta : this.b.external('frozen', 4 * this.layout.length);
   }
 
   seed(tensor: string, purpose: number): () => Uint32Array {
+    return this.seedOf(this.layout.byName(tensor).id, purpose);
+  }
+
+  seedOf(id: number, purpose: number): () => Uint32Array {
     const { recipeRoot, draw1, step, unit } = this.subject;
-    const { id } = this.layout.byName(tensor);
     return once(() => ditherSeed(recipeRoot, draw1, step, unit, id, purpose));
   }
 
   parameter(name: string): Source {
-    return at(this.#theta, this.layout.byName(name).offset);
+    return at(this.#model, this.layout.byName(name).offset);
   }
 
   /** What a norm multiplies with. */
@@ -109,7 +120,7 @@ export abstract class UnitBuilder<Layer> {
   }
 
   weight(name: string): WeightTrace {
-    const found = this.#weights.get(name);
+    const found = this.weights.get(name);
     if (found === undefined) throw new RangeError(`${name} is no weight of a GEMM`);
     return found;
   }
@@ -123,8 +134,16 @@ export abstract class UnitBuilder<Layer> {
   }
 
   /** Row codes and scales of values [rows, columns]. */
-  codes(name: string, values: Q.Values, rows: number, columns: number, group = PANEL, dither?: Q.Dither): Codes {
-    const groups = { rows, columns, group, ...(dither === undefined ? {} : { dither }) };
+  codes(
+    name: string,
+    values: Q.Values,
+    rows: number,
+    columns: number,
+    group = PANEL,
+    dither?: Q.Dither,
+    factor = 1,
+  ): Codes {
+    const groups = { rows, columns, group, factor, ...(dither === undefined ? {} : { dither }) };
     return {
       codes: this.b.add(`${name}.codes`, 'i8', rows * columns, Q.codesRule(values, groups)),
       scales: this.b.add(`${name}.scales`, 'f32', Math.ceil(columns / group) * rows, Q.scalesRule(values, groups)),
@@ -143,13 +162,13 @@ export abstract class UnitBuilder<Layer> {
       const { name, rows, cols } = tensor;
       const values = Q.sumValues('weight', this.parameter(name), cols);
       const forward = this.codes(name, values, rows, cols);
-      this.#weights.set(name, { ...forward, transposed: this.recode(`${name}.recode`, forward, rows, cols) });
+      this.weights.set(name, { ...forward, transposed: this.recode(`${name}.recode`, forward, rows, cols) });
     }
   }
 
-  /** f32 [rows, columns]: a [rows, K] · b [columns, K], in segments. */
-  product(name: string, a: Codes, b: Codes, M: number, columns: number, K: number): Source {
-    let sum: Source | undefined;
+  /** f32 [rows, columns]: a [rows, K] · b [columns, K], in segments; going on from `before` where there is one. */
+  product(name: string, a: Codes, b: Codes, M: number, columns: number, K: number, before?: Source): Source {
+    let sum = before;
     for (let first = 0, s = 0; first < K; first += L.SEGMENT, s += 1) {
       const end = Math.min(K, first + L.SEGMENT);
       const rule = L.productRule(a.codes, a.scales, b.codes, b.scales, sum, { M, N: columns, K, first, end });
@@ -218,14 +237,14 @@ export abstract class UnitBuilder<Layer> {
 
   /** 4-bit codes of a tensor's gradient: f32 [rows, columns]. */
   gradient(name: string, x: Source): void {
-    const tensor = this.layout.byName(name);
+    const tensor = this.state.byName(name);
     const third = tensor.size / 3;
     const g: U.Gradient4 = {
       x,
       rows: tensor.rows,
       columns: tensor.cols,
       zero: name.endsWith('.qkv.bias') ? [third, 2 * third] : [0, 0],
-      seed: this.seed(name, PURPOSE.gradient4),
+      seed: this.seedOf(tensor.id, PURPOSE.gradient4),
     };
     const size = paddedSize(tensor);
     this.#gradients.set(name, {
@@ -243,11 +262,16 @@ export abstract class UnitBuilder<Layer> {
     return this.product(`${name}.gradient`, e, x, rows, columns, T);
   }
 
-  /** Dithered codes of a bf16 gradient, and the bias's gradient. */
+  /** Dithered codes of a bf16 gradient. */
+  errorCodes(name: string, x: Source, columns: number): Codes {
+    const dither = { seed: this.seed(`${name}.weight`, PURPOSE.errorRows), transposed: false };
+    return this.codes(`${name}.error`, Q.bf16Values(x, columns), this.T, columns, PANEL, dither);
+  }
+
+  /** {@link errorCodes}, and the bias's gradient. */
   errorRows(name: string, x: Source, columns: number): Codes {
     const { b, T } = this;
-    const dither = { seed: this.seed(`${name}.weight`, PURPOSE.errorRows), transposed: false };
-    const codes = this.codes(`${name}.error`, Q.bf16Values(x, columns), T, columns, PANEL, dither);
+    const codes = this.errorCodes(name, x, columns);
     if (this.recipe.bias) {
       const transposed = L.transposeRule(x, 'u16', T, columns);
       const rows = b.add(`${name}.error.values`, 'u16', T * columns, transposed);
@@ -256,7 +280,13 @@ export abstract class UnitBuilder<Layer> {
     return codes;
   }
 
-  backwardNorm(name: string, trace: Pick<NormTrace, 'row' | 'rstd'>, dy: Source, before: Source | undefined): Source {
+  /** dx' of a norm, and what its gain's gradient reads. */
+  normGradient(
+    name: string,
+    trace: Pick<NormTrace, 'row' | 'rstd'>,
+    dy: Source,
+    before: Source | undefined,
+  ): { readonly dx: Source; readonly backward: N.NormBackward } {
     const { b, T, recipe } = this;
     const C = recipe.width;
     const backward: N.NormBackward = { norm: trace.row, rstd: trace.rstd, dy, gain: this.gain(name) };
@@ -268,6 +298,14 @@ export abstract class UnitBuilder<Layer> {
     const layer = recipe.norm === 'layer';
     const a = layer ? mean('gradients', N.gainGradientValues(backward)) : undefined;
     const dx = b.add(`${name}.dx`, 'u16', T * C, N.normGradientRule(backward, s, a, before));
+    return { dx, backward };
+  }
+
+  backwardNorm(name: string, trace: Pick<NormTrace, 'row' | 'rstd'>, dy: Source, before: Source | undefined): Source {
+    const { b, T, recipe } = this;
+    const C = recipe.width;
+    const layer = recipe.norm === 'layer';
+    const { dx, backward } = this.normGradient(name, trace, dy, before);
     const termRule = L.transposedValuesRule(N.gainTermValues(backward), T);
     const terms = b.add(`${name}.gain.terms`, 'f32', T * C, termRule);
     this.gradient(`${name}.gain`, this.columnSum(`${name}.gain.gradient`, terms, 'f32', C));
@@ -397,8 +435,18 @@ export abstract class UnitBuilder<Layer> {
   abstract backwardLayer(layer: number, trace: Layer, dx: Source): Source;
   abstract embedBackward(dense: Source, norm: Codes, dx: Source, tokens: UnitTokens): void;
 
+  /** From the head back to every gradient. */
+  backward(layers: readonly Layer[], norm: NormTrace, error: Codes, tokens: UnitTokens): void {
+    const { recipe, layout } = this;
+    const dy = this.headGradient(error, tokens.targets);
+    const dense = this.weightGradient('wte', error, norm, layout.byName('wte').rows, recipe.width);
+    let dx = this.backwardNorm('norm', norm, dy, undefined);
+    for (let i = recipe.layers - 1; i >= 0; i -= 1) dx = this.backwardLayer(i, layers[i] as Layer, dx);
+    this.embedBackward(dense, norm, dx, tokens);
+  }
+
   build(): Program {
-    const { b, T, recipe, layout } = this;
+    const { b, T, recipe, state } = this;
     this.quantizeWeights();
     const tokens = this.tokens();
     let x = this.embed(tokens.tokens);
@@ -410,18 +458,14 @@ export abstract class UnitBuilder<Layer> {
     }
     const norm = this.norm('norm', x);
     const { error, losses } = this.head(norm, tokens.targets);
-    const dy = this.headGradient(error, tokens.targets);
-    const dense = this.weightGradient('wte', error, norm, layout.byName('wte').rows, recipe.width);
-    let dx = this.backwardNorm('norm', norm, dy, undefined);
-    for (let i = recipe.layers - 1; i >= 0; i -= 1) dx = this.backwardLayer(i, layers[i] as Layer, dx);
-    this.embedBackward(dense, norm, dx, tokens);
+    this.backward(layers, norm, error, tokens);
     const segments = Math.ceil(T / L.SEGMENT);
     const sum = b.add('loss.sums', 'f32', segments, Head.lossSumRule(losses, b.next(), T, L.SEGMENT));
     const loss = b.add('loss', 'f32', 1, Head.unitLossRule(at(sum, segments - 1), T));
-    const planes = layout.tensors.map(({ name }) => this.#gradients.get(name) as Codes);
-    const bytes = layout.length / 2 + layout.length / 32;
+    const planes = state.tensors.map(({ name }) => this.#gradients.get(name) as Codes);
+    const bytes = state.length / 2 + state.length / 32;
     b.result('loss', loss);
-    b.result('unit', b.add('unit', 'u8', bytes, U.unitFileRule(layout, planes)));
+    b.result('unit', b.add('unit', 'u8', bytes, U.unitFileRule(state, planes)));
     return b.build();
   }
 }

@@ -7,9 +7,9 @@
  */
 
 import { PURPOSE } from '../../backend/ops.js';
-import { PogoError } from '../../errors.js';
-import { attentionSizes, tokensPerUnit } from '../../model/recipe.js';
+import { type AdapterTarget, attentionSizes, tokensPerUnit } from '../../model/recipe.js';
 import { PANEL } from '../../model/weights.js';
+import { adapterBackward, adapterSums, quantizeAdapters } from './adapterProgram.js';
 import { GemmaBuilder } from './gemmaProgram.js';
 import { at, type Program, type Source } from './program.js';
 import * as A from './rulesAttention.js';
@@ -29,7 +29,7 @@ import {
 export { type ProgramRecipe, UNIT_EXTERNALS, type UnitSubject } from './unitBuilder.js';
 
 /** What the backward pass of a layer reads again. */
-interface LayerTrace extends AttentionTrace {
+export interface LayerTrace extends AttentionTrace {
   readonly x: Source;
   readonly norm1: NormTrace;
   readonly qkvScales: Source;
@@ -41,7 +41,33 @@ interface LayerTrace extends AttentionTrace {
 }
 
 /** The family gpt. */
-class GptBuilder extends UnitBuilder<LayerTrace> {
+export class GptBuilder extends UnitBuilder<LayerTrace> {
+  /** Codes between the two matrices of an adapter, by linear layer. */
+  readonly narrow = new Map<string, Codes>();
+
+  override quantizeWeights(): void {
+    super.quantizeWeights();
+    if (this.recipe.adapter !== undefined) quantizeAdapters(this, this.recipe.adapter);
+  }
+
+  override backward(layers: readonly LayerTrace[], norm: NormTrace, error: Codes, tokens: UnitTokens): void {
+    const { adapter } = this.recipe;
+    if (adapter === undefined) {
+      super.backward(layers, norm, error, tokens);
+      return;
+    }
+    const dy = this.headGradient(error, tokens.targets);
+    adapterBackward(this, adapter, layers, this.normGradient('norm', norm, dy, undefined).dx);
+  }
+
+  /** f32 [T, outputs] of a linear layer without its bias. */
+  linear(h: string, target: AdapterTarget, input: Codes, outputs: number, inputs: number): Source {
+    const name = `${h}.${target}`;
+    return this.recipe.adapter?.targets.includes(target) === true
+      ? adapterSums(this, name, input, outputs, inputs)
+      : this.product(name, input, this.weight(`${name}.weight`), this.T, outputs, inputs);
+  }
+
   embed(tokens: Source): Source {
     const { width, context } = this.recipe;
     const rule = E.embedRule(tokens, this.parameter('wte'), this.parameter('wpe'), width, context);
@@ -53,20 +79,20 @@ class GptBuilder extends UnitBuilder<LayerTrace> {
     const h = `h${layer}`;
     const { width: C, hidden: F } = recipe;
     const norm1 = this.norm(`${h}.norm1`, x);
-    const y = this.product(`${h}.qkv`, norm1, this.weight(`${h}.qkv.weight`), T, 3 * C, C);
+    const y = this.linear(h, 'qkv', norm1, 3 * C, C);
     const qkvValues = Q.sumValues('qkv', y, 3 * C, this.bias(`${h}.qkv`));
     const qkv = this.codes(`${h}.qkv`, qkvValues, T, 3 * C, C / recipe.heads);
     const attention = this.attentionShape(h, qkv);
     const { mixed, lambda } = this.attentionForward(h, attention);
     const o = this.codes(`${h}.o`, Q.bf16Values(mixed, C), T, C);
-    const oSum = this.product(`${h}.o`, o, this.weight(`${h}.o.weight`), T, C, C);
+    const oSum = this.linear(h, 'o', o, C, C);
     const xMid = b.add(`${h}.xMid`, 'u16', T * C, L.residualRule(x, oSum, C, this.bias(`${h}.o`)));
     const norm2 = this.norm(`${h}.norm2`, xMid);
-    const u = this.product(`${h}.fc`, norm2, this.weight(`${h}.fc.weight`), T, F, C);
+    const u = this.linear(h, 'fc', norm2, F, C);
     const fcBias = this.bias(`${h}.fc`);
     const hidden = this.codes(`${h}.hidden`, Q.geluValues(u, F, fcBias), T, F);
     const derivative = b.add(`${h}.derivative`, 'i8', T * F, Q.derivativeRule(u, F, fcBias));
-    const projSum = this.product(`${h}.proj`, hidden, this.weight(`${h}.proj.weight`), T, C, F);
+    const projSum = this.linear(h, 'proj', hidden, C, F);
     const out = b.add(`${h}.out`, 'u16', T * C, L.residualRule(xMid, projSum, C, this.bias(`${h}.proj`)));
     const trace = { x, norm1, qkvScales: qkv.scales, attention, lambda, o, xMid, norm2, hidden, derivative };
     return { out, trace };
@@ -138,11 +164,11 @@ class GptBuilder extends UnitBuilder<LayerTrace> {
   }
 }
 
-/** The program of one gradient unit. Externals: θ of the step, the recipe's token file. Results: `loss`, `unit`. */
+/**
+ * The program of one gradient unit. Externals: θ of the step, the recipe's token file, with adapters θ of the frozen model.
+ * Results: `loss`, `unit`.
+ */
 export function unitProgram(recipe: ProgramRecipe, subject: UnitSubject): Program {
-  if (recipe.adapter !== undefined) {
-    throw new PogoError('RECIPE', 'expected a recipe without adapter, found one; disputes know none of them yet');
-  }
   const Builder = recipe.family === 'gemma3' ? GemmaBuilder : GptBuilder;
   return new Builder(recipe, subject).build();
 }
@@ -158,6 +184,8 @@ export function unitOperations(recipe: ProgramRecipe): number {
   const blocks = (14 + 2 * (heads / keyValueHeads - 1)) * (context / A.BLOCK);
   const linear = 12 * segments(width) + 6 * segments(hidden) + 6 * segments(tokensPerUnit(recipe));
   const gemma = recipe.gemma === undefined ? 0 : 64 + 6 * segments(heads * headSize) + 12 * segments(width + hidden);
-  const layer = 160 + blocks + linear + gemma;
+  // Of an adapter: its weights 10, forward 4, backward 26, and the segments of two more products.
+  const adapters = (recipe.adapter?.targets.length ?? 0) * (40 + segments(3 * width) + segments(hidden));
+  const layer = 160 + blocks + linear + gemma + adapters;
   return layers * layer + 64 + 2 * segments(recipe.vocab) + 2 * segments(width) + segments(tokensPerUnit(recipe));
 }

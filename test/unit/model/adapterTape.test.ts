@@ -18,6 +18,7 @@ import {
   quantizeWeights,
   type UnitRequest,
   UnitRunner,
+  withFrozen,
 } from '../../../src/model/unit.js';
 import { seededBytes } from '../../support/random.js';
 import { nativeIsas } from '../../support/trainers.js';
@@ -64,7 +65,7 @@ describe('a model with adapters', () => {
       const recipe = loraRecipe(targets);
       const frozen = baseTheta(recipe);
       const plan = modelPlan(recipe);
-      const weights = allocateWeights(plan, seedState(plan).theta, undefined, frozen);
+      const weights = allocateWeights(withFrozen(plan, frozen), seedState(plan).theta);
       quantizeWeights(plan, referenceKernels, weights);
       const { adapter: _adapter, ...base } = recipe;
       const basePlan = modelPlan(base);
@@ -119,7 +120,7 @@ describe('a unit of adapters', () => {
       ),
     ];
     for (const one of kernels) {
-      const weights = allocateWeights(plan, theta, one.packing, frozen);
+      const weights = allocateWeights(withFrozen(plan, frozen), theta, one.packing);
       quantizeWeights(plan, one, weights);
       const runner = new UnitRunner(plan, one, weights);
       results.push([runner.compute(request(recipe)), runner.file.slice()]);
@@ -140,7 +141,7 @@ describe('a unit of adapters', () => {
       isa === undefined
         ? { kernels: referenceKernels }
         : openBackend({ backend: 'cpu', isa: isa as CpuIsa, selfTest: 'none' });
-    const weights = allocateWeights(plan, movedTheta(recipe), undefined, baseTheta(recipe));
+    const weights = allocateWeights(withFrozen(plan, baseTheta(recipe)), movedTheta(recipe));
     quantizeWeights(plan, kernels, weights);
     const files = [1, 2].map((microBatches) => {
       const runner = new UnitRunner(plan, kernels, weights, microBatches);
