@@ -25,6 +25,7 @@ import { realFiles } from '../node/files/fileLayer.js';
 import { readStateFolder, readStateHeader, writeStateFolder } from '../node/files/stateFolder.js';
 import { exportHf } from '../node/hfExport.js';
 import { importHf } from '../node/hfImport.js';
+import { mergedState } from '../node/mergeAdapters.js';
 import { findRecipe } from '../node/recipeStore.js';
 import { headerOf } from '../protocol/stateHeader.js';
 import { type StateHeader, stateRoot } from '../protocol/types.js';
@@ -60,22 +61,43 @@ async function exportState(options: Options): Promise<void> {
   const isFolder = statSync(options.checkpoint, { throwIfNoEntry: false })?.isDirectory() === true;
   const checkpoint =
     isFolder || options.checkpoint.endsWith('/') ? join(options.checkpoint, SINGLE_FILE) : options.checkpoint;
-  const written = [checkpoint];
-  if (format === 'hf') {
-    const { state, maxShardBytes: shardBytes } = options;
-    const places = { state, checkpoint, weights, dataFolder: dataFolder() };
-    const files = await exportHf(recipe, { ...places, ...(shardBytes === undefined ? {} : { shardBytes }) });
-    written.splice(0, 1, ...files);
-  } else {
-    const { vectors } = readStateFolder(options.state, createLayout(recipe));
-    const ema = vectors.ema ?? new Float32Array(0);
-    await writeCheckpoint(checkpoint, recipe, header, { ...vectors, ema }, format, weights);
+  const merged = recipe.adapter === undefined ? undefined : mergedState(options.state, recipe, weights, pogoHome());
+  const whole = merged ?? { folder: options.state, recipe };
+  let written: readonly string[];
+  try {
+    written = await writeWhole(
+      whole.folder,
+      whole.recipe,
+      checkpoint,
+      merged === undefined ? weights : 'theta',
+      options,
+    );
+  } finally {
+    merged?.remove();
   }
   const root = toHex(stateRoot(header));
   if (options.json === true)
     printEvent({ type: 'result', command: 'export', files: written, format, stateRoot: root, step: header.step });
   else
     process.stdout.write(`${written.join(' and ')}: recipe ${recipe.name}, step ${header.step}, state root ${root}\n`);
+}
+
+/** @returns the files */
+async function writeWhole(
+  state: string,
+  recipe: Recipe,
+  checkpoint: string,
+  weights: 'ema' | 'theta',
+  { format = 'pogo', maxShardBytes: shardBytes }: Options,
+): Promise<readonly string[]> {
+  if (format === 'hf') {
+    const places = { state, checkpoint, weights, dataFolder: dataFolder() };
+    return await exportHf(recipe, { ...places, ...(shardBytes === undefined ? {} : { shardBytes }) });
+  }
+  const { header, vectors } = readStateFolder(state, createLayout(recipe));
+  const ema = vectors.ema ?? new Float32Array(0);
+  await writeCheckpoint(checkpoint, recipe, header, { ...vectors, ema }, format, weights);
+  return [checkpoint];
 }
 
 async function importState(options: Options): Promise<void> {

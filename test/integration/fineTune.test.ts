@@ -22,9 +22,9 @@ import {
 } from '../../src/model/recipe.js';
 import { SOTU_BYTES } from '../../src/model/recipeData.js';
 import { START_SCALARS, seedState } from '../../src/model/state.js';
-import { modelPlan } from '../../src/model/unit.js';
+import { allocateWeights, LossRunner, modelPlan, quantizeWeights } from '../../src/model/unit.js';
 import { Environment } from '../../src/node/environment.js';
-import { readStateHeader } from '../../src/node/files/stateFolder.js';
+import { readStateFolder, readStateHeader } from '../../src/node/files/stateFolder.js';
 import { keepRecipe } from '../../src/node/recipeStore.js';
 import { openStartSource, startFrom } from '../../src/node/startSource.js';
 import { type VerifyBundleOptions, verifyBundle } from '../../src/node/verifyBundle.js';
@@ -50,6 +50,7 @@ let environment: Environment;
 /** State folder of a trained `tiny`. */
 let trained: string;
 let tuned: Recipe;
+let lora: Recipe;
 
 const lastState = (bundle: string): string => {
   const states = join(`${bundle}.work`, 'states');
@@ -187,7 +188,6 @@ describe('adapters over a trained model', () => {
     sampling: 'epochs',
     adapter: { kind: 'lora', rank: 8, alphaBits: 0x41800000, targets: ['qkv', 'o', 'fc', 'proj'], base: OPEN_START },
   });
-  let lora: Recipe;
   const mineLora = (path: string, claims: number, cheat?: string, where: Environment = environment) =>
     mineTiny(where, path, claims, cheat, 0, { recipe: lora, from: trained });
 
@@ -289,6 +289,28 @@ describe('pogo', () => {
     expect((await command('mine', '--recipe', 'sotu-finetune', '--dir', at('x'))).code).toBe(2);
     expect((await command('recipe', 'derive', 'sotu-finetune')).code).toBe(2);
     expect((await command('recipe', 'derive', 'sotu-finetune', '--from', trained)).stderr).toMatch(/error MISMATCH/);
+  });
+
+  it('merges adapters into a whole model, whose loss is close to that of the adapters beside it', async () => {
+    const file = at('lora.json');
+    writeFileSync(file, JSON.stringify(recipeToJson(lora)));
+    const merged = at('merged.safetensors');
+    const state = lastState(at('lora'));
+    events(await command('export', '--state', state, '--recipe', file, '--checkpoint', merged, '--weights', 'theta'));
+    const source = await openStartSource(merged, { home });
+    const plan = modelPlan(source.recipe);
+    expect(source.recipe.adapter).toBeUndefined();
+    const kernels = environment.backend.kernels;
+    const tokens = Uint32Array.from({ length: 4 * (TINY.context + 1) }, (_, i) => 97 + (i % 26));
+    const lossOf = (one: typeof plan, theta: Float32Array): number => {
+      const weights = allocateWeights(one, theta);
+      quantizeWeights(one, kernels, weights);
+      return bitsToFloat(new LossRunner(one, kernels, weights, 1).lossBits(tokens));
+    };
+    const adapted = environment.models.complete(modelPlan(lora));
+    const { theta } = readStateFolder(state, adapted.layout).vectors;
+    // Two different quantizations of nearly the same weights.
+    expect(lossOf(plan, await source.read('theta'))).toBeCloseTo(lossOf(adapted, theta), 1);
   });
 
   it('finds a derived recipe again by its root', async () => {
