@@ -18,7 +18,7 @@ import { encodeTransaction } from '../../src/protocol/ledgerTypes.js';
 import { receiptDuty } from '../../src/protocol/receipt.js';
 import type { SignedClaim } from '../../src/protocol/types.js';
 import { bls, JobChain, OWNER } from '../support/jobChain.js';
-import { SMALL_LORA } from '../support/optionRecipes.js';
+import { GEMMA_LORA } from '../support/optionRecipes.js';
 import { refusal } from '../support/refusal.js';
 import { syntheticClaim } from '../support/testChain.js';
 import { smallRecipe } from '../support/trainedClaim.js';
@@ -175,8 +175,8 @@ describe('holding a verifier’s stake for ever', () => {
 });
 
 describe('asking for a trace that nobody can make', () => {
-  it('over a recipe with adapters, which disputes do not know: the accused declines, and is paid', async () => {
-    const recipe = SMALL_LORA;
+  it('over a recipe that disputes do not know: the accused declines, and is paid', async () => {
+    const recipe = GEMMA_LORA;
     const jobs = new JobChain();
     await jobs.create({}, undefined, undefined, true, recipe);
     await jobs.claim();

@@ -58,3 +58,6 @@ export function gemmaChanges(changes: Partial<Recipe> = {}): Partial<Recipe> {
     gemma: { ...gemma, ropeRoot: ropeRootOf({ ...gemma, headSize, context }) },
   };
 }
+
+/** Both options together: a legal recipe that no tape and no program is written for. */
+export const GEMMA_LORA: Recipe = validateRecipe({ ...SMALL_GEMMA, name: 'gemma-lora', adapter: SMALL_LORA.adapter });

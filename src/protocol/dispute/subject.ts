@@ -28,9 +28,9 @@ export interface SubjectContext {
   readonly rate: () => number;
 }
 
-/** Whether disputes know how a recipe is computed: there are programs for both families, none for adapters. */
-export function hasPrograms({ adapter }: Pick<HeaderRecipe, 'adapter'>): boolean {
-  return adapter === undefined;
+/** Whether disputes know how a recipe is computed: not adapters over a model of the family gemma3, which nobody trains. */
+export function hasPrograms({ adapter, gemma }: Pick<HeaderRecipe, 'adapter' | 'gemma'>): boolean {
+  return adapter === undefined || gemma === undefined;
 }
 
 /** @throws PogoError RECIPE for a recipe without programs, MALFORMED for a unit that the recipe does not have, RANGE for a program that is too large */

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { loadRecipe, RECIPE_NAMES } from '../../../src/model/recipe.js';
 import { traceCost } from '../../../src/protocol/dispute/traceCost.js';
 import { MAX_OPERATIONS } from '../../../src/protocol/trace/program.js';
-import { SMALL_LORA } from '../../support/optionRecipes.js';
+import { GEMMA_LORA } from '../../support/optionRecipes.js';
 
 describe('the cost of a trace', () => {
   it.each(RECIPE_NAMES.map((name) => [name]))('%s: a unit costs most, and its list fits a transaction', (name) => {
@@ -18,8 +18,8 @@ describe('the cost of a trace', () => {
     }
   });
 
-  it('of adapters is none: they have no programs', () => {
-    expect(traceCost(SMALL_LORA)).toBeUndefined();
+  it('of adapters over a gemma3 model is none: they have no programs', () => {
+    expect(traceCost(GEMMA_LORA)).toBeUndefined();
   });
 
   it('moby: 616 operations, 226 MB, 24 kB published', () => {
