@@ -360,7 +360,7 @@ async function samples(
   const { kernels } = environment.backend;
   const texts: [string, string][] = [];
   const write = (when: string, theta: Float32Array): void => {
-    const weights = allocateWeights(plan, theta);
+    const weights = allocateWeights(environment.models.complete(plan), theta);
     quantizeWeights(plan, kernels, weights);
     const prompt = tokenizer.encode(SAMPLE_PROMPT);
     const tokens = generate(plan, kernels, weights, { prompt, count: SAMPLE_TOKENS, seed: 1 });
