@@ -41,7 +41,7 @@ function derived(recipe: Recipe) {
 }
 
 function list(json: boolean): void {
-  if (!json) process.stdout.write('name        parameters  context  tokens/step  steps/claim  root\n');
+  if (!json) process.stdout.write('name                parameters  context  tokens/step  steps/claim  root\n');
   for (const name of RECIPE_NAMES) {
     const recipe = loadRecipe(name);
     const { recipeRoot: root, parameters, tokensPerStep: tokens } = derived(recipe);
@@ -50,9 +50,9 @@ function list(json: boolean): void {
       continue;
     }
     const columns = [parameters, recipe.context, tokens, recipe.stepsPerClaim];
-    const widths = [10, 9, 13, 13];
+    const widths = [15, 9, 13, 13];
     const text = columns.map((value, i) => value.toLocaleString('en-US').padStart(widths[i])).join('');
-    process.stdout.write(`${name.padEnd(12)}${text}  ${root}\n`);
+    process.stdout.write(`${name.padEnd(15)}${text}  ${root}\n`);
   }
   if (!json)
     process.stdout.write('\npogo recipe NAME prints one in full, pogo recipe NAME --file as a file to start from.\n');
