@@ -4,7 +4,10 @@ import { createLayout } from '../../../src/model/layout.js';
 import { loadRecipe, RECIPE_NAMES } from '../../../src/model/recipes.js';
 
 describe('experiment folders', () => {
-  test.each([...RECIPE_NAMES])('the layout written for PyTorch is the library’s: %s', (name) => {
+  // Adapters over a frozen model are nothing that PyTorch's peer trains.
+  const names = RECIPE_NAMES.filter((name) => loadRecipe(name).adapter === undefined);
+
+  test.each(names)('the layout written for PyTorch is the library’s: %s', (name) => {
     const recipe = loadRecipe(name);
     const ours = createLayout(recipe);
     const written = layoutOf(recipe);
