@@ -77,7 +77,7 @@ function chart(recipe, runs) {
   });
   return (
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12">` +
-    `<rect width="100%" height="100%" fill="white"/>` +
+    `<title>${recipe}: held-out loss by seconds of training</title><rect width="100%" height="100%" fill="white"/>` +
     `<text x="${WIDTH / 2}" y="20" text-anchor="middle" font-size="14">${recipe}: held-out loss by seconds of training</text>` +
     `<text x="${WIDTH / 2}" y="${HEIGHT - 8}" text-anchor="middle">seconds (log)</text>` +
     `<text x="14" y="${HEIGHT / 2}" transform="rotate(-90 14 ${HEIGHT / 2})" text-anchor="middle">nats per token</text>` +
