@@ -4,14 +4,14 @@
 // --measure times the points on this machine first (about four minutes); else they are those of a committed file, which means
 // something only on the machine that made it. Exit code 0 if every time is within 15 % and every count is equal. The machine
 // must be idle.
-import { spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { newestResults, readLines } from './generate-cost.mjs';
-import { cli, progress, ROOT, ScriptError } from './lib/project.mjs';
+import { jsonLines } from './lib/jsonLines.mjs';
+import { cli, progress, ROOT } from './lib/project.mjs';
 
 const BOUND = 0.15;
 /** Their passes are the points: each recipe is predicted from the others. */
@@ -20,31 +20,13 @@ const LINES = 'step,unit-replay,unit-profile/';
 
 const built = (...path) => import(pathToFileURL(join(ROOT, 'dist', ...path)).href);
 
-/** Lines of `--json` of a program of ours; its errors pass through. */
-function jsonLines(args) {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'inherit'] });
-    let text = '';
-    child.stdout.setEncoding('utf8').on('data', (data) => {
-      text += data;
-    });
-    child.on('error', reject);
-    child.on('close', (code) => {
-      const lines = text.split('\n').filter((line) => line.startsWith('{'));
-      if (code === 0) resolve(lines.map((line) => JSON.parse(line)));
-      else reject(new ScriptError(`error: expected exit code 0 of ${args.join(' ')}, found ${code}`));
-    });
-  });
-}
-
 async function measurePoints(folder) {
   const file = join(folder, 'points.jsonl');
   const lines = [];
   for (const recipe of MEASURED_RECIPES) {
     progress(`cost: timing ${recipe}`);
-    const only = recipe === MEASURED_RECIPES[0] ? `${LINES},pack-model` : LINES;
-    const args = [join(ROOT, 'scripts', 'bench.mjs'), '--json', '--no-peers', '--only', only, '--recipe', recipe];
-    lines.push(...(await jsonLines(args)));
+    const args = [join(ROOT, 'scripts', 'bench.mjs'), '--json', '--no-peers', '--only', LINES, '--recipe', recipe];
+    lines.push(...(await jsonLines(process.execPath, args)));
   }
   writeFileSync(file, lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
   return file;
@@ -62,8 +44,18 @@ function folderBytes(folder) {
 async function realRun(recipe, folder) {
   const pogo = join(ROOT, 'dist', 'cli', 'main.js');
   const bundle = join(folder, recipe);
-  const mined = await jsonLines([pogo, 'mine', '--recipe', recipe, '--claims', '1', '--dir', bundle, '--json']);
-  const verified = await jsonLines([pogo, 'verify', bundle, '--json']);
+  const mined = await jsonLines(process.execPath, [
+    pogo,
+    'mine',
+    '--recipe',
+    recipe,
+    '--claims',
+    '1',
+    '--dir',
+    bundle,
+    '--json',
+  ]);
+  const verified = await jsonLines(process.execPath, [pogo, 'verify', bundle, '--json']);
   const steps = mined.filter(({ type }) => type === 'step').map(({ ms }) => ms);
   const claim = verified.find(({ type }) => type === 'verify');
   // The first step pays for compiling and for memory that is touched the first time: the others stand for it.

@@ -4,12 +4,12 @@
 //   node scripts/slice-run.mjs [--model gpt3-175b] [--sets avx512,avx2] [--dir D] [--context 64] [--no-element] [--json]
 // Needs about 8 bytes a parameter of the slice in memory and 24 on disk (gpt3-175b: 15 GB and 45 GB); the folder is removed at
 // the end. Exit code 0 if everything holds.
-import { spawn } from 'node:child_process';
 import { closeSync, fstatSync, mkdtempSync, openSync, readFileSync, readSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
+import { jsonLines } from './lib/jsonLines.mjs';
 import { cli, progress, ROOT, ScriptError } from './lib/project.mjs';
 
 const load = (path) => import(pathToFileURL(join(ROOT, 'dist', path)).href);
@@ -138,22 +138,16 @@ function peakBytes() {
 
 /** Leaf checks of the step, then a liar in one element of the first product, convicted. */
 async function proofs({ recipe, plan, merkle, kernels, draw1, offsets, tokenFile, unit, before, after, say, lap }) {
-  const [streamed, leafCheck, types, draws, state, tree] = await Promise.all([
+  const [streamed, leafCheck, types, draws, state, { blobSource }] = await Promise.all([
     load('node/streamedTrainer.js'),
     load('protocol/leafCheck.js'),
     load('protocol/types.js'),
     load('protocol/draws.js'),
     load('model/state.js'),
-    load('merkle/tree.js'),
+    load('protocol/evidence/build.js'),
   ]);
   const unitBytes = readFileSync(unit.path);
-  const unitTree = tree.buildTree(merkle, unitBytes);
-  const unitChunks = {
-    chunk: (index) => ({
-      bytes: Uint8Array.from(unitBytes.subarray(1024 * index, 1024 * (index + 1))),
-      path: unitTree.proveLeaf(index),
-    }),
-  };
+  const unitChunks = blobSource(unitBytes, merkle);
   const commitments = [
     {
       step: 0,
@@ -309,32 +303,8 @@ async function elementProof({ recipe, merkle, kernels, draw1, tokenFile, before,
 
 /** A child process: memory of one instruction set's run is gone before the next begins. */
 function runChild(args) {
-  return new Promise((resolve, reject) => {
-    const run = spawn(
-      process.execPath,
-      ['--max-old-space-size=4096', join(ROOT, 'scripts', 'slice-run.mjs'), ...args],
-      {
-        cwd: ROOT,
-        stdio: ['ignore', 'pipe', 'inherit'],
-      },
-    );
-    const lines = [];
-    let text = '';
-    run.stdout.setEncoding('utf8').on('data', (data) => {
-      text += data;
-      for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n')) {
-        const line = JSON.parse(text.slice(0, end));
-        text = text.slice(end + 1);
-        lines.push(line);
-        process.stdout.write(`${JSON.stringify(line)}\n`);
-      }
-    });
-    run.on('error', reject);
-    run.on('close', (code) => {
-      if (code === 0) resolve(lines);
-      else reject(new ScriptError(`error: expected exit code 0 of the run, found ${code}`));
-    });
-  });
+  const node = ['--max-old-space-size=4096', join(ROOT, 'scripts', 'slice-run.mjs'), ...args];
+  return jsonLines(process.execPath, node, (line) => process.stdout.write(`${JSON.stringify(line)}\n`));
 }
 
 await cli(async (args) => {

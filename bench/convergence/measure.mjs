@@ -3,11 +3,11 @@
 //   node bench/convergence/measure.mjs --out bench/results/convergence/DATE-MACHINE.jsonl [--recipes moby,gpt-5m] [--steps 400]
 //     [--modes fp32-compiled,bf16-compiled] [--seed 0]
 // The machine must be idle. Then: node bench/convergence/write.mjs puts the chart and the table into docs/.
-import { spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
+import { jsonLines } from '../../scripts/lib/jsonLines.mjs';
 import { buildBench } from '../build.mjs';
 import { writeExperiments } from '../experiments/experiment.mjs';
 import { mobyChapters } from '../experiments/text.mjs';
@@ -50,28 +50,6 @@ function buildExperiment(recipe, loadRecipe) {
   return join(folder, `seed-${values.seed}`);
 }
 
-/** Lines of a program that prints JSON. */
-function linesOf(command, args) {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'inherit'] });
-    let text = '';
-    child.stdout.setEncoding('utf8').on('data', (data) => {
-      text += data;
-    });
-    child.on('error', reject);
-    child.on('close', (code) => {
-      if (code !== 0) reject(new Error(`expected exit code 0 of ${command} ${args.join(' ')}, found ${code}`));
-      else
-        resolve(
-          text
-            .split('\n')
-            .filter((line) => line.startsWith('{'))
-            .map((line) => JSON.parse(line)),
-        );
-    });
-  });
-}
-
 const program = await buildBench();
 const compiled = dirname(program);
 const { machine } = await import(pathToFileURL(join(compiled, 'machine.js')).href);
@@ -96,7 +74,7 @@ for (const recipe of values.recipes.split(',')) {
   }
   for (const [run, command, args] of runs) {
     process.stderr.write(`convergence: ${recipe}, ${run}\n`);
-    for (const line of await linesOf(command, args)) out.push({ ...line, run, ...common });
+    for (const line of await jsonLines(command, args)) out.push({ ...line, run, ...common });
     mkdirSync(dirname(values.out), { recursive: true });
     writeFileSync(values.out, out.map((line) => `${JSON.stringify(line)}\n`).join(''));
   }

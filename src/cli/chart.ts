@@ -1,5 +1,6 @@
 /** The loss curve of a run: as characters for the terminal, and as an SVG file. */
 import asciichart from 'asciichart';
+import { svgText } from '../svgText.js';
 
 export interface LossPoint {
   readonly step: number;
@@ -25,10 +26,6 @@ export function terminalChart(points: readonly LossPoint[], columns = TERMINAL_C
 const WIDTH = 720;
 const HEIGHT = 320;
 const MARGIN = { left: 56, right: 16, top: 32, bottom: 40 };
-
-function escapeText(text: string): string {
-  return text.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/>/g, '&gt;');
-}
 
 /** @param ends steps at which claims end, drawn as vertical lines */
 export function svgChart(points: readonly LossPoint[], title: string, ends: readonly number[]): string {
@@ -57,7 +54,7 @@ export function svgChart(points: readonly LossPoint[], title: string, ends: read
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12">` +
     `<rect width="100%" height="100%" fill="white"/>${grid}${claims}` +
     `<polyline fill="none" stroke="#1f6feb" stroke-width="1.5" points="${line}"/>` +
-    `<text x="${WIDTH / 2}" y="18" text-anchor="middle" font-size="14">${escapeText(title)}</text>` +
+    `<text x="${WIDTH / 2}" y="18" text-anchor="middle" font-size="14">${svgText(title)}</text>` +
     `<text x="${WIDTH / 2}" y="${HEIGHT - 8}" text-anchor="middle">step (${minStep} to ${maxStep})</text>` +
     `<text x="14" y="${HEIGHT / 2}" transform="rotate(-90 14 ${HEIGHT / 2})" text-anchor="middle">loss, nats per token</text>` +
     `</svg>\n`

@@ -42,13 +42,10 @@ export interface MeasuredPoints {
   readonly isa: string;
   /** By operation of the tape; `*` stands for operations that no recipe of the file has. */
   readonly passes: Readonly<Record<string, PassRate>>;
-  /** Operations that the rates were fitted for: how many passes each. */
-  readonly samples: Readonly<Record<string, number>>;
   /** Bytes a second of one core: commit pass (read + write), BLAKE3 (read), integer weights and their packing. */
   readonly commit: Point;
   readonly hash: Point;
   readonly weights: Point;
-  readonly pack: Point;
   /** Share of the lanes' time in a step that is no waiting. */
   readonly busy: Point;
   /** Loss alone as a share of a unit's time. */
@@ -142,11 +139,9 @@ export function readPoints(lines: readonly PointLine[], file: string, except?: s
     cores: Number(first.line.cores),
     isa: String(isa),
     passes: { ...passes, '*': fitRate(products) },
-    samples: Object.fromEntries([...samples].map(([name, some]) => [name, some.length])),
     commit: rate('commit', commitBytes(length, units)),
     hash: rate('hash', hashBytes(length)),
     weights: rate('weights', weightBytes(length)),
-    pack: pointOf(mine, 'pack-model', 1e9),
     busy: { value: 1 - detail(last, 'idlePercent') / 100, source: last.source },
     forwardShare: { value: forward / total, source: `${file}, unit-profile/*.forward of ${String(recipeOf(last))}` },
   };
@@ -170,12 +165,6 @@ function samplesByOperation(profile: readonly Located[]): Map<string, Sample[]> 
     samples.set(name, some);
   }
   return samples;
-}
-
-function pointOf(mine: readonly Located[], name: string, scale: number): Point {
-  const found = mine.find(({ line }) => line.name === name);
-  if (found === undefined) throw new RangeError(`expected a line ${name} among the results, found none`);
-  return { value: Number(found.line.value) * scale, source: found.source };
 }
 
 /** Bytes of one commit pass over vectors of `length` elements: units read, θ, m, v read and written, an eighth of the EMA. */

@@ -46,14 +46,6 @@ export interface LongBytes {
   subarray(start: number, end: number): Uint8Array;
 }
 
-/** Long bytes of a vector of fp32. */
-export function longBytes(vector: Float32Array): LongBytes {
-  return {
-    length: vector.byteLength,
-    subarray: (start, end) => new Uint8Array(vector.buffer, vector.byteOffset + start, end - start),
-  };
-}
-
 /** Cuts one view into segment views of 256 MiB, the last one shorter; an empty view gives one empty segment. */
 export function splitSegments(bytes: LongBytes, segmentBytes = SEGMENT_BYTES): Uint8Array[] {
   const count = Math.max(1, Math.ceil(bytes.length / segmentBytes));

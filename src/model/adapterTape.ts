@@ -21,6 +21,7 @@ import {
 } from './gptForward.js';
 import type { SeedUse } from './gptGradients.js';
 import { type GptTape, microBatchTokens, unitTokens } from './gptTape.js';
+import { trainingHead } from './headTape.js';
 import type { Layout } from './layout.js';
 import type { AdapterTarget, Recipe, RecipeAdapter } from './recipe.js';
 import { type Ref, slice } from './tape.js';
@@ -304,7 +305,6 @@ export function adapterTape(
 
   for (let t0 = 0; t0 < U; t0 += T) {
     const tokens = slice(g.tokens, t0, T);
-    const targets = slice(g.targets, t0, T);
     const x0 = (activations[0] as LayerActivations).x;
     const table = { wte: g.parameter('wte'), wpe: g.parameter('wpe') };
     b.push('embed', 'embedding.forward', { tokens, ...table, x: x0, T, C, context });
@@ -312,25 +312,7 @@ export function adapterTape(
       forwardLayer(g, i, a, activations[i + 1]?.x ?? xLast, attention, T, adapters);
     });
     forwardNorm(g, 'norm', xLast, finalNorm, finalRstd, finalMean, T);
-    const head = asError(error(V));
-    b.push('headForward', 'head.forward', {
-      a: finalNorm.codes,
-      aScales: finalNorm.scales,
-      ...g.w('wte'),
-      targets,
-      codes: head.e,
-      eScales: head.eScales,
-      loss: slice(loss, t0, T),
-      seed: seed('wte', PURPOSE.probabilities),
-      T,
-      C,
-      V,
-      vocab: recipe.vocab,
-      t0,
-      U,
-    });
-    const operands = { ...head, ...g.wt('wte'), ...g.w('wte') };
-    b.push('headInputGradient', 'head.inputGradient', { ...operands, targets, dx: dy, T, V, C, U });
+    trainingHead(g, { norm: finalNorm, error: asError(error(V)), dx: dy, loss }, seed, T, t0, U);
     backwardNorm('norm', xLast, finalRstd, finalMean, false);
     for (let i = layers - 1; i >= 0; i--) backwardLayer(i, activations[i] as LayerActivations, t0);
   }

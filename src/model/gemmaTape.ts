@@ -8,10 +8,11 @@ import { embedTokens, Gemma, type GemmaActivations, gemmaActivations, gemmaLayer
 import type { Bf16, Codes, F32 } from './gptForward.js';
 import { Gradients } from './gptGradients.js';
 import { type GptTape, microBatchTokens, unitTokens } from './gptTape.js';
+import { evaluationHead, trainingHead } from './headTape.js';
 import type { Layout } from './layout.js';
 import { LinearBackward } from './linearBackward.js';
 import type { Recipe } from './recipe.js';
-import { none, slice } from './tape.js';
+import { slice } from './tape.js';
 import type { WeightsLayout } from './weights.js';
 
 /** The backward pass of a micro-batch, layer by layer. */
@@ -182,7 +183,6 @@ export function gemmaTrainingTape(recipe: Recipe, layout: Layout, weights: Weigh
   const { linear, dy } = backward;
 
   for (let t0 = 0; t0 < U; t0 += T) {
-    const targets = slice(g.targets, t0, T);
     const dx = slice(dxUnit, t0 * C, T * C);
     // With several panels of the width the scales of a micro-batch are not contiguous: microBatchTokens refuses that.
     const scales = T === U ? finalNorm.scales : slice(finalNorm.scales, t0, T);
@@ -193,26 +193,8 @@ export function gemmaTrainingTape(recipe: Recipe, layout: Layout, weights: Weigh
       gemmaLayer(g, i, a, activations[i + 1]?.x ?? xLast, mixed, T);
     });
     gemmaNorm(g, 'norm', xLast, norm, finalRstd, T);
-    const head = linear.error(V);
-    b.push('headForward', 'head.forward', {
-      a: norm.codes,
-      aScales: norm.scales,
-      ...g.w('wte'),
-      targets,
-      codes: head.e,
-      eScales: head.eScales,
-      loss: slice(loss, t0, T),
-      seed: gradients.seed('wte', PURPOSE.probabilities),
-      T,
-      C,
-      V,
-      vocab: recipe.vocab,
-      t0,
-      U,
-    });
-
-    const operands = { ...g.wt('wte'), ...g.w('wte') };
-    b.push('headInputGradient', 'head.inputGradient', { ...head, ...operands, targets, dx: dy, T, V, C, U });
+    const error = linear.error(V);
+    trainingHead(g, { norm, error, dx: dy, loss }, (name, purpose) => gradients.seed(name, purpose), T, t0, U);
     linear.weightGradient('wte', norm, V, C, t0);
     backward.norm('norm', dy, xLast, finalRstd, dx, false, t0);
     for (let i = layers - 1; i >= 0; i--) {
@@ -250,7 +232,6 @@ export function gemmaEvaluationTape(
 ): GptTape {
   const { width: C, context, layers } = recipe;
   const T = sequences * context;
-  const V = layout.byName('wte').rows;
   const g = new Gemma(recipe, layout, weights, T);
   const { b } = g;
   const mixed = b.buffer('attention', 'bf16', T * g.shape.H * g.shape.h);
@@ -262,24 +243,6 @@ export function gemmaEvaluationTape(
   embedTokens(g, x, T, 0);
   for (let i = 0; i < layers; i++) gemmaLayer(g, i, a, x, mixed, T);
   gemmaNorm(g, 'norm', x, norm, a.rstd1, T);
-  const operands = { a: norm.codes, aScales: norm.scales, ...g.w('wte') };
-  if (logits) {
-    b.push('headLogits', 'head.logits', { ...operands, logits: b.buffer('logits', 'f32', T * V), T, C, V });
-  } else {
-    b.push('headForward', 'head.forward', {
-      ...operands,
-      targets: g.targets,
-      codes: none(norm.codes),
-      eScales: none(norm.scales),
-      loss,
-      seed: g.noSeed,
-      T,
-      C,
-      V,
-      vocab: recipe.vocab,
-      t0: 0,
-      U: T,
-    });
-  }
+  evaluationHead(g, norm, loss, T, logits);
   return { tape: b.build(), seeds: [], tokens: T };
 }

@@ -19,10 +19,11 @@ import {
   layerActivations,
 } from './gptForward.js';
 import { Gradients, type SeedUse } from './gptGradients.js';
+import { evaluationHead, trainingHead } from './headTape.js';
 import type { Layout } from './layout.js';
 import { LinearBackward } from './linearBackward.js';
 import type { Recipe } from './recipe.js';
-import { none, slice, type Tape } from './tape.js';
+import { slice, type Tape } from './tape.js';
 import { PANEL, panels, type WeightsLayout } from './weights.js';
 
 export interface GptTape {
@@ -193,7 +194,6 @@ export function gptTrainingTape(recipe: Recipe, layout: Layout, weights: Weights
 
   for (let t0 = 0; t0 < U; t0 += T) {
     const tokens = slice(g.tokens, t0, T);
-    const targets = slice(g.targets, t0, T);
     const dx = slice(dxUnit, t0 * C, T * C);
     // With several panels of the width the scales of a micro-batch are not contiguous: microBatchTokens refuses that.
     const scales = T === U ? finalNorm.scales : slice(finalNorm.scales, t0, T);
@@ -206,35 +206,8 @@ export function gptTrainingTape(recipe: Recipe, layout: Layout, weights: Weights
       forwardLayer(g, i, a, activations[i + 1]?.x ?? xLast, attention, T);
     });
     forwardNorm(g, 'norm', xLast, norm, finalRstd, finalMean, T);
-    const head = linear.error(V);
-    b.push('headForward', 'head.forward', {
-      a: norm.codes,
-      aScales: norm.scales,
-      ...g.w('wte'),
-      targets,
-      codes: head.e,
-      eScales: head.eScales,
-      loss: slice(loss, t0, T),
-      seed: gradients.seed('wte', PURPOSE.probabilities),
-      T,
-      C,
-      V,
-      vocab: recipe.vocab,
-      t0,
-      U,
-    });
-
-    b.push('headInputGradient', 'head.inputGradient', {
-      ...head,
-      ...g.wt('wte'),
-      ...g.w('wte'),
-      targets,
-      dx: dy,
-      T,
-      V,
-      C,
-      U,
-    });
+    const error = linear.error(V);
+    trainingHead(g, { norm, error, dx: dy, loss }, (name, purpose) => gradients.seed(name, purpose), T, t0, U);
     linear.weightGradient('wte', norm, V, C, t0);
     backwardNorm('norm', xLast, finalRstd, finalMean, dx, false, t0);
     for (let i = layers - 1; i >= 0; i--) {
@@ -274,7 +247,6 @@ export function gptEvaluationTape(
 ): GptTape {
   const { width: C, context, layers } = recipe;
   const T = sequences * context;
-  const V = layout.byName('wte').rows;
   const g = new Gpt(recipe, layout, weights, T);
   const { b } = g;
   const attention = b.buffer('attention', 'bf16', T * C);
@@ -295,24 +267,6 @@ export function gptEvaluationTape(
   const adapters = recipe.adapter === undefined ? undefined : new Adapters(g, recipe.adapter, T);
   for (let i = 0; i < layers; i++) forwardLayer(g, i, a, x, attention, T, adapters, 'h');
   forwardNorm(g, 'norm', x, norm, a.rstd1, a.mean1, T);
-  const operands = { a: norm.codes, aScales: norm.scales, ...g.w('wte') };
-  if (logits) {
-    b.push('headLogits', 'head.logits', { ...operands, logits: b.buffer('logits', 'f32', T * V), T, C, V });
-  } else {
-    b.push('headForward', 'head.forward', {
-      ...operands,
-      targets: g.targets,
-      codes: none(norm.codes),
-      eScales: none(norm.scales),
-      loss,
-      seed: g.noSeed,
-      T,
-      C,
-      V,
-      vocab: recipe.vocab,
-      t0: 0,
-      U: T,
-    });
-  }
+  evaluationHead(g, norm, loss, T, logits);
   return { tape: b.build(), seeds: [], tokens: T };
 }

@@ -66,6 +66,24 @@ const GEMMA3 = {
 } as const;
 const GEMMA3_ROPE = { globalEvery: 6, ropeLocalBase: 10_000, ropeGlobalBase: 1_000_000 } as const;
 
+/** The shape of `moby`, going on with speeches. */
+const SOTU: Shape = {
+  vocab: 256,
+  layers: 4,
+  width: 128,
+  heads: 2,
+  context: 128,
+  sequencesPerUnit: 16,
+  unitsPerStep: 2,
+  stepsPerClaim: 20,
+  peakHundredThousandths: 300n,
+  horizon: 200,
+  warmup: 10,
+  fractionPpm: 100_000,
+  tokenizer: 'bytes',
+  fineTunes: SOTU_BYTES,
+};
+
 const SHAPES: Readonly<Record<string, Shape>> = {
   tiny: {
     vocab: 256,
@@ -163,22 +181,7 @@ const SHAPES: Readonly<Record<string, Shape>> = {
     tokenizer: 'gpt2',
   },
   // A trained `moby` goes on with another text: windows without replacement, the start named by deriveRecipe.
-  'sotu-finetune': {
-    vocab: 256,
-    layers: 4,
-    width: 128,
-    heads: 2,
-    context: 128,
-    sequencesPerUnit: 16,
-    unitsPerStep: 2,
-    stepsPerClaim: 20,
-    peakHundredThousandths: 300n,
-    horizon: 200,
-    warmup: 10,
-    fractionPpm: 100_000,
-    tokenizer: 'bytes',
-    fineTunes: SOTU_BYTES,
-  },
+  'sotu-finetune': SOTU,
   // Figures of the paper of GPT-3 (arXiv 2005.14165, table 2.1).
   'gpt3-175b': {
     vocab: 50_257,
@@ -244,23 +247,7 @@ const SHAPES: Readonly<Record<string, Shape>> = {
       ropeRoot: '586296e9d5e8b7c7df2f71fa36da571fec4da98da64629866406c82703eefc05',
     },
   },
-  'sotu-lora': {
-    vocab: 256,
-    layers: 4,
-    width: 128,
-    heads: 2,
-    context: 128,
-    sequencesPerUnit: 16,
-    unitsPerStep: 2,
-    stepsPerClaim: 20,
-    peakHundredThousandths: 300n,
-    horizon: 200,
-    warmup: 10,
-    fractionPpm: 100_000,
-    tokenizer: 'bytes',
-    fineTunes: SOTU_BYTES,
-    adapterRank: 16,
-  },
+  'sotu-lora': { ...SOTU, adapterRank: 16 },
 };
 
 /** Names that {@link loadRecipe} knows. */

@@ -9,17 +9,6 @@
  * One thread. Memory: 4 bytes a parameter of θ, 2 of integer weights, a unit's file, the largest weight's gradient, a
  * window, and 4 bytes a KiB of a vector for its tree.
  */
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
 import { join } from 'node:path';
 import type { LaneKernels } from '../backend/ops.js';
 import { PogoError } from '../errors.js';
@@ -36,16 +25,17 @@ import {
   type StateScalars,
   type StateVectors,
   type UnitPlanes,
+  vectorBytes,
 } from '../model/state.js';
 import { allocateWeights, type ModelPlan, quantizeWeights, UnitRunner } from '../model/unit.js';
 import type { ChunkSource } from '../protocol/openings.js';
 import { STATE_VERSION, type StateHeader, StateHeaderType, ZERO_ROOT } from '../protocol/types.js';
 
+import { type OpenFile, realFiles, removeTree } from './files/fileLayer.js';
+import { HEADER_FILE, writeSynced } from './files/stateFolder.js';
+
 /** Leaves of a window: 64 MiB of each vector. A multiple of the tree's groups. */
 const WINDOW_LEAVES = 1 << 16;
-/** Linux reads and writes at most 2^31 − 4096 bytes a call. */
-const MAX_TRANSFER = 1 << 30;
-
 export type VectorName = 'theta' | 'm' | 'v' | 'ema';
 
 export interface StreamedOptions {
@@ -72,23 +62,12 @@ export interface StreamedUnit {
   readonly path: string;
 }
 
-type Move = (file: number, bytes: Uint8Array, offset: number, length: number, position: number) => number;
-
-function transfer(move: Move, file: number, bytes: Uint8Array, position: number): void {
-  for (let at = 0; at < bytes.length; ) {
-    const moved = move(file, bytes, at, Math.min(MAX_TRANSFER, bytes.length - at), position + at);
-    if (moved === 0) throw new PogoError('CORRUPT', `expected ${bytes.length} bytes at ${position}, found fewer`);
-    at += moved;
+/** Fills `into` from a file. @throws PogoError CORRUPT where the file is shorter */
+function fill(file: OpenFile, into: Uint8Array, position: number): void {
+  const found = file.read(into, position);
+  if (found !== into.length) {
+    throw new PogoError('CORRUPT', `expected ${into.length} bytes at ${position}, found ${found}`);
   }
-}
-
-/** fp32 of a file from an element on. */
-function readFloats(file: number, into: Float32Array, first: number): void {
-  transfer(readSync, file, new Uint8Array(into.buffer, into.byteOffset, into.byteLength), 4 * first);
-}
-
-function bytesOf(values: Float32Array): Uint8Array {
-  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 }
 
 function shared(length: number): Float32Array<SharedArrayBuffer> {
@@ -127,12 +106,12 @@ export class StreamedTrainer {
     if (!(windowLeaves > 0 && windowLeaves % 16 === 0)) {
       throw new PogoError('SHAPE', `windowLeaves: expected a multiple of 16, found ${windowLeaves}`);
     }
-    if (existsSync(folder)) {
+    if (realFiles.status(folder) !== undefined) {
       throw new PogoError('IO', `expected ${folder} to be free, found something there: choose another folder`, {
         path: folder,
       });
     }
-    mkdirSync(folder, { recursive: true });
+    realFiles.makeDirectory(folder);
     const theta = shared(layout.length);
     const writer = new StateWriter(options, START_SCALARS);
     const zero = shared(Math.min(layout.length, windowLeaves * LEAF_ELEMENTS));
@@ -167,13 +146,8 @@ export class StreamedTrainer {
     const root = new Uint8Array(32);
     this.#options.merkle.hash(this.#runner.file, root);
     const path = join(this.#options.folder, `unit-${step}-${unit}.bin`);
-    const file = openSync(path, 'w');
-    try {
-      transfer(writeSync, file, this.#runner.file, 0);
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
-    }
+    realFiles.remove(path);
+    writeSynced(realFiles, path, this.#runner.file);
     return { lossBits, root, path };
   }
 
@@ -195,7 +169,7 @@ export class StreamedTrainer {
         onProgress?.('commit', end, leaves);
       }
       const next = writer.finish();
-      if (this.previous !== undefined) rmSync(this.previous.folder, { recursive: true });
+      if (this.previous !== undefined) removeTree(realFiles, this.previous.folder);
       this.previous = this.state;
       this.state = next;
     } finally {
@@ -205,7 +179,7 @@ export class StreamedTrainer {
     this.prepared();
     // Units of the step before this one are needed by nobody here any more; their roots are committed.
     for (let unit = 0; unit < recipe.unitsPerStep; unit += 1) {
-      rmSync(join(folder, `unit-${this.scalars.step - 2}-${unit}.bin`), { force: true });
+      realFiles.remove(join(folder, `unit-${this.scalars.step - 2}-${unit}.bin`));
     }
     return this.state;
   }
@@ -213,8 +187,8 @@ export class StreamedTrainer {
 
 /** Files of a state and of its step's units, and memory for one window of them. */
 class Window {
-  readonly #files: ReadonlyMap<VectorName, number>;
-  readonly #units: readonly number[];
+  readonly #files: ReadonlyMap<VectorName, OpenFile>;
+  readonly #units: readonly OpenFile[];
   readonly #memory: Readonly<Record<'m' | 'v' | 'ema', Float32Array>>;
   readonly #planes: readonly UnitPlanes[];
   readonly #codesBytes: number;
@@ -223,8 +197,8 @@ class Window {
     const { layout, recipe } = plan;
     const length = Math.min(layout.length, windowLeaves * LEAF_ELEMENTS);
     const names: VectorName[] = recipe.ema ? ['m', 'v', 'ema'] : ['m', 'v'];
-    this.#files = new Map(names.map((name) => [name, openSync(join(folder, `${name}.bin`), 'r')]));
-    this.#units = units.map(({ path }) => openSync(path, 'r'));
+    this.#files = new Map(names.map((name) => [name, realFiles.open(join(folder, `${name}.bin`), 'read')]));
+    this.#units = units.map(({ path }) => realFiles.open(path, 'read'));
     this.#memory = { m: shared(length), v: shared(length), ema: shared(recipe.ema ? length : 0) };
     this.#planes = units.map(() => ({
       codes: new Uint8Array(new SharedArrayBuffer(length / 2)),
@@ -236,13 +210,13 @@ class Window {
   load(first: number, end: number, theta: Float32Array) {
     const count = end - first;
     for (const [name, file] of this.#files) {
-      readFloats(file, this.#memory[name as 'm' | 'v' | 'ema'].subarray(0, count), first);
+      fill(file, vectorBytes(this.#memory[name as 'm' | 'v' | 'ema'].subarray(0, count)), 4 * first);
     }
     this.#units.forEach((file, i) => {
       const { codes, scales } = this.#planes[i] as UnitPlanes;
-      transfer(readSync, file, codes.subarray(0, count / 2), first / 2);
+      fill(file, codes.subarray(0, count / 2), first / 2);
       const bytes = new Uint8Array(scales.buffer, 0, count / 32);
-      transfer(readSync, file, bytes, this.#codesBytes + first / 32);
+      fill(file, bytes, this.#codesBytes + first / 32);
     });
     const { m, v, ema } = this.#memory;
     const vectors: StateVectors = {
@@ -255,7 +229,7 @@ class Window {
   }
 
   close(): void {
-    for (const file of [...this.#files.values(), ...this.#units]) closeSync(file);
+    for (const file of [...this.#files.values(), ...this.#units]) file.close();
   }
 }
 
@@ -264,7 +238,7 @@ class StateWriter {
   readonly #options: StreamedOptions;
   readonly #scalars: StateScalars;
   readonly #unfinished: string;
-  readonly #files: ReadonlyMap<VectorName, number>;
+  readonly #files: ReadonlyMap<VectorName, OpenFile>;
   readonly #memory: ReadonlyMap<VectorName, TreeMemory>;
   readonly #trees: ReadonlyMap<VectorName, MerkleTree>;
 
@@ -274,17 +248,20 @@ class StateWriter {
     this.#options = options;
     this.#scalars = scalars;
     this.#unfinished = join(folder, `state-${scalars.step}.unfinished`);
-    rmSync(this.#unfinished, { recursive: true, force: true });
-    mkdirSync(this.#unfinished);
-    this.#files = new Map(names.map((name) => [name, openSync(join(this.#unfinished, `${name}.bin`), 'wx')]));
+    // Of a commit that did not end.
+    if (realFiles.status(this.#unfinished) !== undefined) removeTree(realFiles, this.#unfinished);
+    realFiles.makeDirectory(this.#unfinished);
+    this.#files = new Map(
+      names.map((name) => [name, realFiles.open(join(this.#unfinished, `${name}.bin`), 'exclusive')]),
+    );
     this.#memory = new Map(names.map((name) => [name, allocateTree(4 * plan.layout.length, 4)]));
     this.#trees = new Map([...this.#memory].map(([name, memory]) => [name, new MerkleTree(merkle, memory)]));
   }
 
   window(firstLeaf: number, vectors: StateVectors): void {
     for (const [name, file] of this.#files) {
-      const bytes = bytesOf(vectors[name]);
-      transfer(writeSync, file, bytes, firstLeaf * LEAF_BYTES);
+      const bytes = vectorBytes(vectors[name]);
+      file.write(bytes, firstLeaf * LEAF_BYTES);
       this.#trees.get(name)?.hashLeafBytes(bytes, firstLeaf);
     }
   }
@@ -293,8 +270,8 @@ class StateWriter {
     const { plan, folder, merkle } = this.#options;
     const roots = new Map<VectorName, Uint8Array>();
     for (const [name, file] of this.#files) {
-      fsyncSync(file);
-      closeSync(file);
+      file.sync();
+      file.close();
       const tree = this.#trees.get(name) as MerkleTree;
       tree.finish(0);
       roots.set(name, tree.root());
@@ -308,12 +285,11 @@ class StateWriter {
       vRoot: roots.get('v') as Uint8Array,
       emaRoot: roots.get('ema') ?? ZERO_ROOT,
     };
-    const file = openSync(join(this.#unfinished, 'header.ssz'), 'wx');
-    transfer(writeSync, file, StateHeaderType.serialize(header), 0);
-    fsyncSync(file);
-    closeSync(file);
+    writeSynced(realFiles, join(this.#unfinished, HEADER_FILE), StateHeaderType.serialize(header));
+    realFiles.syncDirectory(this.#unfinished);
     const path = join(folder, `state-${this.#scalars.step}`);
-    renameSync(this.#unfinished, path);
+    realFiles.rename(this.#unfinished, path);
+    realFiles.syncDirectory(folder);
     const trees = [...this.#memory].map(([name, memory]) => {
       const reader = segmentReader(join(path, `${name}.bin`), memory.totalBytes);
       return [name, new MerkleTree(merkle, memory, reader)] as const;
@@ -329,11 +305,11 @@ function segmentReader(path: string, totalBytes: number): (segment: number) => U
     if (kept?.segment === segment) return kept.bytes;
     const start = segment * SEGMENT_BYTES;
     const bytes = new Uint8Array(Math.min(SEGMENT_BYTES, totalBytes - start));
-    const file = openSync(path, 'r');
+    const file = realFiles.open(path, 'read');
     try {
-      transfer(readSync, file, bytes, start);
+      fill(file, bytes, start);
     } finally {
-      closeSync(file);
+      file.close();
     }
     kept = { segment, bytes };
     return bytes;

@@ -6,13 +6,13 @@ import { Trainer } from '../../bench/trainer.js';
 import { openCpuBackend } from '../../src/backend/cpu.js';
 import { hashBytes, merkleKernels } from '../../src/backend/merkleAddon.js';
 import { toHex } from '../../src/hex.js';
-import { buildTree } from '../../src/merkle/tree.js';
 import { loadRecipe, type Recipe } from '../../src/model/recipe.js';
 import { leafCount, seedState, vectorBytes } from '../../src/model/state.js';
 import { modelPlan } from '../../src/model/unit.js';
 import { readStateFolder } from '../../src/node/files/stateFolder.js';
 import { StreamedTrainer, vectorChunks } from '../../src/node/streamedTrainer.js';
 import { batchDigest, drawBatch } from '../../src/protocol/draws.js';
+import { blobSource } from '../../src/protocol/evidence/build.js';
 import { createLeafCheck, verifyLeaf } from '../../src/protocol/leafCheck.js';
 import { StepCommitmentListType, stateRoot } from '../../src/protocol/types.js';
 import { temporaryFolder } from '../support/bundles.js';
@@ -100,15 +100,6 @@ describe('a state on disk', () => {
       },
     ];
     const names = ['theta', 'm', 'v', 'ema'] as const;
-    const chunks = (path: string) => {
-      const bytes = readFileSync(path);
-      return {
-        chunk: (index: number) => ({
-          bytes: Uint8Array.from(bytes.subarray(1024 * index, 1024 * (index + 1))),
-          path: proofOf(bytes, index),
-        }),
-      };
-    };
     for (const leaf of [0, Math.floor(leafCount(layout) / 2), leafCount(layout) - 1]) {
       const check = createLeafCheck(
         {
@@ -118,7 +109,7 @@ describe('a state on disk', () => {
           postHeader: state.header,
           before: names.map((name) => vectorChunks(before, name)),
           after: names.map((name) => vectorChunks(state, name)),
-          units: units.map(({ path }) => chunks(path)),
+          units: units.map(({ path }) => blobSource(readFileSync(path), merkleKernels())),
         },
         layout,
         leaf,
@@ -148,7 +139,3 @@ describe('a state on disk', () => {
     expect(() => open('window', recipe, 8)).toThrow(/multiple of 16/);
   });
 });
-
-function proofOf(bytes: Uint8Array, index: number): Uint8Array {
-  return buildTree(merkleKernels(), bytes).proveLeaf(index);
-}

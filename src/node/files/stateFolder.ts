@@ -34,7 +34,7 @@ export interface StoredState {
   readonly vectors: StateVectors;
 }
 
-const HEADER_FILE = 'header.ssz';
+export const HEADER_FILE = 'header.ssz';
 
 /** File name, header field and vector of each part. */
 const PARTS = [
@@ -174,7 +174,8 @@ export function writeStateFolder(
   layer.syncDirectory(path.dirname(folder));
 }
 
-function writeSynced(layer: FileLayer, file: string, bytes: Uint8Array): void {
+/** Writes a new file and waits until it is on stable storage. */
+export function writeSynced(layer: FileLayer, file: string, bytes: Uint8Array): void {
   const handle = layer.open(file, 'exclusive');
   try {
     handle.write(bytes, 0);
