@@ -2,7 +2,6 @@
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import * as path from 'node:path';
 import { type Command, Option } from 'commander';
-import { referenceKernels } from '../backend/reference.js';
 import { PogoError } from '../errors.js';
 import { toHex } from '../hex.js';
 import { bitsToFloat } from '../model/fp32.js';
@@ -370,7 +369,7 @@ async function samples(
   write('before training', startVectors(plan, blobs).theta);
   if (modelRoot !== undefined) {
     const theta = new Float32Array(new SharedArrayBuffer(4 * plan.layout.length));
-    unpackModel(plan, referenceKernels, blobs.get(modelRoot, { length: packedModelLayout(plan.layout).bytes }), theta);
+    unpackModel(plan, kernels, blobs.get(modelRoot, { length: packedModelLayout(plan.layout).bytes }), theta);
     write('after training', theta);
   }
   return texts;

@@ -17,8 +17,8 @@ export class HeldOutLoss {
 
   /** @returns fp32 bits of the mean loss in nats per token */
   async of(model: Uint8Array): Promise<number> {
-    const { evaluator, plan } = this.#trainer;
-    unpackModel(plan, referenceKernels, model, evaluator.theta);
+    const { evaluator, plan, pool } = this.#trainer;
+    unpackModel(plan, pool.kernels, model, evaluator.theta);
     await evaluator.prepare();
     const loss = await evaluator.losses(this.#sequences);
     const out = new Float32Array(1);

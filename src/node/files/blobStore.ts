@@ -9,7 +9,7 @@ import * as path from 'node:path';
 import { PogoError } from '../../errors.js';
 import { equalBytes, toHex } from '../../hex.js';
 import { blobHasher, hashBytes } from './digest.js';
-import { prepareDirectory, writeFileAtomic } from './durable.js';
+import { prepareDirectory, writeFileUnlisted } from './durable.js';
 import { type FileLayer, type OpenFile, realFiles } from './fileLayer.js';
 
 /** Largest blob a store takes unless told otherwise, bytes. */
@@ -67,15 +67,31 @@ export class BlobStore {
    * @throws PogoError RANGE over the size limit, IO
    */
   put(...parts: readonly Uint8Array[]): Uint8Array {
-    const total = parts.reduce((sum, part) => sum + part.length, 0);
-    if (total > this.#maxBytes) {
-      throw new PogoError('RANGE', `blob: expected at most ${this.#maxBytes} bytes, found ${total}`, { bytes: total });
-    }
-    const hasher = blobHasher(total);
-    for (const part of parts) hasher.update(part);
-    const root = hasher.digest();
-    if (!this.#isIntact(root, total)) writeFileAtomic(this.#layer, this.path(root), ...parts);
-    return root;
+    const [root] = this.putAll([parts]);
+    return root as Uint8Array;
+  }
+
+  /** As {@link put} for several blobs, with one sync of the directory. @returns their roots, in order */
+  putAll(blobs: readonly (readonly Uint8Array[])[]): Uint8Array[] {
+    let wrote = false;
+    const roots = blobs.map((parts) => {
+      const total = parts.reduce((sum, part) => sum + part.length, 0);
+      if (total > this.#maxBytes) {
+        throw new PogoError('RANGE', `blob: expected at most ${this.#maxBytes} bytes, found ${total}`, {
+          bytes: total,
+        });
+      }
+      const hasher = blobHasher(total);
+      for (const part of parts) hasher.update(part);
+      const root = hasher.digest();
+      if (!this.#isIntact(root, total)) {
+        writeFileUnlisted(this.#layer, this.path(root), ...parts);
+        wrote = true;
+      }
+      return root;
+    });
+    if (wrote) this.#layer.syncDirectory(this.directory);
+    return roots;
   }
 
   /** Whether a blob of that name (and length, if given) is there. Its bytes are not checked. */

@@ -22,6 +22,12 @@ export function unfinishedPath(target: string): string {
  * @throws PogoError IO (full disk, no permission, …)
  */
 export function writeFileAtomic(layer: FileLayer, file: string, ...parts: readonly Uint8Array[]): void {
+  writeFileUnlisted(layer, file, ...parts);
+  layer.syncDirectory(path.dirname(file));
+}
+
+/** As {@link writeFileAtomic}, but durable only once the caller has synced the directory: one sync for several files. */
+export function writeFileUnlisted(layer: FileLayer, file: string, ...parts: readonly Uint8Array[]): void {
   const unfinished = unfinishedPath(file);
   try {
     const handle = layer.open(unfinished, 'exclusive');
@@ -40,7 +46,6 @@ export function writeFileAtomic(layer: FileLayer, file: string, ...parts: readon
     removeQuietly(layer, unfinished);
     throw error;
   }
-  layer.syncDirectory(path.dirname(file));
 }
 
 /** Best effort on the way out of an error that is already being thrown: the first error is the one to report. */

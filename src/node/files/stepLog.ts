@@ -109,9 +109,10 @@ export class StepLog {
     if (!Number.isSafeInteger(step) || step < 0 || step !== expected) {
       throw new PogoError('RANGE', `${this.#path}: expected step ${expected}, found step ${step}`, { step });
     }
-    const units = unitFiles.map((file) => {
-      const parts = file instanceof Uint8Array ? [file] : file;
-      return { root: this.blobs.put(...parts), length: parts.reduce((sum, part) => sum + part.length, 0) };
+    const files = unitFiles.map((file) => (file instanceof Uint8Array ? [file] : file));
+    const roots = this.blobs.putAll(files);
+    const units = files.map((parts, i) => {
+      return { root: roots[i] as Uint8Array, length: parts.reduce((sum, part) => sum + part.length, 0) };
     });
     const logged: LoggedStep = { step, units, commitment: Uint8Array.from(commitment) };
     this.#log.append(encodeStep(logged));
