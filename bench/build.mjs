@@ -8,7 +8,8 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { fileURLToPath } from 'node:url';
+import { isMain } from '../scripts/lib/project.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const OUT = join(ROOT, '.tools', 'bench');
@@ -42,7 +43,7 @@ export async function buildBench() {
   return join(OUT, 'bench', 'main.js');
 }
 
-if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+if (isMain(import.meta.url)) {
   if (!existsSync(join(ROOT, 'dist', 'index.js'))) {
     process.stderr.write('error ENVIRONMENT: expected the compiled library in dist, found none; run: npm run setup\n');
     process.exit(5);

@@ -8,6 +8,7 @@ import { largestProofs } from '../dist/protocol/dispute/proofSize.js';
 import { outputBytes } from '../dist/protocol/trace/program.js';
 import { commitProgram, modelProgram } from '../dist/protocol/trace/stateProgram.js';
 import { unitProgram } from '../dist/protocol/trace/unitProgram.js';
+import { isMain } from './lib/project.mjs';
 
 /** A recipe of the size of large models: no such model is trained here. */
 export function largeRecipe(changes = {}) {
@@ -54,7 +55,7 @@ function print(recipe) {
   return all;
 }
 
-if (process.argv[1] === new URL(import.meta.url).pathname) {
+if (isMain(import.meta.url)) {
   const names = process.argv.slice(2);
   const recipes =
     names.length > 0

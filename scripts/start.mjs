@@ -5,16 +5,13 @@ import { pathToFileURL } from 'node:url';
 import { cli, isMain, ROOT } from './lib/project.mjs';
 import { setup } from './setup.mjs';
 
-const COMMANDS = new Set(
-  (
-    'run mine verify evidence eval sample export import hash diff patch doctor bench prove-origin cost data ' +
-    'node testnet status simulate recipe help --help -h --version -V'
-  ).split(' '),
-);
+/** Options that are of `pogo` itself, not of `pogo run`. */
+const OWN_OPTIONS = new Set(['--help', '-h', '--version', '-V']);
 
-/** Arguments of `pogo` for the arguments of `npm start`. */
+/** Arguments of `pogo` for the arguments of `npm start`: a word in front is a command, known here or not. */
 export function commandArguments(args) {
-  return args.length > 0 && COMMANDS.has(args[0]) ? args : ['run', ...args];
+  const [first] = args;
+  return first !== undefined && (!first.startsWith('-') || OWN_OPTIONS.has(first)) ? args : ['run', ...args];
 }
 
 async function start() {

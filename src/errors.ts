@@ -6,6 +6,8 @@
  * through {@link PogoError.toJSON} and {@link PogoError.fromJSON}.
  */
 
+import { type SystemError, systemErrorCode, systemErrorText } from './systemErrors.js';
+
 /** Exit codes of the command line. */
 export const EXIT = {
   ok: 0,
@@ -109,9 +111,11 @@ export class PogoError extends Error {
   static from(value: unknown): PogoError {
     if (value instanceof PogoError) return value;
     if (value instanceof Error) {
-      const system = (value as NodeJS.ErrnoException).code;
-      if (typeof system === 'string' && /^E[A-Z]+$/.test(system)) {
-        return new PogoError('IO', value.message, { system }, value);
+      const system = systemErrorCode(value);
+      if (system !== undefined) {
+        const { syscall, path } = value as SystemError;
+        if (syscall === undefined || path === undefined) return new PogoError('IO', value.message, { system }, value);
+        return new PogoError('IO', systemErrorText(syscall, path, system, value), { system, path }, value);
       }
       return new PogoError('INTERNAL', value.message, {}, value);
     }

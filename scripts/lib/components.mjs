@@ -58,6 +58,16 @@ export async function buildMerkle({ force = false } = {}) {
   if (!existsSync(join(folder, 'Cargo.toml'))) return report(component, 'skipped', 0, 'no sources in this package');
   const cargo = findCargo();
   if (cargo === undefined) return report(component, 'missing', 0, 'not found: Rust (cargo)', installCommand('rust'));
+  const version = await versionOf(cargo);
+  if (version === undefined) {
+    return report(
+      component,
+      'missing',
+      0,
+      `${cargo} does not run (a rustup without a default tool chain?)`,
+      'rustup default stable',
+    );
+  }
   const compiler = which(process.env.CC?.split(' ')[0] ?? 'cc') ?? which('gcc') ?? which('clang');
   if (compiler === undefined && process.platform !== 'win32') {
     return report(component, 'missing', 0, 'not found: a C compiler for BLAKE3 (cc)', installCommand('compiler'));
@@ -65,7 +75,7 @@ export async function buildMerkle({ force = false } = {}) {
   return build({
     component,
     sources: ['native/merkle'],
-    extra: [force ? String(Date.now()) : '', (await versionOf(cargo)) ?? ''],
+    extra: [force ? String(Date.now()) : '', version],
     output: () => readdirSync(folder).find((name) => name.endsWith('.node')),
     command: process.execPath,
     args: [join(folder, 'build.mjs')],

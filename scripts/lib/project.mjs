@@ -1,8 +1,9 @@
 // Paths, progress lines and child processes shared by the scripts. Plain Node: it runs before anything is installed.
 import { spawn } from 'node:child_process';
-import { accessSync, closeSync, constants, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { accessSync, closeSync, constants, mkdirSync, openSync, readFileSync, realpathSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { stripVTControlCharacters } from 'node:util';
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url)).replace(/[\\/]$/, '');
 /** Everything that the scripts keep between calls: stamps, logs, downloaded compilers. Ignored by git; POGO_TOOLS moves it (tests). */
@@ -97,7 +98,10 @@ export function logExcerpt(file, lines = 6) {
   } catch {
     return '';
   }
-  const all = text.split('\n').filter((line) => line.trim() !== '');
+  // Without colours, and without the frames of stack traces: of Node (`at …`) and of Rust (`3: …`).
+  const all = stripVTControlCharacters(text)
+    .split('\n')
+    .filter((line) => line.trim() !== '' && !/^\s*(at |\d+: )/.test(line));
   const errors = all.filter((line) => /\b(error|fatal)\b/i.test(line) && !/gyp (ERR!|info)/.test(line));
   return (errors.length > 0 ? errors.slice(0, lines) : all.slice(-lines)).join('\n');
 }
@@ -112,7 +116,13 @@ export async function cli(main) {
   }
 }
 
-/** True if the module with this `import.meta.url` is the program that was started. */
+/** True if the module with this `import.meta.url` is the program that was started, also by a path with symbolic links in it. */
 export function isMain(url) {
-  return process.argv[1] !== undefined && fileURLToPath(url) === process.argv[1];
+  const [, started] = process.argv;
+  if (started === undefined) return false;
+  try {
+    return fileURLToPath(url) === realpathSync(started);
+  } catch {
+    return false;
+  }
 }

@@ -5,9 +5,32 @@
  */
 import { Command, CommanderError } from 'commander';
 import { EXIT, PogoError } from '../errors.js';
-import { registerCommands } from './commands.js';
+import { COMMANDS, registerCommands } from './commands.js';
 import { reportFailure } from './fail.js';
 import { pogoVersion } from './version.js';
+
+/** The words of `argv` that name a command of `program`: `['data', 'build']`. */
+function commandWords(program: Command, argv: readonly string[]): string[] {
+  const words: string[] = [];
+  let at: Command | undefined = program;
+  for (const word of argv.slice(2)) {
+    at = at?.commands.find((command) => command.name() === word);
+    if (at === undefined) break;
+    words.push(word);
+  }
+  return words;
+}
+
+/** @throws PogoError USAGE if the word in front names no command; without this it would be an argument of `run` */
+function demandCommand(argv: readonly string[]): void {
+  const names = COMMANDS.flatMap((entry) => entry.names);
+  const word = argv[2] === 'help' ? argv[3] : argv[2];
+  if (word === undefined || word.startsWith('-') || word === 'help' || names.includes(word)) return;
+  throw new PogoError(
+    'USAGE',
+    `expected a command (${names.join(', ')}), found ${JSON.stringify(word.slice(0, 80))}; see: pogo --help`,
+  );
+}
 
 async function main(argv: readonly string[]): Promise<number> {
   const json = argv.includes('--json');
@@ -24,6 +47,7 @@ async function main(argv: readonly string[]): Promise<number> {
   await registerCommands(program, argv);
   for (const command of program.commands) command.exitOverride().configureOutput({ writeErr: () => undefined });
   try {
+    demandCommand(argv);
     await program.parseAsync(argv as string[]);
     return typeof process.exitCode === 'number' ? process.exitCode : EXIT.ok;
   } catch (error) {
@@ -36,16 +60,24 @@ async function main(argv: readonly string[]): Promise<number> {
         return EXIT.usage;
       }
       const message = error.message.replace(/^error: /, '');
-      return reportFailure(new PogoError('USAGE', `${message}; see: pogo --help`), json);
+      const help = ['pogo', ...commandWords(program, argv), '--help'].join(' ');
+      return reportFailure(new PogoError('USAGE', `${message}; see: ${help}`), json);
     }
     return reportFailure(error, json);
   }
 }
 
-// A reader that closes the pipe (`pogo … | head`) is no error of ours.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(EXIT.ok);
-  throw error;
-});
+// A reader that closes the pipe (`pogo … | head`) wants no more: what can be interrupted is, in order, and nothing that was not
+// decided is told as decided.
+let closed = false;
+function onPipeError(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') throw error;
+  if (closed) return;
+  closed = true;
+  if (process.listenerCount('SIGTERM') === 0) process.exit(EXIT.interrupted);
+  process.emit('SIGTERM');
+}
+process.stdout.on('error', onPipeError);
+process.stderr.on('error', onPipeError);
 
 process.exitCode = await main(process.argv);

@@ -30,6 +30,8 @@ import { parseSeed } from '../node/seed.js';
 import { badUnits, committeeDetection, samplesForDetection } from '../protocol/detection.js';
 import { type LossPoint, svgChart, terminalChart } from './chart.js';
 import { interruptible } from './interrupt.js';
+import { integerOption } from './options.js';
+import { programName, shellWord } from './program.js';
 import { RunReport, type Totals } from './runReport.js';
 import {
   addStartOptions,
@@ -80,24 +82,15 @@ export function register(program: Command): void {
 }
 
 function count(name: string, text: string | undefined, preset: number): number {
-  if (text === undefined) return preset;
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1 || value > MAX_COUNT) {
-    throw new PogoError('USAGE', `${name}: expected an integer of 1 to ${MAX_COUNT}, found ${JSON.stringify(text)}`);
-  }
-  return value;
+  return text === undefined ? preset : integerOption(name, 1, MAX_COUNT)(text);
 }
+
+const evidenceBytesOption = integerOption('--evidence-bytes', 0, Number.MAX_SAFE_INTEGER);
 
 /** `NAME:CLAIMS`, or a recipe alone for one claim. */
 function jobOf(text: string): RunJobSettings {
   const [, recipe, claims] = /^(.*?)(?::(\d+))?$/.exec(text) ?? [];
   return { recipe: openRecipe(recipe ?? text), claims: count('--job', claims, 1) };
-}
-
-function bytes(name: string, text: string): number {
-  const value = Number(text);
-  if (Number.isSafeInteger(value) && value >= 0) return value;
-  throw new PogoError('USAGE', `${name}: expected a number of bytes, found ${JSON.stringify(text)}`);
 }
 
 /** What the flags ask for, or what a run that is resumed was started with. */
@@ -138,7 +131,7 @@ async function plan(flags: Flags, environment: Environment): Promise<Plan> {
   }
   const cheat = flags.cheat ?? DEFAULT_CHEAT;
   const shown = cheat === 'none' ? undefined : findCheat(cheat).evidenceBytes;
-  const evidenceBytes = flags.evidenceBytes === undefined ? shown : bytes('--evidence-bytes', flags.evidenceBytes);
+  const evidenceBytes = flags.evidenceBytes === undefined ? shown : evidenceBytesOption(flags.evidenceBytes);
   const name = flags.recipe ?? (environment.backend.name === 'reference' ? 'tiny' : 'moby');
   const { recipe, start } = await openStartedRecipe(name, flags, environment.home, true);
   if (start === undefined && flags.from !== undefined) {
@@ -203,6 +196,13 @@ function readCurve(file: string): LossPoint[] {
     });
 }
 
+/** What goes on with the run in `directory`; the newest run of the data directory needs no name. */
+function resumeCommand(directory: string, home: string): string {
+  const named =
+    path.dirname(directory) === path.join(path.resolve(home), 'runs') ? '' : ` --dir ${shellWord(directory)}`;
+  return `${programName()} run --resume${named}`;
+}
+
 function announce(
   report: RunReport,
   settings: RunSettings,
@@ -227,7 +227,7 @@ function announce(
       settings.cheat === undefined
         ? '  4. All miners are honest in this run.'
         : `  4. A second miner cheats when it is drawn (${settings.cheat}): evidence convicts it and its bond is slashed.`,
-      `  Until ${settings.claims} claims are final${settings.cheat === undefined ? '' : ' and the cheat had its turn'}. Ctrl-C stops; pogo run --resume goes on.`,
+      `  Until ${settings.claims} claims are final${settings.cheat === undefined ? '' : ' and the cheat had its turn'}. Ctrl-C stops; ${resumeCommand(directory, environment.home)} goes on.`,
     ].join('\n'),
   );
 }
@@ -319,7 +319,7 @@ async function finish(
       `  chart       ${chart}`,
       `  files       ${directory}`,
       '',
-      'Next: pogo evidence <a file above>, pogo mine --recipe tiny --dir bundle && pogo verify bundle, pogo doctor, pogo bench',
+      `Next: ${['evidence <a file above>', 'mine --recipe tiny --dir bundle', 'verify bundle', 'doctor', '--help'].map((words) => `${programName()} ${words}`).join(', ')}`,
     ].join('\n'),
   );
 }

@@ -187,7 +187,9 @@ class RunJob {
         for (const tick of waitingTicks(state)) await ledger.submit(tick);
         await this.#tickDecided(ledger);
       }
-      if (signal.aborted) throw new PogoError('INTERRUPTED', 'the run was stopped; go on with: pogo run --resume');
+      if (signal.aborted) {
+        throw new PogoError('INTERRUPTED', `the run was stopped; go on with: pogo run --resume --dir ${directory}`);
+      }
       throw this.#failure ?? new PogoError('INTERNAL', 'the ledger closed before the run was done');
     } finally {
       signal.removeEventListener('abort', abort);

@@ -126,12 +126,14 @@ describe('a run that is stopped', () => {
     ['SIGKILL', null, 'step":2,'],
     ['SIGKILL', null, '"type":"claim"'],
     ['SIGINT', 130, 'step":1,'],
-  ] as const)('by %s goes on and ends in the same state', async (signal, code, when) => {
-    const directory = join(folder.path, `stopped-${when.replace(/\W/g, '')}`);
+    ['a reader that closes the pipe', 130, 'step":1,'],
+  ] as const)('by %s goes on and ends in the same state', async (how, code, when) => {
+    const directory = join(folder.path, `stopped-by-${how}-${when}`.replace(/\W/g, ''));
     const args = ['mine', '--recipe', 'tiny', '--dir', directory, '--claims', '2', '--json'];
     const first = startPogo(args, HOME);
     await first.until((text) => text.includes(when));
-    first.child.kill(signal);
+    if (how === 'SIGKILL' || how === 'SIGINT') first.child.kill(how);
+    else first.child.stdout?.destroy();
     const stopped = await first.finished;
     expect(stopped.code, stopped.stderr).toBe(code);
     // What is there is no bundle yet, and says so.
@@ -223,6 +225,8 @@ describe('bad input', () => {
     [['sample', '--checkpoint', checkpoint, '--prompt', ''], 2, 'USAGE'],
     [['evidence', latin], 2, 'MALFORMED'],
     [['evidence', join(folder.path, 'nothing')], 5, 'IO'],
+    [['run', '--evidence-bytes', ''], 2, 'USAGE'],
+    [['no-such-command'], 2, 'USAGE'],
   ] as const)('%j: exit code %i, %s', async (args, code, name) => {
     const { code: found, stdout, stderr } = await run([...args, '--json']);
     expect(stderr.trim().split('\n').at(-1)).toMatch(new RegExp(`^error ${name}: `));

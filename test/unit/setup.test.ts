@@ -1,8 +1,10 @@
 /** The scripts that run before anything is installed: their decisions, without building anything. */
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
+import { COMMANDS } from '../../src/cli/commands.js';
 
 const root = join(import.meta.dirname, '..', '..');
 
@@ -73,6 +75,11 @@ describe('npm start', () => {
       ['run', '--claims', '2'],
     ],
     [['--help'], ['--help']],
+    // Every command of the list, and a word that is none: `pogo` says so.
+    ...[...COMMANDS.flatMap(({ names }) => [...names]), 'help', 'unknown'].map((name) => [
+      [name, 'word'],
+      [name, 'word'],
+    ]),
   ])('%j is pogo %j', (given, expected) => {
     expect(commandArguments(given)).toEqual(expected);
   });
@@ -87,6 +94,19 @@ describe('counts of npm test', () => {
   it('count a file that could not be loaded as a failure', () => {
     const testResults = [{ status: 'failed', assertionResults: [] }];
     expect(countResults({ ...report, testResults })).toMatchObject({ failed: 2 });
+  });
+});
+
+describe('a script', () => {
+  it('that is started by a path with a link in it runs', async () => {
+    const link = join(mkdtempSync(join(tmpdir(), 'pogo-link-')), 'checkout');
+    symlinkSync(root, link);
+    try {
+      const child = spawn(process.execPath, [join(link, 'scripts', 'setup.mjs'), '--no-such-option']);
+      expect(await new Promise((resolve) => child.once('close', resolve))).toBe(1);
+    } finally {
+      rmSync(dirname(link), { recursive: true });
+    }
   });
 });
 

@@ -4,6 +4,7 @@
  *     node dist/model/node/pinData.js
  */
 
+import { realpathSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { blake3 } from '@noble/hashes/blake3.js';
 import { toHex } from '../../hex.js';
@@ -40,7 +41,7 @@ async function rootsOf(text: Uint8Array, name: BuiltInTokenizer, vocab?: number)
   };
 }
 
-if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(realpathSync(process.argv[1])).href) {
   const wide = await mobyDickRoots('gpt2', 1 << 18);
   process.stdout.write(`moby-dick gpt2, tokens of 4 bytes ${JSON.stringify(wide, null, 2)}\n`);
   for (const name of ['bytes', 'gpt2'] as const) {

@@ -9,6 +9,7 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { PogoError } from '../../errors.js';
+import { systemErrorText } from '../../systemErrors.js';
 
 /** `read`: an existing file · `update`: read and write, created empty if missing · `exclusive`: new, else EEXIST. */
 export type OpenMode = 'read' | 'update' | 'exclusive';
@@ -65,20 +66,7 @@ function wrap<T>(action: string, target: string, work: () => T): T {
 export function ioError(action: string, target: string, error: unknown): PogoError {
   if (error instanceof PogoError) return error;
   const system = (error as NodeJS.ErrnoException).code ?? 'UNKNOWN';
-  const advice: Record<string, string> = {
-    ENOSPC: 'the disk is full: free space and resume; nothing that was committed is lost',
-    EDQUOT: 'the disk quota is used up: free space and resume; nothing that was committed is lost',
-    EACCES: 'no permission: choose another directory or change its owner or mode',
-    EPERM: 'not permitted: choose another directory or change its owner or mode',
-    EROFS: 'the file system is read-only: choose another directory',
-    ENOENT: 'no such file or directory: check the path',
-    EEXIST: 'it already exists: choose another name',
-    ENOTEMPTY: 'the directory is not empty: choose another name',
-    EFBIG: 'the file is over a size limit: raise it (ulimit -f) and resume; nothing that was committed is lost',
-    EMFILE: 'too many open files: raise the limit (ulimit -n)',
-  };
-  const detail = advice[system] ?? (error instanceof Error ? error.message : String(error));
-  return new PogoError('IO', `cannot ${action} ${target} (${system}): ${detail}`, { system, path: target }, error);
+  return new PogoError('IO', systemErrorText(action, target, system, error), { system, path: target }, error);
 }
 
 /** Bytes of one system call: Node refuses 2^31 and more. */

@@ -1,0 +1,12 @@
+/** How the user called us, so that commands in our output can be typed as they stand. */
+
+/** `pogo`, or `npm start --` where npm started us in a checkout. */
+export function programName(environment: NodeJS.ProcessEnv = process.env): string {
+  const { npm_lifecycle_event: script, npm_package_name: name } = environment;
+  return script === 'start' && name === 'proof-of-gradient' ? 'npm start --' : 'pogo';
+}
+
+/** A word of a shell's command line: quoted where it has to be. */
+export function shellWord(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
