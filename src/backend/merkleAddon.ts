@@ -16,14 +16,39 @@ import { CV_BYTES, treeBytes } from '../merkle/shape.js';
 /** What `native/merkle/src/lib.rs` exports. */
 interface MerkleAddon extends Omit<MerkleKernels, 'name'> {
   interfaceVersion(): number;
+  /** Only on systems that can map files. */
+  hashFilePieces?: HashFilePieces;
 }
 
-const INTERFACE_VERSION = 1;
+/**
+ * Hashes pieces of an open file, each a complete subtree, by threads of its own that read it in the page cache; blocks the
+ * caller until all are done.
+ *
+ * @param descriptor of a regular file, readable
+ * @param totalBytes length of the whole file
+ * @param pieceLog leaves of a piece, as a power of two: 8 to 20
+ * @param first number of the first piece
+ * @param threads 1 to 1024, the caller included
+ * @param tops 32 bytes a piece: the chaining values at their tops
+ * @param trees empty, or the pieces' trees one after the other, `nodeTreeBytes` each
+ * @returns null where the file cannot be mapped; false if bytes were missing, so that nothing written is of use
+ */
+export type HashFilePieces = (
+  descriptor: number,
+  totalBytes: number,
+  pieceLog: number,
+  first: number,
+  threads: number,
+  tops: Uint8Array,
+  trees: Uint8Array,
+) => boolean | null;
+
+const INTERFACE_VERSION = 2;
 
 /** The addon, or why there is none: one line per attempt and the command that fixes it. */
 export type LoadedMerkleAddon =
-  | { readonly addon: MerkleKernels; readonly path: string }
-  | { readonly addon?: undefined; readonly reason: string };
+  | { readonly addon: MerkleKernels; readonly path: string; readonly hashFilePieces?: HashFilePieces }
+  | { readonly addon?: undefined; readonly hashFilePieces?: undefined; readonly reason: string };
 
 /** The root of the package: this file lies two folders below it, in `src/` as in `dist/`. */
 const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
@@ -82,8 +107,9 @@ function load(): LoadedMerkleAddon {
       const addon = require(path) as MerkleAddon;
       const problem = selfTest(addon);
       if (problem === undefined) {
-        const { hash, hashRange, finish, update } = addon;
-        return { addon: { name: 'native', hash, hashRange, finish, update }, path };
+        const { hash, hashRange, finish, update, hashFilePieces } = addon;
+        const files = hashFilePieces === undefined ? {} : { hashFilePieces };
+        return { addon: { name: 'native', hash, hashRange, finish, update }, path, ...files };
       }
       attempts.push(`${shown}: ${problem}`);
     } catch (error) {

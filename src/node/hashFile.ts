@@ -1,45 +1,41 @@
 /**
- * BLAKE3 of a file of any size, as `b3sum` prints it, by several threads and in a few megabytes of memory each: pieces of
- * 4 MiB are complete subtrees whose chaining values are combined at the end. The tree of all chaining values can be
- * written beside it.
+ * BLAKE3 of a file of any size, as `b3sum` prints it: pieces of 4 MiB are complete subtrees whose chaining values are combined
+ * at the end. Files are hashed by several threads where they lie in the page cache, where addon and system can; else, and
+ * pipes, by reading in this thread. The tree of all chaining values can be written beside it.
  */
-import { existsSync } from 'node:fs';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { fileURLToPath } from 'node:url';
-import { SHARE_ENV, Worker } from 'node:worker_threads';
-import { merkleKernels } from '../backend/merkleAddon.js';
+import { loadMerkleAddon, merkleKernels } from '../backend/merkleAddon.js';
 import { PogoError } from '../errors.js';
 import type { MerkleKernels } from '../merkle/kernels.js';
 import { CV_BYTES, leafCount, nodeTreeBytes } from '../merkle/shape.js';
 import {
   changed,
-  DONE_PIECES,
-  type HashJob,
-  hashPieces,
-  NEXT_PIECE,
+  type HashedPieces,
+  mapPieces,
   PIECE_BYTES,
   PIECE_LEAVES,
   PIECE_LOG,
   pieceCount,
+  readPieces,
   TreeWriter,
 } from './hashPieces.js';
 
 /**
- * Pieces that a thread of its own must be worth. A worker takes some 40 ms to start, in which this thread hashes 40 pieces;
- * 16 more of them shared are still a gain.
+ * Pieces that a thread hashes before this one looks around (signals, progress): 128 MiB a thread, some 15 ms. Threads start
+ * anew then and end together, which costs less than a piece's time.
  */
-const PIECES_A_THREAD = 16;
+const MAPPED_PIECES_A_THREAD = 32;
 
 export interface HashFileOptions {
   /** Where to write the tree: level 0 (leaves) ‖ level 1 ‖ … ‖ top ‖ root, 32 bytes each. Regular files only. */
   readonly treeFile?: string;
-  /** What hashes in this thread; the fastest of this machine by default, which workers always use. */
+  /** What hashes, in this thread alone; the fastest of this machine by default, by `threads`. */
   readonly kernels?: MerkleKernels;
   /** Threads, this one included; all that the machine has by default. Small files and pipes take one. */
   readonly threads?: number;
   readonly signal?: AbortSignal;
-  /** Called after every piece of this thread with the bytes hashed so far by all. */
+  /** Called every few pieces with the bytes hashed so far. */
   readonly onProgress?: (bytes: number) => void;
 }
 
@@ -99,7 +95,7 @@ async function hashOpen(
   return hashStream(file, path, options);
 }
 
-/** A file of known length: by this thread and workers, each taking the next piece that nobody has. */
+/** A file of known length. */
 async function hashRegular(
   file: FileHandle,
   totalBytes: number,
@@ -110,62 +106,40 @@ async function hashRegular(
   const { signal, onProgress } = options;
   const kernels = options.kernels ?? merkleKernels();
   const pieces = pieceCount(totalBytes);
-  const job: HashJob = {
+  const job: HashedPieces = {
     path,
     file: file.fd,
     totalBytes,
-    ...(treeOut === undefined ? {} : { treeFile: treeOut.fd }),
-    counters: new Int32Array(new SharedArrayBuffer(8)),
-    tops: new Uint8Array(new SharedArrayBuffer(pieces * CV_BYTES)),
-    root: new Uint8Array(new SharedArrayBuffer(CV_BYTES)),
+    tops: new Uint8Array(pieces * CV_BYTES),
+    ...(treeOut === undefined ? {} : { tree: new TreeWriter(treeOut.fd, totalBytes) }),
   };
-  const wanted = options.threads ?? availableParallelism();
-  const threads = Math.max(1, Math.min(wanted, Math.floor(pieces / PIECES_A_THREAD)));
-  const helpers = Array.from({ length: threads - 1 }, () => startWorker(job));
-  try {
-    for (const _ of hashPieces(job, kernels)) {
-      onProgress?.(Math.min(totalBytes, Atomics.load(job.counters, DONE_PIECES) * PIECE_BYTES));
-      if (signal !== undefined || helpers.length > 0) await new Promise((resolve) => setImmediate(resolve));
-      if (signal?.aborted) throw interrupted(path, Atomics.load(job.counters, DONE_PIECES) * PIECE_BYTES);
+  // The root of a single piece is not above its top value: that one is read.
+  let mapped = options.kernels === undefined && pieces > 1 ? loadMerkleAddon().hashFilePieces : undefined;
+  const threads = Math.max(1, Math.min(options.threads ?? availableParallelism(), pieces));
+  let tree: Uint8Array = job.tops;
+  for (let first = 0; first < pieces; ) {
+    const some = Math.min(pieces - first, mapped === undefined ? 1 : threads * MAPPED_PIECES_A_THREAD);
+    if (mapped === undefined) tree = readPieces(job, kernels, first, some);
+    else if (!mapPieces(job, mapped, first, some, threads)) {
+      mapped = undefined;
+      continue;
     }
-  } finally {
-    // After an error the others find nothing more to take; the files stay open until all have ended.
-    Atomics.store(job.counters, NEXT_PIECE, pieces);
-    await Promise.allSettled(helpers);
+    first += some;
+    const hashed = Math.min(totalBytes, first * PIECE_BYTES);
+    onProgress?.(hashed);
+    if (signal !== undefined) await new Promise((resolve) => setImmediate(resolve));
+    if (signal?.aborted) throw interrupted(path, hashed);
   }
-  await Promise.all(helpers);
-  if (signal?.aborted) throw interrupted(path, totalBytes);
   const { size } = await file.stat();
   if (size !== totalBytes) throw changed(path, totalBytes, size);
-  if (pieces === 1) return { root: job.root.slice(), bytes: totalBytes };
+  if (pieces === 1) return { root: tree.slice(-CV_BYTES), bytes: totalBytes };
   const top = combine(kernels, job.tops, pieces);
-  if (job.treeFile !== undefined) new TreeWriter(job.treeFile, totalBytes).top(top);
+  job.tree?.top(top);
   return { root: top.slice(-CV_BYTES), bytes: totalBytes };
 }
 
 function interrupted(path: string, bytes: number): PogoError {
   return new PogoError('INTERRUPTED', `${path}: hashing was interrupted after ${bytes} bytes; start it again`);
-}
-
-/** The compiled worker: beside this file when it is compiled itself, else in `dist`. */
-function workerFile(): string {
-  const beside = fileURLToPath(new URL('./hashWorker.js', import.meta.url));
-  return existsSync(beside) ? beside : fileURLToPath(new URL('../../dist/node/hashWorker.js', import.meta.url));
-}
-
-/** Resolves when the worker found no more pieces. @throws PogoError of the worker, as a rejection */
-function startWorker(job: HashJob): Promise<void> {
-  const worker = new Worker(workerFile(), { workerData: job, env: SHARE_ENV });
-  const ended = new Promise<void>((resolve, reject) => {
-    worker.on('message', (error) => reject(PogoError.fromJSON(error)));
-    worker.on('error', (error) => reject(PogoError.from(error)));
-    worker.on('exit', (code) => {
-      if (code === 0) resolve();
-      else reject(new PogoError('INTERNAL', `a hashing thread ended with ${code}; hash the file again`));
-    });
-  });
-  ended.catch(() => undefined); // awaited by the caller; must not count as unhandled before that
-  return ended;
 }
 
 /** The tree over the pieces' chaining values, the root at its end. */

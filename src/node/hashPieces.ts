@@ -1,9 +1,9 @@
 /**
- * One thread's part of hashing a file: pieces of 4 MiB, each a complete subtree, taken from a counter that all threads
- * share until none is left. A thread reads at its own places with `pread`, 256 KiB at a time, so that what it hashes still
- * lies in its cache.
+ * Pieces of 4 MiB of a file, each a complete subtree, by the addon's threads or by this thread alone, which reads 256 KiB at a
+ * time, so that what it hashes still lies in its cache.
  */
 import { fstatSync, readSync, writeSync } from 'node:fs';
+import type { HashFilePieces } from '../backend/merkleAddon.js';
 import { PogoError } from '../errors.js';
 import type { MerkleKernels } from '../merkle/kernels.js';
 import { CV_BYTES, LEAF_BYTES, leafCount, levelCounts, levelOffsets, nodeTreeBytes } from '../merkle/shape.js';
@@ -14,28 +14,21 @@ export const PIECE_LEAVES = 2 ** PIECE_LOG;
 export const PIECE_BYTES = PIECE_LEAVES * LEAF_BYTES;
 /**
  * Leaves of one read, as a power of two: half of the smallest level-2 cache. Measured on Zen 5 (processor time of 1 GiB from the
- * page cache, 2026-11-26): 128 KiB 240 ms, 256 KiB 231, 512 KiB 229, 1 MiB 231, 4 MiB 243; `b3sum` 289.
+ * page cache, 2026-11-26): 128 KiB 240 ms, 256 KiB 231, 512 KiB 229, 1 MiB 231, 4 MiB 243.
  */
 const READ_LOG = 8;
 const READ_BYTES = LEAF_BYTES * 2 ** READ_LOG;
 
-/** Places in {@link HashJob.counters}. */
-export const NEXT_PIECE = 0;
-export const DONE_PIECES = 1;
-
-/** What the threads share; plain data and shared memory, so it crosses to a worker. Descriptors belong to the process. */
-export interface HashJob {
+/** A file that is hashed piece by piece. */
+export interface HashedPieces {
   readonly path: string;
+  /** Descriptor of the file. */
   readonly file: number;
   readonly totalBytes: number;
-  /** Where the tree goes; absent where none is wanted. */
-  readonly treeFile?: number;
-  /** i32 [2] on shared memory: the next piece that nobody has taken, and pieces that are done. */
-  readonly counters: Int32Array;
-  /** 32 bytes a piece, on shared memory: the chaining values at the pieces' tops. */
+  /** 32 bytes a piece: the chaining values at the pieces' tops. */
   readonly tops: Uint8Array;
-  /** The root, 32 bytes on shared memory: written where the file is a single piece. */
-  readonly root: Uint8Array;
+  /** Where the pieces' trees go; absent where none is wanted. */
+  readonly tree?: TreeWriter;
 }
 
 /** Pieces of a file; an empty one has one. */
@@ -43,22 +36,26 @@ export function pieceCount(totalBytes: number): number {
   return Math.max(1, Math.ceil(totalBytes / PIECE_BYTES));
 }
 
+/** Bytes of a piece; only the last one may have fewer than {@link PIECE_BYTES}. */
+function pieceBytes(totalBytes: number, index: number): number {
+  return Math.min(PIECE_BYTES, totalBytes - index * PIECE_BYTES);
+}
+
 /**
- * Takes and hashes pieces until none is left; yields after each, so that a thread with an event loop can look around.
+ * Hashes pieces by reading them, in this thread.
  *
+ * @param first number of the first piece
+ * @param count how many
+ * @returns the tree of the last of them
  * @throws PogoError IO where the file is shorter than it was, or the system refuses to read or write
  */
-export function* hashPieces(job: HashJob, kernels: MerkleKernels): Generator<void> {
-  const { counters, totalBytes } = job;
-  const pieces = pieceCount(totalBytes);
-  const buffer = new Uint8Array(Math.min(READ_BYTES, totalBytes));
-  const writer = job.treeFile === undefined ? undefined : new TreeWriter(job.treeFile, totalBytes);
-  for (;;) {
-    const index = Atomics.add(counters, NEXT_PIECE, 1);
-    if (index >= pieces) return;
-    const bytes = Math.min(PIECE_BYTES, totalBytes - index * PIECE_BYTES);
+export function readPieces(job: HashedPieces, kernels: MerkleKernels, first: number, count: number): Uint8Array {
+  let tree = new Uint8Array(0);
+  const buffer = new Uint8Array(Math.min(READ_BYTES, job.totalBytes));
+  for (let index = first; index < first + count; index++) {
+    const bytes = pieceBytes(job.totalBytes, index);
     const nodes = leafCount(bytes);
-    const tree = new Uint8Array(nodeTreeBytes(nodes));
+    tree = new Uint8Array(nodeTreeBytes(nodes));
     for (let at = 0; at === 0 || at < bytes; at += READ_BYTES) {
       const part = buffer.subarray(0, Math.min(READ_BYTES, bytes - at));
       readAt(job, part, index * PIECE_BYTES + at);
@@ -66,14 +63,43 @@ export function* hashPieces(job: HashJob, kernels: MerkleKernels): Generator<voi
     }
     kernels.finish(tree, nodes, READ_LOG);
     job.tops.set(tree.subarray(-2 * CV_BYTES, -CV_BYTES), index * CV_BYTES);
-    if (pieces === 1) job.root.set(tree.subarray(-CV_BYTES));
-    writer?.piece(index, tree, nodes);
-    Atomics.add(counters, DONE_PIECES, 1);
-    yield;
+    job.tree?.piece(index, tree, nodes);
   }
+  return tree;
 }
 
-function readAt({ file, path, totalBytes }: HashJob, into: Uint8Array, position: number): void {
+/**
+ * Hashes pieces by the addon's threads.
+ *
+ * @returns whether they are hashed; if not, {@link readPieces} hashes them or says what is wrong
+ * @throws PogoError IO where the file is shorter than it was, or the tree cannot be written
+ */
+export function mapPieces(
+  job: HashedPieces,
+  hashFilePieces: HashFilePieces,
+  first: number,
+  count: number,
+  threads: number,
+): boolean {
+  const { file, totalBytes, tops, tree } = job;
+  const last = first + count - 1;
+  const fullBytes = nodeTreeBytes(PIECE_LEAVES);
+  const lastLeaves = leafCount(pieceBytes(totalBytes, last));
+  const trees = new Uint8Array(tree === undefined ? 0 : (count - 1) * fullBytes + nodeTreeBytes(lastLeaves));
+  const some = tops.subarray(first * CV_BYTES, (last + 1) * CV_BYTES);
+  if (hashFilePieces(file, totalBytes, PIECE_LOG, first, threads, some, trees) !== true) {
+    const { size } = fstatSync(file);
+    if (size !== totalBytes) throw changed(job.path, totalBytes, size);
+    return false;
+  }
+  for (let i = 0; i < count && tree !== undefined; i++) {
+    const nodes = first + i === last ? lastLeaves : PIECE_LEAVES;
+    tree.piece(first + i, trees.subarray(i * fullBytes, i * fullBytes + nodeTreeBytes(nodes)), nodes);
+  }
+  return true;
+}
+
+function readAt({ file, path, totalBytes }: HashedPieces, into: Uint8Array, position: number): void {
   for (let at = 0; at < into.length; ) {
     const read = readSync(file, into, at, into.length - at, position + at);
     if (read === 0) throw changed(path, totalBytes, fstatSync(file).size);
@@ -86,7 +112,7 @@ export function changed(path: string, expected: number, found: number): PogoErro
   return new PogoError('IO', `${path}: expected ${expected} bytes, found ${found}: it changed; hash it again`);
 }
 
-/** Writes pieces' trees to their places in the tree of the whole file; threads write disjoint places. */
+/** Writes pieces' trees to their places in the tree of the whole file. */
 export class TreeWriter {
   readonly totalBytes: number;
   readonly #file: number;

@@ -1,15 +1,24 @@
-//! BLAKE3 trees for Node.js: synchronous, single-threaded functions that write into the caller's buffers, which may
-//! lie in SharedArrayBuffers. Several workers may fill one tree: see `hash_range` and `finish`.
+//! BLAKE3 trees for Node.js: synchronous functions that write into the caller's buffers, which may lie in
+//! SharedArrayBuffers. All are single-threaded but `hash_file_pieces`; several workers may fill one tree: see `hash_range`
+//! and `finish`.
 //!
 //! TypeScript validates arguments; what is checked here again is what memory safety needs. Panics are caught at the
 //! boundary and become JavaScript errors.
 
 mod chaining;
+#[cfg(unix)]
+mod mapped;
+#[cfg(unix)]
+mod pieces;
 mod tree;
 
-use chaining::{CHUNK, MAX_GROUP_LOG};
+use chaining::{CHUNK, CV, MAX_GROUP_LOG};
+#[cfg(unix)]
+use mapped::Mapped;
 use napi::bindgen_prelude::{Error, Result, Status, Uint8ArraySlice};
 use napi_derive::napi;
+#[cfg(unix)]
+use pieces::{hash_pieces, Pieces};
 use tree::{Levels, Tree};
 
 fn invalid(message: String) -> Error {
@@ -52,7 +61,7 @@ fn open_tree(memory: &mut Uint8ArraySlice, nodes: u64) -> Result<Tree> {
 /// Version of this interface; the loader refuses another one.
 #[napi(catch_unwind)]
 pub fn interface_version() -> u32 {
-    1
+    2
 }
 
 /// BLAKE3 of `bytes` into `out` (32 bytes).
@@ -128,4 +137,45 @@ pub fn update(
     }
     tree.update(bytes, base, group_log, dirty);
     Ok(())
+}
+
+/// Pieces of a file, each a complete subtree of `2^piece_log` leaves, by `threads` threads that read them where they lie in
+/// the page cache: `tops.len() / 32` pieces from number `first`. `tops` gets the chaining value at the top of each; `trees`, if
+/// it is not empty, their trees one after the other.
+///
+/// `None` where the system cannot map the file; `false` if bytes were missing: the file is shorter than `total_bytes`, or could
+/// not be read there. What was written is of no use then.
+#[cfg(unix)]
+#[napi(catch_unwind)]
+pub fn hash_file_pieces(
+    descriptor: i32,
+    total_bytes: f64,
+    piece_log: u32,
+    first: f64,
+    threads: u32,
+    mut tops: Uint8ArraySlice,
+    mut trees: Uint8ArraySlice,
+) -> Result<Option<bool>> {
+    let (total_bytes, first) = (index(total_bytes, "totalBytes")?, index(first, "first")?);
+    // 256 KiB or more: pieces begin at pages.
+    if !(8..=20).contains(&piece_log) {
+        return Err(invalid(format!("pieceLog: expected 8 to 20, found {piece_log}")));
+    }
+    let all = total_bytes.div_ceil((CHUNK as u64) << piece_log);
+    let count = tops.len() / CV;
+    if count == 0 || !tops.len().is_multiple_of(CV) || first + count as u64 > all {
+        let length = tops.len();
+        return Err(invalid(format!("tops: {length} bytes from piece {first} do not fit a file of {all} pieces")));
+    }
+    let pieces = Pieces { piece_log, total_bytes, first, count };
+    if !trees.is_empty() && trees.len() != pieces.tree_bytes() {
+        let (expected, found) = (pieces.tree_bytes(), trees.len());
+        return Err(invalid(format!("trees: expected 0 or {expected} bytes, found {found}")));
+    }
+    let (start, length) = pieces.range();
+    let Ok(mapped) = Mapped::new(descriptor, start, length) else { return Ok(None) };
+    // Safety: both were checked; no other thread of JavaScript writes them while the call runs.
+    let (tops, trees) = unsafe { (tops.as_mut(), trees.as_mut()) };
+    hash_pieces(&pieces, &mapped, threads.clamp(1, 1024) as usize, tops, trees);
+    Ok(Some(!mapped.torn()))
 }

@@ -40,6 +40,16 @@ impl Levels {
         Some(levels)
     }
 
+    /// Number of level-0 values.
+    pub fn nodes(&self) -> usize {
+        self.counts[0]
+    }
+
+    /// Where the value of the top level stands in the buffer, bytes.
+    pub fn top_offset(&self) -> usize {
+        self.offsets[self.top] * CV
+    }
+
     /// Bytes of the whole buffer, the root included.
     pub fn bytes(&self) -> usize {
         (self.offsets[self.top] + 2) * CV
