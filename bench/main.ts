@@ -21,6 +21,7 @@ import type { BenchLine } from './harness.js';
 import { aggregate } from './lines/aggregate.js';
 import { boundary } from './lines/boundary.js';
 import { ceiling } from './lines/ceiling.js';
+import { claim } from './lines/claim.js';
 import { codes } from './lines/codes.js';
 import { commit } from './lines/commit.js';
 import { diff } from './lines/diff.js';
@@ -53,11 +54,13 @@ const GROUPS: readonly BenchGroup[] = [
   aggregate,
   unit,
   step,
+  claim,
 ];
 
 /** Which names `--only` asks for: exact names, and groups by the part before a slash. */
 function selection(only: string | undefined): (name: string) => boolean {
-  if (only === undefined) return (name) => !name.startsWith('unit-profile/');
+  // Profiles, and the runs of whole processes that the cost analysis wants, are made where they are asked for.
+  if (only === undefined) return (name) => !name.startsWith('unit-profile/') && !name.startsWith('claim/');
   const asked = only.split(',').map((name) => name.trim());
   const known = GROUPS.flatMap((group) => group.names);
   for (const name of asked) {

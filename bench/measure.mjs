@@ -16,6 +16,8 @@ const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const RECIPES = ['gpt-19m', 'moby', 'gpt2-124m'];
 /** Lines of a recipe; `log-replay` and `commit` of the set are part of `kernels`. */
 const RECIPE_LINES = 'step,pipeline/scaling,unit-replay,unit-profile/,log-replay';
+/** Of the chosen set: what processes add, for the cost analysis. */
+const PROCESS_LINES = 'claim/';
 const SET_LINES = 'boundary,ceiling/,gemm/,quantize4,dequantize4,pack-model,commit,commit/ema';
 /** What no instruction set of the CPU kernels changes: measured once. */
 const COMMON_LINES = 'merkle/,hash,diff,patch,leaf-check';
@@ -46,7 +48,12 @@ function partsOf(sets) {
     if (modes === undefined) return false;
     return (lines) => ['--peer-modes', [...new Set([...modes, bestMode(lines, 'gpt-5m')])].filter(Boolean).join(',')];
   };
-  const recipe = (set, name, peers) => ({ set, recipe: name, only: RECIPE_LINES, peers });
+  const recipe = (set, name, peers) => ({
+    set,
+    recipe: name,
+    only: set === chosen ? `${RECIPE_LINES},${PROCESS_LINES}` : RECIPE_LINES,
+    peers,
+  });
   const parts = [
     recipe(chosen, 'gpt-5m', all),
     recipe(chosen, 'gpt-19m', all),

@@ -1,5 +1,6 @@
 // Writes what the cost analysis rests on and what it says: src/cost/measured.ts from the newest results of bench/results/,
-// then, from the built code, docs/cost.md and its charts.
+// then, from the built code and what scripts/check-cost.mjs found, docs/cost.md and its charts. Twice where the points changed:
+// --points-only, npm run build, then all.
 //   node scripts/generate-cost.mjs [--check] [--points-only]      exit code 1 with --check if anything is out of date
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,6 +9,8 @@ import { capture, cli, isMain, progress, ROOT, ScriptError } from './lib/project
 
 const RESULTS = join(ROOT, 'bench', 'results');
 const MEASURED = join(ROOT, 'src', 'cost', 'measured.ts');
+/** What `scripts/check-cost.mjs --write` keeps. */
+export const CHECKED = 'bench/results/cost/check.jsonl';
 
 const built = (name) => import(pathToFileURL(join(ROOT, 'dist', 'cost', name)).href);
 
@@ -66,7 +69,8 @@ if (isMain(import.meta.url)) {
     put(MEASURED, await measuredText());
     if (!args.includes('--points-only')) {
       const { costFiles } = await built('document.js');
-      for (const [name, text] of costFiles()) put(join(ROOT, 'docs', name), text);
+      const checked = existsSync(join(ROOT, CHECKED)) ? readLines(join(ROOT, CHECKED)) : [];
+      for (const [name, text] of costFiles(checked)) put(join(ROOT, 'docs', name), text);
     }
     for (const file of stale) process.stderr.write(`out of date: ${file}; run node scripts/generate-cost.mjs\n`);
     if (stale.length === 0) progress(`cost: ${check ? 'up to date' : 'written'}`);

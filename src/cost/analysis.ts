@@ -76,7 +76,7 @@ function basisOf(...bases: readonly Basis[]): Basis {
   return bases.includes('assumed') ? 'assumed' : 'derived';
 }
 
-/** Seconds of a training step on `machines` machines: units by turns, then the commit pass, hash and weights. */
+/** Seconds of a training step on `machines` machines: units by turns, then the commit pass, hash and weights; the log. */
 export function stepSeconds(work: Workload, device: Device, machines: number): Figure {
   const unit = device.unitSeconds(work);
   const lanes = machines * device.lanes;
@@ -84,10 +84,14 @@ export function stepSeconds(work: Workload, device: Device, machines: number): F
   const commit = commitBytes(work.length, work.unitsPerStep) / (device.commit.value * machines);
   const hash = hashBytes(work.length) / (device.hash.value * machines);
   const weights = weightBytes(work.length) / (device.weights.value * machines);
-  const seconds = (rounds * unit.value + commit + hash + weights) / device.busy.value;
+  const busy = rounds * unit.value * device.together.value + commit + hash + weights;
+  const seconds = busy + device.waits(busy).value + device.log(logBytes(work) / machines).value;
   const basis = basisOf(unit.basis, device.commit.basis);
-  return figure(seconds, 's', basis, '(units ÷ lanes · unit + commit + hash + weights) ÷ share that does not wait');
+  return figure(seconds, 's', basis, '(units ÷ lanes) · unit beside others + commit + hash + weights + waits + log');
 }
+
+/** Bytes of the units of a step. */
+const logBytes = (work: Workload): number => work.unitsPerStep * work.unitBytes;
 
 /** Expected number of different steps among k units drawn without replacement from K steps of M units. */
 export function stepsOfDraw(steps: number, unitsPerStep: number, samples: number): number {
@@ -101,13 +105,14 @@ export function stepsOfDraw(steps: number, unitsPerStep: number, samples: number
 interface Duty {
   readonly units: number;
   readonly replay: number;
+  readonly read: number;
   readonly hash: number;
   readonly heldOut: number;
 }
 
 function dutyOf(work: Workload, device: Device, samples: number): Duty {
-  const { stepsPerClaim: steps, unitsPerStep, unitBytes, length } = work;
-  const unit = device.unitSeconds(work).value;
+  const { stepsPerClaim: steps, unitsPerStep, length } = work;
+  const unit = device.unitSeconds(work).value * device.together.value;
   const drawnSteps = stepsOfDraw(steps, unitsPerStep, samples);
   // Drawn units of one step run side by side; a step with fewer than there are lanes leaves some idle.
   const perStep = samples / drawnSteps;
@@ -117,14 +122,15 @@ function dutyOf(work: Workload, device: Device, samples: number): Duty {
     (steps * commitBytes(length, unitsPerStep)) / device.commit.value +
     (drawnSteps * weightBytes(length)) / device.weights.value;
   const stateHashes = drawnSteps + 1;
-  const logHash = steps * unitsPerStep * unitBytes;
   const tokens = HELD_OUT_SEQUENCES * work.recipe.context;
-  const heldOut = (2 * tokens * device.forwardShare.value * unit) / work.tokensPerUnit / device.lanes;
+  const forward = (tokens * device.forwardShare.value * unit) / work.tokensPerUnit / device.lanes;
+  const computed = rounds * unit;
   return {
-    units: rounds * unit,
+    units: computed + (samples === 0 ? 0 : drawnSteps * device.waits(computed / drawnSteps).value),
     replay,
-    hash: (stateHashes * hashBytes(length) + logHash) / device.hash.value,
-    heldOut,
+    read: steps * device.read(logBytes(work)).value,
+    hash: (stateHashes * hashBytes(length)) / device.hash.value,
+    heldOut: 2 * (forward + weightBytes(length) / device.weights.value),
   };
 }
 
@@ -153,12 +159,12 @@ export function analyse(work: Workload, device: Device, inputs: CostInputs): Ana
   const step = stepSeconds(work, device, inputs.machines);
   const claim = figure(steps * step.value, 's', step.basis, 'steps a claim · seconds of a step');
   const duty = dutyOf(work, device, samples);
-  const seconds = duty.units + duty.replay + duty.hash + duty.heldOut;
+  const seconds = duty.units + duty.replay + duty.read + duty.hash + duty.heldOut;
   const verify = figure(
     seconds,
     's',
     step.basis,
-    'drawn units + replay of the log + hashes + held-out loss, one machine',
+    'drawn units + replay and reading of the log + hashes + held-out loss, one machine',
   );
   const machineSeconds = claim.value * inputs.machines;
   const ratio = figure(
@@ -198,7 +204,9 @@ export function analyse(work: Workload, device: Device, inputs: CostInputs): Ana
       rows: [
         { name: 'a unit on one lane', figure: device.unitSeconds(work) },
         { name: 'a step', figure: step },
+        { name: 'of it: the log', figure: device.log(logBytes(work) / inputs.machines) },
         { name: 'a claim (block time)', figure: claim },
+        { name: 'start and end, once', figure: device.around('mine', memoryOf(work).state) },
         { name: 'claims a day', figure: figure(DAY / claim.value, '', step.basis, 'a day ÷ a claim') },
         {
           name: 'tokens a second',
@@ -227,7 +235,11 @@ export function analyse(work: Workload, device: Device, inputs: CostInputs): Ana
             'bytes of the commit pass, and of the weights at drawn steps, ÷ their bandwidths',
           ),
         },
-        { name: 'hashes', figure: figure(duty.hash, 's', step.basis, 'log, and the state at drawn steps and the end') },
+        {
+          name: 'reading of the log',
+          figure: figure(duty.read, 's', step.basis, device.read(logBytes(work)).source),
+        },
+        { name: 'hashes', figure: figure(duty.hash, 's', step.basis, 'the state at drawn steps and the end') },
         {
           name: 'held-out loss',
           figure: figure(
@@ -238,6 +250,7 @@ export function analyse(work: Workload, device: Device, inputs: CostInputs): Ana
           ),
         },
         { name: 'together', figure: verify },
+        { name: 'start and end, once', figure: device.around('verify', memoryOf(work).state) },
         { name: 'of training', figure: ratio },
         {
           name: 'all seats, of training',

@@ -2,7 +2,7 @@
 
 import type { Figure } from './figure.js';
 import { figure } from './figure.js';
-import { type MeasuredPoints, type PassRate, passSeconds } from './points.js';
+import { type Beside, besideSeconds, type MeasuredPoints, type PassRate, passSeconds } from './points.js';
 import type { Workload } from './workload.js';
 
 export interface Device {
@@ -15,8 +15,16 @@ export interface Device {
   readonly commit: Figure;
   readonly hash: Figure;
   readonly weights: Figure;
-  /** Share of a step in which the lanes do not wait. */
-  readonly busy: Figure;
+  /** A unit while all lanes compute, over one alone. */
+  readonly together: Figure;
+  /** Seconds of a step in which lanes wait, of its other seconds. */
+  waits(seconds: number): Figure;
+  /** What writing the log adds to a miner's step, of its units' bytes. */
+  log(bytes: number): Figure;
+  /** A verifier's reading of a step's units, by one thread, of their bytes. */
+  read(bytes: number): Figure;
+  /** Start and end of a process, of the state's bytes. */
+  around(command: 'mine' | 'verify', stateBytes: number): Figure;
   /** Loss alone, as a share of a unit's time for the same tokens. */
   readonly forwardShare: Figure;
   /** Memory, bytes; absent where whatever is needed is assumed to be there. */
@@ -39,9 +47,24 @@ export function measuredDevice(points: MeasuredPoints): Device {
     commit: all(points.commit),
     hash: all(points.hash),
     weights: all(points.weights),
-    busy: figure(points.busy.value, 'share', 'measured', points.busy.source),
+    together: figure(points.together.value, 'share', 'measured', points.together.source),
+    waits: (seconds) => figure(points.waits.value * Math.sqrt(seconds), 's', 'derived', points.waits.source),
+    log: (bytes) => besideFigure(points.process?.log, bytes),
+    // Without such runs: one core hashes what it reads.
+    read: (bytes) => besideFigure(points.process?.read ?? hashedByOne(points), bytes),
+    around: (command, stateBytes) => besideFigure(points.process?.[command], stateBytes),
     forwardShare: figure(points.forwardShare.value, 'share', 'measured', points.forwardShare.source),
   };
+}
+
+const NOT_TIMED: Beside = { fixed: 0, perUnit: 0, source: 'left out: no run of pogo mine and pogo verify was timed' };
+
+function besideFigure(beside: Beside = NOT_TIMED, size: number): Figure {
+  return figure(besideSeconds(beside, size), 's', 'derived', beside.source);
+}
+
+function hashedByOne({ hash }: MeasuredPoints): Beside {
+  return { fixed: 0, perUnit: 1 / hash.value, source: hash.source };
 }
 
 /** Operations of other families that a file of results may lack, and the one of its own that is made alike. */
@@ -96,7 +119,11 @@ export function assumedDevice(gpu: AssumedGpu): Device {
     commit: figure(memory, 'B/s', 'assumed', share),
     hash: figure(GPU_SHARE.hashBytesPerSecond, 'B/s', 'assumed', 'target of this project: 800 GB/s of BLAKE3'),
     weights: figure(memory, 'B/s', 'assumed', share),
-    busy: figure(1, 'share', 'assumed', 'no waiting'),
+    together: figure(1, 'share', 'assumed', 'one lane'),
+    waits: () => figure(0, 's', 'assumed', 'no waiting'),
+    log: () => figure(0, 's', 'assumed', 'written beside the units'),
+    read: (bytes) => figure(bytes / GPU_SHARE.hashBytesPerSecond, 's', 'assumed', 'hashed on the device'),
+    around: () => figure(0, 's', 'assumed', 'left out'),
     forwardShare: figure(1 / 3, 'share', 'assumed', 'one product of three'),
     memoryBytes: gpu.memoryBytes,
   };

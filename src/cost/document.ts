@@ -152,8 +152,49 @@ const inputsText = (inputs: CostInputs): string =>
   `${inputs.committee} seats that together find ${inputs.fractionPpm / 1e4} % of bad units with ${inputs.targetPpm / 1e4} %; prices are ${inputs.machineHour} ¤ a machine hour, ` +
   `${inputs.sentGigabyte} ¤ a GB sent, ${inputs.storedGigabyteMonth} ¤ a GB and month kept`;
 
-/** Files of `docs/` by name. */
-export function costFiles(): (readonly [string, string])[] {
+/** A line of `scripts/check-cost.mjs --write`: how a formula did against real runs. */
+export type CheckedLine =
+  | {
+      readonly type: 'cost-check-run';
+      readonly date: string;
+      readonly cpu: string;
+      readonly cores: number;
+      readonly isa: string;
+      readonly points: string;
+    }
+  | {
+      readonly type: 'cost-check';
+      readonly recipe: string;
+      readonly what: string;
+      readonly formula: number;
+      readonly found: number;
+      readonly off: number;
+      readonly holds: boolean;
+    };
+
+/** The section of the page that says how the formulas did; each miss by name. */
+export function checkedText(lines: readonly CheckedLine[]): string {
+  const run = lines.find((line) => line.type === 'cost-check-run');
+  const rows = lines.filter((line) => line.type === 'cost-check');
+  if (run === undefined || rows.length === 0) {
+    return '`node scripts/check-cost.mjs --measure --write` compares the formulas with real runs and keeps the result; none of the present formulas is kept in `bench/results/cost/`.';
+  }
+  const cells = rows.map(({ recipe, what, formula, found, off, holds }) => {
+    const digits = (x: number): string => String(Number(x.toPrecision(4)));
+    const percent = `${off > 0 ? '+' : off < 0 ? '−' : ''}${Math.abs(100 * off).toFixed(1)} %`;
+    return [recipe, what, digits(formula), digits(found), percent, holds ? 'holds' : '**missed**'];
+  });
+  const missed = rows.filter(({ holds }) => !holds).length;
+  return (
+    `\`node scripts/check-cost.mjs\` compares the formulas with real runs of \`pogo mine\` and \`pogo verify\` over one claim, each recipe predicted from the other recipes' points. ` +
+    `${run.cpu}, ${run.cores} cores, ${run.isa}, ${run.date}, points ${run.points}; times within 15 % and equal counts are asked for, ` +
+    `${missed === 0 ? 'all hold' : `${missed} of ${rows.length} are missed`}:\n\n` +
+    table(['recipe', 'what', 'formula', 'run', 'off', ''], cells).trimEnd()
+  );
+}
+
+/** Files of `docs/` by name. @param checked lines that `scripts/check-cost.mjs --write` keeps; none where it did not run */
+export function costFiles(checked: readonly CheckedLine[]): (readonly [string, string])[] {
   const all = models();
   const cpu = measuredDevice(MEASURED);
   const gpu = assumedDevice(H100);
@@ -166,8 +207,7 @@ made again with this software's own numbers. \`pogo cost --model M\` prints the 
 
 Every figure says what it rests on: **measured** (a line of \`${MEASURED.file}\`: ${cpu.name}), **counted** (bytes and operations of the recipe's layout and tape, exact), **derived** (a formula over those), or
 **assumed** (prices, hardware that nothing was measured on, somebody else's publication). \`node scripts/generate-cost.mjs\` writes this page out of the newest results; \`node scripts/check-cost.mjs\` compares
-the formulas with real runs of three sizes. On that machine (2026-11-26, points timed in the same hour, each recipe predicted from the others) whole runs of \`mine\` and \`verify\` for moby, gpt-5m and gpt-19m took
-25 to 53 % longer than the formulas say, while counts of units, files and samples were equal: the formulas hold steps in memory within 15 %, and leave out what a process adds, such as writing and syncing the log.
+the formulas with real runs of three sizes, [below](#against-real-runs).
 
 Inputs of this page: ${inputsText(DEFAULT_INPUTS)}.
 
@@ -188,6 +228,10 @@ Nothing was run on a GPU. A device is taken at ${H100.source}; units at 30 % of 
 loss: another assumption.
 
 ${figures(all, ({ gpu: one }) => one)}
+## Against real runs
+
+${checkedText(checked)}
+
 ## Block times
 
 A block is a claim: K steps. Seconds to years on ${cpu.name}:

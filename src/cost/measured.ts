@@ -110,9 +110,13 @@ export const MEASURED: MeasuredPoints = {
     value: 12256800000,
     source: 'bench/results/2026-11-26-zen5-2cores.jsonl:267',
   },
-  busy: {
-    value: 0.9818,
-    source: 'bench/results/2026-11-26-zen5-2cores.jsonl:267',
+  together: {
+    value: 1.05063,
+    source: 'bench/results/2026-11-26-zen5-2cores.jsonl, units in the lanes of step over unit-replay',
+  },
+  waits: {
+    value: 0.0207123,
+    source: 'bench/results/2026-11-26-zen5-2cores.jsonl, idlePercent of the lines step',
   },
   forwardShare: {
     value: 0.323056,

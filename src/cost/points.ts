@@ -2,7 +2,8 @@
  * Measured points: what a machine needs for the parts of a step, from lines of `pogo bench`, as two numbers for each
  * operation of the tape: seconds = operations ÷ rate + bytes ÷ bandwidth.
  *
- * The pair is fitted to the passes of all recipes that were measured (relative least squares, neither below zero).
+ * The pair is fitted to the passes of all recipes that were measured (relative least squares, neither below zero). What
+ * whole steps and whole processes take beside their passes is fitted likewise, see {@link Beside}.
  * `scripts/check-cost.mjs` shows what that is worth: each recipe predicted from the others.
  */
 
@@ -46,10 +47,36 @@ export interface MeasuredPoints {
   readonly commit: Point;
   readonly hash: Point;
   readonly weights: Point;
-  /** Share of the lanes' time in a step that is no waiting. */
-  readonly busy: Point;
+  /** A unit while the other lanes compute, too, over one alone. */
+  readonly together: Point;
+  /**
+   * Seconds of a step in which lanes wait (for the slowest, for the main thread) over the root of its other seconds. What
+   * disturbs a unit adds up like independent errors: over steps of 25 ms to 1.3 s the quotient stays within 20 % of its mean
+   * on Zen 5, where shares of a step and constants do not.
+   */
+  readonly waits: Point;
   /** Loss alone as a share of a unit's time. */
   readonly forwardShare: Point;
+  /** What processes add; absent where no run of `pogo mine` and `pogo verify` was timed. */
+  readonly process?: ProcessPoints;
+}
+
+/** Seconds that come beside something: fixed + perUnit · its size (bytes, or seconds). */
+export interface Beside {
+  readonly fixed: number;
+  readonly perUnit: number;
+  readonly source: string;
+}
+
+/** Of whole runs of `pogo mine` and `pogo verify`. */
+export interface ProcessPoints {
+  /** Longer than in memory: a step of a miner, by the bytes of its units, which are hashed, written and synced. */
+  readonly log: Beside;
+  /** A verifier's reading, hashing and looking through the units of a step, by their bytes. */
+  readonly read: Beside;
+  /** Start and end, by the bytes of the state: filling it, checkpoints, the bundle. */
+  readonly mine: Beside;
+  readonly verify: Beside;
 }
 
 interface Sample {
@@ -58,31 +85,66 @@ interface Sample {
   readonly bytes: number;
 }
 
-/** Least squares of (prediction ÷ measured − 1) over two rates that are not below zero. */
-export function fitRate(samples: readonly Sample[]): PassRate {
-  let [oo, ob, bb, o1, b1] = [0, 0, 0, 0, 0];
-  for (const { seconds, operations, bytes } of samples) {
-    const o = operations / seconds;
-    const b = bytes / seconds;
-    oo += o * o;
-    ob += o * b;
-    bb += b * b;
-    o1 += o;
-    b1 += b;
-  }
-  const onlyBytes = { perOperation: 0, perByte: bb === 0 ? 0 : b1 / bb };
-  if (oo === 0) return onlyBytes;
-  const onlyOperations = { perOperation: o1 / oo, perByte: 0 };
-  const determinant = oo * bb - ob * ob;
-  // Passes of one shape only, or bytes in proportion to operations: one rate says all there is to say.
-  if (determinant <= 1e-9 * oo * bb) return onlyOperations;
-  const both = { perOperation: (o1 * bb - b1 * ob) / determinant, perByte: (b1 * oo - o1 * ob) / determinant };
-  if (both.perOperation >= 0 && both.perByte >= 0) return both;
-  return residual(samples, onlyOperations) < residual(samples, onlyBytes) ? onlyOperations : onlyBytes;
+/** value ≈ x · left + y · right, to be met within a share of `scale`. */
+interface Equation {
+  readonly left: number;
+  readonly right: number;
+  readonly value: number;
+  readonly scale: number;
 }
 
-function residual(samples: readonly Sample[], rate: PassRate): number {
-  return samples.reduce((sum, s) => sum + (passSeconds(rate, s) / s.seconds - 1) ** 2, 0);
+/** Least squares of (x · left + y · right − value) ÷ scale over x and y that are not below zero. */
+function fitPair(equations: readonly Equation[]): { readonly x: number; readonly y: number } {
+  let [ll, lr, rr, lv, rv] = [0, 0, 0, 0, 0];
+  for (const { left, right, value, scale } of equations) {
+    const [l, r, v] = [left / scale, right / scale, value / scale];
+    ll += l * l;
+    lr += l * r;
+    rr += r * r;
+    lv += l * v;
+    rv += r * v;
+  }
+  const onlyRight = { x: 0, y: rr === 0 ? 0 : Math.max(0, rv / rr) };
+  if (ll === 0) return onlyRight;
+  const onlyLeft = { x: Math.max(0, lv / ll), y: 0 };
+  const determinant = ll * rr - lr * lr;
+  // One size only, or both sides in proportion: one of them says all there is to say.
+  if (determinant <= 1e-9 * ll * rr) return onlyLeft;
+  const both = { x: (lv * rr - rv * lr) / determinant, y: (rv * ll - lv * lr) / determinant };
+  if (both.x >= 0 && both.y >= 0) return both;
+  const residual = ({ x, y }: { x: number; y: number }): number =>
+    equations.reduce((sum, e) => sum + ((x * e.left + y * e.right - e.value) / e.scale) ** 2, 0);
+  return residual(onlyLeft) < residual(onlyRight) ? onlyLeft : onlyRight;
+}
+
+/** Least squares of (prediction ÷ measured − 1) over two rates that are not below zero. */
+export function fitRate(samples: readonly Sample[]): PassRate {
+  const { x, y } = fitPair(
+    samples.map(({ seconds, operations, bytes }) => ({
+      left: operations,
+      right: bytes,
+      value: seconds,
+      scale: seconds,
+    })),
+  );
+  return { perOperation: x, perByte: y };
+}
+
+/** Seconds of something of `size`, to be met within a share of `scale`. */
+interface Extra {
+  readonly seconds: number;
+  readonly size: number;
+  readonly scale: number;
+}
+
+/** @param source where the seconds stand */
+export function fitBeside(extras: readonly Extra[], source: string): Beside {
+  const { x, y } = fitPair(extras.map(({ seconds, size, scale }) => ({ left: size, right: 1, value: seconds, scale })));
+  return { fixed: y, perUnit: x, source };
+}
+
+export function besideSeconds({ fixed, perUnit }: Pick<Beside, 'fixed' | 'perUnit'>, size: number): number {
+  return fixed + perUnit * size;
 }
 
 export function passSeconds(rate: PassRate, { operations, bytes }: Omit<Sample, 'seconds'>): number {
@@ -124,14 +186,14 @@ export function readPoints(lines: readonly PointLine[], file: string, except?: s
   const forward = profile
     .filter((one) => recipeOf(one) === recipeOf(last) && /\.forward$/.test(String(one.line.name)))
     .reduce((sum, one) => sum + Number(one.line.value), 0);
-  const stepSeconds = detail(last, 'tokensPerStep') / Number(last.line.value);
+  const stepSeconds = secondsOfStep(last);
   const lanes = detail(last, 'lanes');
   const rate = (kind: string, bytes: number): Point => {
     const seconds = (detail(last, `${kind}Percent`) / 100) * lanes * stepSeconds;
     return { value: bytes / seconds, source: last.source };
   };
   const length = detail(last, 'unitBytes') / (0.5 + 2 / 64);
-  const units = Number(last.line.details?.['units'] ?? 2);
+  const units = unitsOf(last);
   return {
     file,
     date: String(first.line.time).slice(0, 10),
@@ -142,8 +204,78 @@ export function readPoints(lines: readonly PointLine[], file: string, except?: s
     commit: rate('commit', commitBytes(length, units)),
     hash: rate('hash', hashBytes(length)),
     weights: rate('weights', weightBytes(length)),
-    busy: { value: 1 - detail(last, 'idlePercent') / 100, source: last.source },
+    together: togetherOf(mine, steps, file),
+    waits: { value: mean(steps.map(waitOf)), source: `${file}, idlePercent of the lines step` },
     forwardShare: { value: forward / total, source: `${file}, unit-profile/*.forward of ${String(recipeOf(last))}` },
+    ...processOf(mine, steps, file),
+  };
+}
+
+const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+
+const secondsOfStep = (step: Located): number => detail(step, 'tokensPerStep') / Number(step.line.value);
+
+/** A unit in the lanes of a step, over the same unit alone: mean of the recipes. */
+function togetherOf(lines: readonly Located[], steps: readonly Located[], file: string): Point {
+  const ratios = steps.flatMap((step) => {
+    const alone = lines.find((one) => one.line.name === 'unit-replay' && recipeOf(one) === recipeOf(step));
+    if (alone === undefined) return [];
+    const inLanes = ((detail(step, 'unitPercent') / 100) * detail(step, 'lanes') * secondsOfStep(step)) / unitsOf(step);
+    return [(1e3 * inLanes) / Number(alone.line.value)];
+  });
+  return {
+    value: ratios.length === 0 ? 1 : mean(ratios),
+    source: `${file}, units in the lanes of step over unit-replay`,
+  };
+}
+
+/** Units of a step of the lines: two where they do not say it. */
+const unitsOf = ({ line }: Located): number => Number(line.details?.['units'] ?? 2);
+
+function waitOf(step: Located): number {
+  const seconds = secondsOfStep(step);
+  const idle = (detail(step, 'idlePercent') / 100) * seconds;
+  return idle / Math.sqrt(seconds - idle);
+}
+
+/** Lines `claim/mine` and `claim/verify`: two recipes at least, since size and what is fixed are told apart by them. */
+function processOf(
+  lines: readonly Located[],
+  steps: readonly Located[],
+  file: string,
+): { readonly process?: ProcessPoints } {
+  const named = (name: string): Located[] => lines.filter(({ line }) => line.name === name);
+  const mines = named('claim/mine').filter((one) => steps.some((step) => recipeOf(step) === recipeOf(one)));
+  const verifies = named('claim/verify');
+  if (mines.length < 2 || verifies.length < 2) return {};
+  const added = (one: Located): number => {
+    const step = steps.find((s) => recipeOf(s) === recipeOf(one)) as Located;
+    return detail(one, 'stepMs') / 1e3 - secondsOfStep(step);
+  };
+  const around = (one: Located): Extra => {
+    const seconds = detail(one, 'aroundMs') / 1e3;
+    return { seconds, size: detail(one, 'stateBytes'), scale: seconds };
+  };
+  return {
+    process: {
+      log: fitBeside(
+        mines.map((one) => ({
+          seconds: added(one),
+          size: detail(one, 'logBytesPerStep'),
+          scale: detail(one, 'stepMs') / 1e3,
+        })),
+        `${file}, stepMs of the lines claim/mine over the lines step`,
+      ),
+      read: fitBeside(
+        verifies.map((one) => {
+          const seconds = detail(one, 'readMs') / 1e3 / detail(one, 'steps');
+          return { seconds, size: detail(one, 'logBytesPerStep'), scale: seconds };
+        }),
+        `${file}, readMs of the lines claim/verify`,
+      ),
+      mine: fitBeside(mines.map(around), `${file}, aroundMs of the lines claim/mine`),
+      verify: fitBeside(verifies.map(around), `${file}, aroundMs of the lines claim/verify`),
+    },
   };
 }
 

@@ -106,6 +106,8 @@ export interface CheckResult {
   readonly seconds: number;
   /** Of these: applying the log and hashing the state. */
   readonly replaySeconds: number;
+  /** Of these: reading the log, hashing its blobs, and looking through their codes; no lane helps. */
+  readonly readSeconds: number;
   /** The claim's packed model, rebuilt; present where no fault was found. */
   readonly model: Uint8Array | undefined;
 }
@@ -151,6 +153,7 @@ class ClaimCheck {
   #units = 0;
   #bytes = 0;
   #replayMs = 0;
+  #readMs = 0;
   #model: Uint8Array | undefined;
 
   readonly #start: Snapshot;
@@ -172,6 +175,7 @@ class ClaimCheck {
       bytesRead: this.#bytes,
       seconds: (performance.now() - start) / 1000,
       replaySeconds: this.#replayMs / 1000,
+      readSeconds: this.#readMs / 1000,
       model: fault === undefined ? this.#model : undefined,
     };
   }
@@ -188,7 +192,9 @@ class ClaimCheck {
     const { source, drawn } = this.#options;
     for (let stepIndex = 0; stepIndex < source.list.length; stepIndex += 1) {
       const commitment = source.list[stepIndex] as StepCommitment;
+      const reading = performance.now();
       const units = this.#readUnits(commitment);
+      this.#readMs += performance.now() - reading;
       const wanted = drawn.filter((d) => d.stepIndex === stepIndex);
       const observed = this.#options.receipt?.wantsState(stepIndex) ?? false;
       if (wanted.length > 0 || observed) {
@@ -232,7 +238,10 @@ class ClaimCheck {
   async #canonical(stepIndex: number, units: readonly Uint8Array[]): Promise<Fault | undefined> {
     for (const [unit, file] of units.entries()) {
       this.#checks += 1;
-      if (canonicalUnitFault(this.#trainer.plan.layout, file) === undefined) continue;
+      const start = performance.now();
+      const fault = canonicalUnitFault(this.#trainer.plan.layout, file);
+      this.#readMs += performance.now() - start;
+      if (fault === undefined) continue;
       const commitment = this.#options.source.list[stepIndex] as StepCommitment;
       if (!(await this.#atRoot(commitment.preStateRoot))) return this.#findFalseState();
       return this.#recompute(stepIndex, commitment, units, [{ stepIndex, unit }]);

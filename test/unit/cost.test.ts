@@ -6,8 +6,9 @@ import { alternatives } from '../../src/cost/alternatives.js';
 import { analyse, claimBytes, DEFAULT_INPUTS, stepSeconds, stepsOfDraw } from '../../src/cost/analysis.js';
 import { logBars } from '../../src/cost/chart.js';
 import { assumedDevice, H100, measuredDevice } from '../../src/cost/device.js';
+import { checkedText } from '../../src/cost/document.js';
 import { MEASURED } from '../../src/cost/measured.js';
-import { fitRate, type PointLine, passSeconds, readPoints } from '../../src/cost/points.js';
+import { besideSeconds, fitBeside, fitRate, type PointLine, passSeconds, readPoints } from '../../src/cost/points.js';
 import { figureText } from '../../src/cost/text.js';
 import { workloadOf } from '../../src/cost/workload.js';
 import { PogoError } from '../../src/errors.js';
@@ -32,6 +33,55 @@ describe('points', () => {
     const rate = fitRate(inverse.filter(({ seconds }) => seconds > 0));
     expect(rate.perOperation).toBeGreaterThanOrEqual(0);
     expect(rate.perByte).toBeGreaterThanOrEqual(0);
+  });
+
+  test('what comes beside is told apart into fixed and by size, and is never below zero', () => {
+    const law = { fixed: 0.004, perUnit: 2e-9 };
+    const extras = [1e6, 5e6, 2e7].map((size) => ({ size, seconds: besideSeconds(law, size), scale: 0.1 }));
+    const { fixed, perUnit } = fitBeside(extras, 'x');
+    expect(fixed / law.fixed).toBeCloseTo(1, 9);
+    expect(perUnit / law.perUnit).toBeCloseTo(1, 9);
+    const negative = fitBeside(
+      extras.map((one) => ({ ...one, seconds: -one.seconds })),
+      'x',
+    );
+    expect([negative.fixed, negative.perUnit]).toEqual([0, 0]);
+  });
+
+  test('runs of whole processes beside steps in memory give what processes add, also to a recipe that has no part in them', () => {
+    const steps = committed().filter(({ name, isa }) => name === 'step' && isa === MEASURED.isa);
+    const others = committed().filter(({ name, isa }) => name !== 'step' && isa === MEASURED.isa);
+    const law = { log: [0.002, 1.5e-9], read: [0.001, 1e-9], mine: [0.6, 5e-9], verify: [0.5, 3e-9] } as const;
+    const runs = steps.flatMap((line): PointLine[] => {
+      const work = workloadOf(benchRecipe(String(line.details?.['recipe'])));
+      const [log, state] = [work.unitsPerStep * work.unitBytes, 4 * work.vectors * work.length];
+      const details = { recipe: line.details?.['recipe'], logBytesPerStep: log, stateBytes: state, steps: 20 };
+      const at = ([fixed, perByte]: readonly [number, number], bytes: number): number =>
+        1e3 * (fixed + perByte * bytes);
+      const stepMs = (1e3 * work.tokensPerStep) / Number(line.value) + at(law.log, log);
+      return [
+        { ...line, name: 'claim/mine', details: { ...details, stepMs, aroundMs: at(law.mine, state) } },
+        {
+          ...line,
+          name: 'claim/verify',
+          details: { ...details, readMs: 20 * at(law.read, log), aroundMs: at(law.verify, state) },
+        },
+      ];
+    });
+    const all = [...steps, ...others, ...runs];
+    expect(readPoints([...steps, ...others], 'x').process).toBeUndefined();
+    const { process } = readPoints(all, 'x', 'moby');
+    for (const name of ['log', 'read', 'mine', 'verify'] as const) {
+      expect((process?.[name].fixed ?? 0) / law[name][0], name).toBeCloseTo(1, 6);
+      expect((process?.[name].perUnit ?? 0) / law[name][1], name).toBeCloseTo(1, 6);
+    }
+    // They lengthen what they are part of, by what they say.
+    const work = workloadOf(benchRecipe('moby'));
+    const device = (lines: readonly PointLine[]) => measuredDevice(readPoints(lines, 'x', 'moby'));
+    const within = device(all);
+    const added = stepSeconds(work, within, 1).value - stepSeconds(work, device([...steps, ...others]), 1).value;
+    expect(added).toBeCloseTo(law.log[0] + law.log[1] * work.unitsPerStep * work.unitBytes, 6);
+    expect(within.around('mine', 1e9).value).toBeCloseTo(0.6 + 5, 6);
   });
 
   test('the committed points are those of the committed results', () => {
@@ -135,6 +185,24 @@ describe('a claim', () => {
       expect(() => analyse(work, device, { ...DEFAULT_INPUTS, [name]: value })).toThrow(new RegExp(name));
     }
   });
+});
+
+test('the page says what whole runs were found to take, each miss by name, and that nothing is kept where nothing is', () => {
+  expect(checkedText([])).toContain('none of the present formulas is kept');
+  const row = { type: 'cost-check', recipe: 'moby', what: 'a step, s', formula: 0.03, found: 0.02, off: 0.5 } as const;
+  const head = { date: '2026-01-01', cpu: 'C', cores: 2, isa: 'avx2', points: 'timed in the same run' };
+  const text = checkedText([
+    { type: 'cost-check-run', ...head },
+    { ...row, holds: false },
+  ]);
+  expect(text).toContain('1 of 1 are missed');
+  expect(text).toContain('| moby | a step, s | 0.03 | 0.02 | +50.0 % | **missed** |');
+  expect(
+    checkedText([
+      { type: 'cost-check-run', ...head },
+      { ...row, off: -0.1, holds: true },
+    ]),
+  ).toContain('all hold');
 });
 
 test('figures for people', () => {
