@@ -21,7 +21,7 @@ import { Trainer } from '../trainer.js';
 function* profileLines(context: BenchContext, trainer: Trainer, request: UnitRequest): Generator<BenchLine> {
   const { backend, recipe } = context;
   const { layout, weights } = trainer.plan;
-  const passes = passesOf(trainingTape(recipe, layout, weights).tape);
+  const passes = passesOf(trainingTape(recipe, layout, weights).tape, backend.kernels.fused);
   const samples = new Map<string, number[]>(passes.map(({ name }) => [name, []]));
   for (let i = 0; i < (context.quick ? 1 : 5); i++) {
     const times = new Map<string, number>();

@@ -79,6 +79,7 @@ class CpuAddon : public Napi::Addon<CpuAddon> {
                              InstanceMethod<&CpuAddon::RotateHeadsBackward>("rotateHeadsBackward"),
                              InstanceMethod<&CpuAddon::Geglu>("geglu"),
                              InstanceMethod<&CpuAddon::GegluGradient>("gegluGradient"),
+                             InstanceMethod<&CpuAddon::WeightGradient4>("weightGradient4"),
                          });
   }
   ~CpuAddon() { pogo_arena_delete(arena_); }

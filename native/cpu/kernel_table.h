@@ -150,6 +150,9 @@ struct PogoKernels {
   PogoResult (*geglu)(PogoArena*, const uint16_t* u, int8_t* codes, float* scales, int64_t T, int64_t N);
   PogoResult (*geglu_gradient)(PogoArena*, const uint16_t* dh, const uint16_t* u, int8_t* codes, float* scales,
                                const uint32_t* seed, int64_t T, int64_t N, int64_t t0);
+  // Several operations in one pass: src/backend/fusions.ts.
+  PogoResult (*weight_gradient4)(PogoArena*, PogoCodes e, PogoCodes x, uint8_t* codes, uint16_t* scales,
+                                 const uint32_t* seed, int64_t N, int64_t K, int64_t T);
 };
 
 extern const PogoKernels pogo_kernels_scalar;

@@ -105,11 +105,25 @@ function recorded(recordedCalls, operate) {
   return recordedCalls.slice();
 }
 
+/** Arguments of several operations as one object: `part.name`. */
+function joinParts(parts) {
+  return Object.fromEntries(parts.flatMap((of, part) => Object.entries(of).map(([k, v]) => [`${part}.${k}`, v])));
+}
+
+function splitParts(argument) {
+  const parts = [];
+  for (const [key, value] of Object.entries(argument)) {
+    const [part, name] = key.split('.');
+    parts[part] = { ...parts[part], [name]: value };
+  }
+  return parts;
+}
+
 /** The arguments after the reference's call, or the error code. `make` gives a fresh argument object each time. */
-function referenceOutcome(kernels, operation, make) {
+function referenceOutcome(operate, make) {
   const argument = make();
   try {
-    kernels[operation](argument);
+    operate(argument);
     return { argument, error: '' };
   } catch (error) {
     if (typeof error?.code !== 'string') throw error;
@@ -133,6 +147,8 @@ export async function writeKernelCases() {
   const { Arguments, MAKE, STYLES } = await supportModule('kernelArguments');
   const { EXTREME_CASES } = await supportModule('extremeArguments');
   const { PACKED_WEIGHTS } = await supportModule('packedWeights');
+  const { FUSIONS, FUSION_NAMES } = await import('../../dist/backend/fusions.js');
+  const { MAKE_FUSION } = await supportModule('fusionArguments');
   const { recordedCalls } = createRequire(import.meta.url)(RECORDER);
   const { kernels } = openCpuBackend('scalar');
 
@@ -154,13 +170,27 @@ export async function writeKernelCases() {
       cases.push({ group: 'random', operation, name: `${operation}: packed, random ${i}, ${style}`, make, weight });
     }
   }
+  for (const operation of FUSION_NAMES) {
+    for (let i = 0; i < RANDOM_CASES; i += 1) {
+      const style = STYLES[i % STYLES.length];
+      const make = () => joinParts(MAKE_FUSION[operation](new Arguments(1000 + i, style)));
+      cases.push({
+        group: 'random',
+        operation,
+        name: `${operation}: random ${i}, ${style}`,
+        make,
+        fusion: FUSIONS[operation],
+      });
+    }
+  }
 
   const out = new Writer();
   const counts = {};
   let written = 0;
-  for (const { group, operation, name, make, answer, weight } of cases) {
+  for (const { group, operation, name, make, answer, weight, fusion } of cases) {
     const argument = make();
     const calls = recorded(recordedCalls, () => {
+      if (fusion !== undefined) return kernels.fused[operation](...splitParts(argument));
       if (weight === undefined) return kernels[operation](argument);
       const [rows, cols] = weight.shape(argument);
       const packed = new Uint8Array(kernels.packing.bytes(rows, cols));
@@ -169,7 +199,13 @@ export async function writeKernelCases() {
     });
     if (calls.length === 0) continue; // fillZero is TypeScript's own
     const { index, tensors } = tensorsOf(calls, argument);
-    const expected = referenceOutcome(referenceKernels, operation, make);
+    const operate =
+      fusion === undefined
+        ? referenceKernels[operation]
+        : (a) => {
+            for (const [part, of] of splitParts(a).entries()) referenceKernels[fusion.parts[part]](of);
+          };
+    const expected = referenceOutcome(operate, make);
     if (expected.error !== (answer?.throws ?? '') && answer !== undefined) {
       throw new ScriptError(`kernel cases: ${name}: the reference no longer gives the committed answer`);
     }

@@ -7,8 +7,9 @@
 import { invariant, PogoError } from '../errors.js';
 import { DIFF_CHUNK_BYTES, malformedDiff, patchChunk } from '../reference/diffModel.js';
 import { type CpuAddon, loadCpuAddon } from './cpuAddon.js';
+import { FUSION_NAMES, FUSIONS, type FusedKernels, type FusionName, fusionFits } from './fusions.js';
 import type { Kernels, LaneKernels, OperationName, WeightPacking } from './ops.js';
-import { shapeChecked } from './shapes.js';
+import { checkShapes, shapeChecked } from './shapes.js';
 import type { Backend, BackendMiss, CpuIsa, IsaName } from './types.js';
 
 /** Instruction sets that a user can force; 'auto': the best that build and machine have. */
@@ -166,6 +167,14 @@ function nativeKernels(native: CpuAddon): Kernels {
   };
 }
 
+/** Calls of several operations in one pass; the tensors between them stay behind. */
+function nativeFusions(native: CpuAddon): Required<FusedKernels> {
+  return {
+    weightGradient4: (g, q) =>
+      native.weightGradient4(g.N, g.K, g.T, g.et, g.etScales, g.xt, g.xtScales, q.codes, q.scales, q.seed),
+  };
+}
+
 /** An error of the addon as ours: NON_FINITE names the operation and the tensor. */
 function translated(operation: OperationName, error: unknown): PogoError {
   if (error instanceof Error && 'code' in error && error.code === 'NON_FINITE') {
@@ -208,7 +217,29 @@ function guarded(native: CpuAddon, isa: string): LaneKernels {
       throw translated(operation, error);
     }
   });
-  return { ...checked, packing: packing(native, isa) };
+  return { ...checked, packing: packing(native, isa), fused: guardedFusions(native, isa) };
+}
+
+/** Fusions behind the checks of their parts. An error is the last part's: it quantizes. */
+function guardedFusions(native: CpuAddon, isa: string): FusedKernels {
+  const fusions = nativeFusions(native);
+  const guardedOne = (name: FusionName): ((...parts: readonly object[]) => void) => {
+    const kinds: readonly OperationName[] = FUSIONS[name].parts;
+    const run = fusions[name] as (...parts: readonly object[]) => void;
+    return (...parts) => {
+      kinds.forEach((kind, i) => {
+        checkShapes(kind, parts[i] as object);
+      });
+      invariant(fusionFits(name, parts), `${name}: operations that it does not join`);
+      try {
+        native.setIsa(isa);
+        run(...parts);
+      } catch (error) {
+        throw translated(kinds.at(-1) as OperationName, error);
+      }
+    };
+  };
+  return Object.fromEntries(FUSION_NAMES.map((name) => [name, guardedOne(name)]));
 }
 
 /**

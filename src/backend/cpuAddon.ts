@@ -79,6 +79,7 @@ export const NATIVE_OPERATIONS = [
   'rotateHeadsBackward',
   'geglu',
   'gegluGradient',
+  'weightGradient4',
 ] as const;
 
 /** What `native/cpu/addon.cc` exports. */

@@ -12,6 +12,7 @@
  * `packed`, where an operation has it: the codes of its weight (`wt` if there is one, else `w`) in the form that the
  * backend's own {@link WeightPacking} made of them. It changes no bit and may be absent.
  */
+import type { FusedKernels } from './fusions.js';
 
 /** What a backend may offer: weights brought once into the form that its products read. */
 export interface WeightPacking {
@@ -21,8 +22,8 @@ export interface WeightPacking {
   pack(a: { codes: Int8Array; rows: number; cols: number; packed: Uint8Array }): void;
 }
 
-/** Kernels of a backend, with its packing if it has one. */
-export type LaneKernels = Kernels & { readonly packing?: WeightPacking };
+/** Kernels of a backend, with its packing and the operations that it runs in one pass, if it has them. */
+export type LaneKernels = Kernels & { readonly packing?: WeightPacking; readonly fused?: FusedKernels };
 
 /** Codes and scales of a matrix; `codes` i8 [rows, cols], `scales` f32 [ceil(cols/1024), rows]. */
 export interface Kernels {

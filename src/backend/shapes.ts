@@ -440,6 +440,11 @@ const CHECK: Check = {
   },
 };
 
+/** Checks the shapes of one operation's arguments. @throws PogoError SHAPE */
+export function checkShapes(operation: OperationName, a: object): void {
+  (CHECK[operation] as (a: object, c: ShapeCheck) => void)(a, new ShapeCheck(operation));
+}
+
 /**
  * Puts the check of its shapes before every kernel.
  *

@@ -3,6 +3,8 @@
  * (each operand once), and the multiplications and additions of its int8 products.
  */
 
+import type { FusedKernels } from '../backend/fusions.js';
+import { movedTensors, tapeSteps } from './fusedTape.js';
 import { BYTES_OF, type HostArray, type Ref, type Tape, type TapeEntry } from './tape.js';
 
 export interface PassCost {
@@ -120,10 +122,10 @@ export function passCost(tape: Tape, entry: TapeEntry): PassCost {
 }
 
 export interface Pass extends PassCost {
-  /** Name without the layer. */
+  /** Name without the layer; of several operations in one pass the first's. */
   readonly name: string;
   readonly kinds: readonly string[];
-  /** Entries of the tape. */
+  /** Times that it runs. */
   readonly calls: number;
 }
 
@@ -132,19 +134,26 @@ export function passName(entryName: string): string {
   return entryName.replace(/^h\d+\./, '');
 }
 
-/** The passes of a tape, the layers summed, in order of their first entry. */
-export function passesOf(tape: Tape): Pass[] {
+/** The passes of a tape under a backend with these fusions, the layers summed, in order of their first entry. */
+export function passesOf(tape: Tape, fused: FusedKernels = {}): Pass[] {
   const passes = new Map<string, Pass>();
-  for (const entry of tape.entries) {
-    const name = passName(entry.name);
-    const { bytes, operations } = passCost(tape, entry);
+  for (const step of tapeSteps(tape, fused)) {
+    const entries = step.entries.map((i) => tape.entries[i] as TapeEntry);
+    const name = passName((entries[0] as TapeEntry).name);
     const known = passes.get(name) ?? { name, kinds: [], calls: 0, bytes: 0, operations: 0 };
+    const costs = entries.map((entry) => passCost(tape, entry));
+    const sum = (field: keyof PassCost): number => costs.reduce((total, cost) => total + cost[field], known[field]);
+    // What stays in the pass was counted as written by one part and as read by another.
+    const saved = movedTensors(tape, step).reduce((bytes, { ref, written }) => {
+      const { dtype } = tape.buffers[ref.buffer] as Tape['buffers'][number];
+      return bytes + (written ? 1 : 2) * BYTES_OF[dtype] * ref.length;
+    }, 0);
     passes.set(name, {
       name,
-      kinds: known.kinds.includes(entry.kind) ? known.kinds : [...known.kinds, entry.kind],
+      kinds: [...new Set([...known.kinds, ...entries.map(({ kind }) => kind)])],
       calls: known.calls + 1,
-      bytes: known.bytes + bytes,
-      operations: known.operations + operations,
+      bytes: sum('bytes') - saved,
+      operations: sum('operations'),
     });
   }
   return [...passes.values()];

@@ -4,7 +4,9 @@
  * A tape names its buffers and lists operations of {@link Kernels} whose array arguments are references into buffers.
  * A lane allocates the buffers of its machine, binds the references once and then runs the list for every unit.
  */
+import type { FusedKernels } from '../backend/fusions.js';
 import type { Kernels, OperationName } from '../backend/ops.js';
+import { tapeSteps } from './fusedTape.js';
 
 export type HostArray = Float32Array | Uint16Array | Int8Array | Uint8Array | Uint32Array;
 
@@ -111,9 +113,27 @@ export function laneBytes(tape: Tape): number {
   return bytes;
 }
 
+/** Looks at values while a bound tape runs. */
+export interface TapeWatch {
+  /** Whether anything is looked at after this entry: its step then runs entry by entry. */
+  watches(entry: number): boolean;
+  /** Called after an entry that is watched. */
+  after(entry: number): void;
+}
+
+/** Kernels, and the operations that they can run in one pass. */
+export type TapeKernels = Kernels & { readonly fused?: FusedKernels };
+
+/** Entries that run together: `run` all of them at once. */
+interface BoundStep {
+  readonly entries: readonly number[];
+  readonly run: () => void;
+}
+
 /** A tape bound to memory: ready to run on host kernels. */
 export class BoundTape {
   readonly #calls: readonly (() => void)[];
+  readonly #steps: readonly BoundStep[];
   readonly #arguments: readonly Readonly<Record<string, unknown>>[];
   readonly #names: readonly string[];
   readonly #arrays: readonly HostArray[];
@@ -125,7 +145,7 @@ export class BoundTape {
    */
   constructor(
     tape: Tape,
-    kernels: Kernels,
+    kernels: TapeKernels,
     given: Readonly<Record<string, HostArray>>,
     packed: (codes: number) => Uint8Array | undefined = () => undefined,
   ) {
@@ -161,6 +181,12 @@ export class BoundTape {
       const kernel = kernels[entry.kind] as (a: object) => void;
       return () => kernel.call(kernels, args);
     });
+    this.#steps = tapeSteps(tape, kernels.fused).map(({ entries, fusion }) => {
+      const parts = entries.map((i) => this.#arguments[i] as object);
+      const fused = fusion && (kernels.fused?.[fusion] as ((...parts: object[]) => void) | undefined);
+      const run = fused === undefined ? (this.#calls[entries[0] as number] as () => void) : () => fused(...parts);
+      return { entries, run };
+    });
   }
 
   /** The array that an argument of an operation was bound to. @throws RangeError where there is none */
@@ -170,30 +196,37 @@ export class BoundTape {
     return value as HostArray;
   }
 
-  /**
-   * Runs every operation. An error of a kernel gets the operation's name in front.
-   *
-   * @param after called after each operation with its index in the tape
-   */
-  run(after?: (entry: number) => void): void {
-    for (let i = 0; i < this.#calls.length; i++) {
-      try {
-        (this.#calls[i] as () => void)();
-        after?.(i);
-      } catch (error) {
-        if (error instanceof Error) error.message = `${this.#names[i]}: ${error.message}`;
-        throw error;
+  /** Runs every operation. An error of a kernel gets the operation's name in front; of several in one pass the first's. */
+  run(watch?: TapeWatch): void {
+    for (const { entries, run } of this.#steps) {
+      if (entries.length === 1 || watch === undefined || !entries.some((entry) => watch.watches(entry))) {
+        this.#named(entries[0] as number, run);
+        if (watch?.watches(entries[0] as number) === true) watch.after(entries[0] as number);
+        continue;
+      }
+      for (const entry of entries) {
+        this.#named(entry, this.#calls[entry] as () => void);
+        if (watch.watches(entry)) watch.after(entry);
       }
     }
   }
 
-  /** Runs with a clock: milliseconds by operation name, for profiles. */
+  #named(entry: number, run: () => void): void {
+    try {
+      run();
+    } catch (error) {
+      if (error instanceof Error) error.message = `${this.#names[entry]}: ${error.message}`;
+      throw error;
+    }
+  }
+
+  /** Runs with a clock: milliseconds by the name of a step's first operation, for profiles. */
   profile(clock: () => number): Map<string, number> {
     const times = new Map<string, number>();
-    for (let i = 0; i < this.#calls.length; i++) {
+    for (const { entries, run } of this.#steps) {
       const start = clock();
-      (this.#calls[i] as () => void)();
-      const name = this.#names[i] as string;
+      run();
+      const name = this.#names[entries[0] as number] as string;
       times.set(name, (times.get(name) ?? 0) + clock() - start);
     }
     return times;

@@ -3,7 +3,7 @@
  *
  * One runner belongs to one lane. θ and the integer weights are shared by all lanes of a step and only read.
  */
-import type { Kernels, LaneKernels, WeightPacking } from '../backend/ops.js';
+import type { LaneKernels, WeightPacking } from '../backend/ops.js';
 import { PogoError } from '../errors.js';
 import { paddedRank } from './adapter.js';
 import { adapterTape } from './adapterTape.js';
@@ -188,7 +188,7 @@ export class UnitRunner {
   /** The unit file of the last {@link compute}: codes plane, then scales plane. */
   readonly file: Uint8Array;
 
-  constructor(plan: ModelPlan, kernels: Kernels, shared: SharedWeights, microBatches = 1) {
+  constructor(plan: ModelPlan, kernels: LaneKernels, shared: SharedWeights, microBatches = 1) {
     this.#plan = plan;
     this.#gpt = unitTape(plan, microBatches);
     const bytes = unitFileBytes(plan.layout);
@@ -214,7 +214,7 @@ export class UnitRunner {
     this.#load(request);
     const watch = places.length === 0 ? undefined : new PlaceWatch(this.#gpt.tape, this.#bound, places);
     try {
-      this.#bound.run(watch?.after);
+      this.#bound.run(watch);
       this.observed = watch?.bytes ?? new Uint8Array(0);
     } catch (error) {
       if (!(error instanceof PogoError && error.code === 'NON_FINITE')) throw error;
@@ -300,11 +300,11 @@ export function gatherSequences(
 /** Exact losses of sequences under given weights: the forward pass in fixed groups of sequences. */
 export class LossRunner {
   readonly #plan: ModelPlan;
-  readonly #kernels: Kernels;
+  readonly #kernels: LaneKernels;
   readonly #bound: BoundTape;
   readonly sequences: number;
 
-  constructor(plan: ModelPlan, kernels: Kernels, shared: SharedWeights, sequences: number) {
+  constructor(plan: ModelPlan, kernels: LaneKernels, shared: SharedWeights, sequences: number) {
     this.#plan = plan;
     this.#kernels = kernels;
     this.sequences = sequences;

@@ -8,7 +8,7 @@
 import { PogoError } from '../errors.js';
 import { type Layout, LEAF_ELEMENTS } from './layout.js';
 import type { Recipe } from './recipe.js';
-import type { BoundTape, HostArray, Ref, Tape, TapeOperation } from './tape.js';
+import type { BoundTape, HostArray, Ref, Tape, TapeOperation, TapeWatch } from './tape.js';
 
 /** Row `row` of `width` elements in array `argument` after every operation of this kind and name. */
 export interface UnitPlace {
@@ -131,7 +131,7 @@ export function joinPlaces(parts: readonly (Uint8Array | undefined)[]): Uint8Arr
 }
 
 /** Reads places while a bound tape runs. */
-export class PlaceWatch {
+export class PlaceWatch implements TapeWatch {
   readonly #bound: BoundTape;
   readonly #found: (Uint8Array | undefined)[];
   readonly #reads = new Map<number, PlaceRead[]>();
@@ -145,11 +145,15 @@ export class PlaceWatch {
     }
   }
 
-  readonly after = (entry: number): void => {
+  watches(entry: number): boolean {
+    return this.#reads.has(entry);
+  }
+
+  after(entry: number): void {
     for (const { place, argument, from, to } of this.#reads.get(entry) ?? []) {
       this.#found[place] = bytesOf(this.#bound.argument(entry, argument), from, to);
     }
-  };
+  }
 
   /** The values of all places in their order. */
   get bytes(): Uint8Array {
