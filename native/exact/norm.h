@@ -5,8 +5,10 @@
 #include "arith.h"
 
 /** 1 / sqrt(mean square + epsilon); `sum` the row's sum of squares. */
-POGO_HD float pogo_norm_rstd(float sum, float inverse_count, float epsilon) {
-  return pogo_div(1.0f, pogo_sqrt(pogo_add(pogo_mul(sum, inverse_count), epsilon)));
+template <class V>
+POGO_HD V pogo_norm_rstd(V sum, float inverse_count, float epsilon) {
+  V square = pogo_mul(sum, pogo_fill(sum, inverse_count));
+  return pogo_div(pogo_fill(sum, POGO_ONE), pogo_sqrt(pogo_add(square, pogo_fill(sum, epsilon))));
 }
 
 /** RMSNorm: (x r) gain. */

@@ -94,7 +94,16 @@ POGO_HD F ldbf(const uint16_t* p) {
   __m512i x = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(x, 16))};
 }
-POGO_HD void stbf(uint16_t* p, F a) { _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi32_epi16(pogo_bf16(a).v)); }
+/** pogo_bf16 of every lane: the rounded word's high half, taken by one permutation; NaN keeps its high half. */
+POGO_HD void stbf(uint16_t* p, F a) {
+  const __m512i b = _mm512_castps_si512(a.v), odd = _mm512_and_si512(_mm512_srli_epi32(b, 16), _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(b, _mm512_set1_epi32(0x7FFF)), odd);
+  const __mmask16 nan = _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q);
+  const __m512i x = _mm512_mask_or_epi32(rounded, nan, b, _mm512_set1_epi32(0x400000));
+  const __m512i high = _mm512_set_epi16(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 31, 29, 27, 25, 23, 21, 19, 17, 15,
+                                        13, 11, 9, 7, 5, 3, 1);
+  _mm256_storeu_si256((__m256i*)p, _mm512_castsi512_si256(_mm512_permutexvar_epi16(high, x)));
+}
 POGO_HD F ldcode(const int8_t* p) {
   return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)))};
 }
