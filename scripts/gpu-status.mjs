@@ -82,15 +82,14 @@ function moduleText(operations, reports) {
 }
 
 await cli(async (args) => {
-  const { ADAPTER_OPERATIONS, OPERATIONS } = await import('../dist/backend/ops.js');
-  const withKernel = OPERATIONS.filter((name) => !ADAPTER_OPERATIONS.includes(name));
+  const { OPERATIONS } = await import('../dist/backend/ops.js');
   const page = readFileSync(PAGE, 'utf8');
   const [begin, end] = [page.indexOf(BEGIN), page.indexOf(END)];
   if (begin < 0 || end < begin)
     throw new ScriptError(`gpu-status: expected ${BEGIN} and ${END} in native/cuda/README.md`);
-  const text = table([...withKernel, ...MORE], readReports());
+  const text = table([...OPERATIONS, ...MORE], readReports());
   const next = `${page.slice(0, begin + BEGIN.length)}\n${text}\n${page.slice(end)}`;
-  const nextModule = moduleText([...withKernel, ...MORE], readReports());
+  const nextModule = moduleText([...OPERATIONS, ...MORE], readReports());
   if (next === page && nextModule === readFileSync(MODULE, 'utf8')) return 0;
   if (args.includes('--check')) {
     process.stderr.write('gpu-status: the table is not that of bench/results/gpu: run node scripts/gpu-status.mjs\n');

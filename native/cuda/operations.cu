@@ -26,6 +26,11 @@ POGO_SIZE(linear_heads_input_gradient, LinearHeadsInputGradientArgs)
 POGO_SIZE(linear_gelu_input_gradient, LinearGeluInputGradientArgs)
 POGO_SIZE(weight_gradient, WeightGradientArgs)
 POGO_SIZE(weight_gradient4, WeightGradient4Args)
+POGO_SIZE(quantize_heads, QuantizeHeadsArgs)
+POGO_SIZE(add_rows, AddRowsArgs)
+POGO_SIZE(gelu_rows, GeluRowsArgs)
+POGO_SIZE(round_rows, RoundRowsArgs)
+POGO_SIZE(gelu_gradient_rows, GeluGradientRowsArgs)
 POGO_SIZE(head_forward, HeadForwardArgs)
 POGO_SIZE(head_logits, HeadLogitsArgs)
 POGO_SIZE(head_input_gradient, HeadInputGradientArgs)
@@ -275,6 +280,56 @@ void fields(WeightGradient4Args& a, Fields& f) {
   f.in("seed", a.seed, 4);
 }
 
+void fields(QuantizeHeadsArgs& a, Fields& f) {
+  f.u32("T", a.T);
+  f.u32("N", a.N);
+  f.u32("H", a.H);
+  f.u32("t0", a.t0);
+  f.f32("factor", a.factor);
+  f.in("sum", a.sum, area(a.T, a.N));
+  f.in_or_empty("bias", a.bias, a.N);
+  f.out("codes", a.codes, area(a.T, a.N));
+  f.out("scales", a.scales, area(a.H, a.T));
+  f.in_or_empty("seed", a.seed, 4);
+}
+
+void fields(AddRowsArgs& a, Fields& f) {
+  f.u32("T", a.T);
+  f.u32("N", a.N);
+  f.in("sum", a.sum, area(a.T, a.N));
+  f.in_or_empty("bias", a.bias, a.N);
+  f.in("x", a.x, area(a.T, a.N));
+  f.out("y", a.y, area(a.T, a.N));
+}
+
+void fields(GeluRowsArgs& a, Fields& f) {
+  f.u32("T", a.T);
+  f.u32("N", a.N);
+  f.in("sum", a.sum, area(a.T, a.N));
+  f.in_or_empty("bias", a.bias, a.N);
+  write_codes(f, "codes", a.codes, "scales", a.scales, a.T, a.N);
+  f.out("derivative", a.derivative, area(a.T, a.N));
+}
+
+void fields(RoundRowsArgs& a, Fields& f) {
+  f.u32("T", a.T);
+  f.u32("N", a.N);
+  f.in("sum", a.sum, area(a.T, a.N));
+  f.out("y", a.y, area(a.T, a.N));
+}
+
+void fields(GeluGradientRowsArgs& a, Fields& f) {
+  f.u32("T", a.T);
+  f.u32("N", a.N);
+  f.u32("t0", a.t0);
+  f.flag("accumulate", a.accumulate);
+  f.in("sum", a.sum, area(a.T, a.N));
+  f.in("derivative", a.derivative, area(a.T, a.N));
+  write_codes(f, "codes", a.codes, "scales", a.scales, a.T, a.N);
+  f.out_or_empty("bias", a.bias, a.N);
+  f.in("seed", a.seed, 4);
+}
+
 void fields(HeadForwardArgs& a, Fields& f) {
   f.u32("T", a.T);
   f.u32("C", a.C);
@@ -482,7 +537,8 @@ void fields(Dequantize4Args& a, Fields& f) {
 void fields(QuantizeWeightArgs& a, Fields& f) {
   f.u32("N", a.N);
   f.u32("K", a.K);
-  f.in("theta", a.theta, area(a.N, a.K));
+  uint64_t length = f.in("theta", a.theta, a.K);
+  a.rows = a.K == 0 || length / a.K > a.N ? a.N : (uint32_t)(length / a.K);
   write_codes(f, "w", a.w, "wScales", a.wScales, a.N, a.K);
   write_codes(f, "wt", a.wt, "wtScales", a.wtScales, a.K, a.N);
 }
@@ -614,6 +670,11 @@ const std::vector<Operation>& table() {
       entry<LinearGeluInputGradientArgs, linear_gelu_input_gradient, linear_gelu_input_gradient_workspace>("linearGeluInputGradient"),
       entry<WeightGradientArgs, weight_gradient, weight_gradient_workspace>("weightGradient"),
       entry<WeightGradient4Args, weight_gradient4, weight_gradient4_workspace>("weightGradient4"),
+      entry<QuantizeHeadsArgs, quantize_heads, quantize_heads_workspace>("quantizeHeads"),
+      entry<AddRowsArgs, add_rows, add_rows_workspace>("addRows"),
+      entry<GeluRowsArgs, gelu_rows, gelu_rows_workspace>("geluRows"),
+      entry<RoundRowsArgs, round_rows, round_rows_workspace>("roundRows"),
+      entry<GeluGradientRowsArgs, gelu_gradient_rows, gelu_gradient_rows_workspace>("geluGradientRows"),
       entry<HeadForwardArgs, head_forward, head_forward_workspace>("headForward"),
       entry<HeadLogitsArgs, head_logits, head_logits_workspace>("headLogits"),
       entry<HeadInputGradientArgs, head_input_gradient, head_input_gradient_workspace>("headInputGradient"),

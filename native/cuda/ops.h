@@ -272,6 +272,50 @@ struct WeightGradient4Args {
   uint64_t codeBytes, scaleCount;
 };
 
+struct QuantizeHeadsArgs {
+  const float* sum;
+  const float* bias;
+  int8_t* codes;
+  float* scales;
+  const uint32_t* seed;
+  float factor;
+  uint32_t T, N, H, t0;
+};
+
+struct AddRowsArgs {
+  const float* sum;
+  const float* bias;
+  const uint16_t* x;
+  uint16_t* y;
+  uint32_t T, N;
+};
+
+struct GeluRowsArgs {
+  const float* sum;
+  const float* bias;
+  int8_t* codes;
+  float* scales;
+  int8_t* derivative;
+  uint32_t T, N;
+};
+
+struct RoundRowsArgs {
+  const float* sum;
+  uint16_t* y;
+  uint32_t T, N;
+};
+
+struct GeluGradientRowsArgs {
+  const float* sum;
+  const int8_t* derivative;
+  int8_t* codes;
+  float* scales;
+  float* bias;
+  const uint32_t* seed;
+  uint32_t T, N, t0;
+  bool accumulate;
+};
+
 struct HeadForwardArgs {
   const int8_t* a;
   const float* aScales;
@@ -456,6 +500,8 @@ struct QuantizeWeightArgs {
   int8_t* wt;
   float* wtScales;
   uint32_t N, K;
+  /** Rows that theta has; those behind them are +0: the padding of an adapter's rank. */
+  uint32_t rows;
 };
 
 struct CommitLeavesArgs {
@@ -555,6 +601,11 @@ Status linear_heads_input_gradient(const LinearHeadsInputGradientArgs& a, const 
 Status linear_gelu_input_gradient(const LinearGeluInputGradientArgs& a, const Launch& launch);
 Status weight_gradient(const WeightGradientArgs& a, const Launch& launch);
 Status weight_gradient4(const WeightGradient4Args& a, const Launch& launch);
+Status quantize_heads(const QuantizeHeadsArgs& a, const Launch& launch);
+Status add_rows(const AddRowsArgs& a, const Launch& launch);
+Status gelu_rows(const GeluRowsArgs& a, const Launch& launch);
+Status round_rows(const RoundRowsArgs& a, const Launch& launch);
+Status gelu_gradient_rows(const GeluGradientRowsArgs& a, const Launch& launch);
 Status head_forward(const HeadForwardArgs& a, const Launch& launch);
 Status head_logits(const HeadLogitsArgs& a, const Launch& launch);
 Status head_input_gradient(const HeadInputGradientArgs& a, const Launch& launch);

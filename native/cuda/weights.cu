@@ -14,10 +14,11 @@ __global__ void __launch_bounds__(THREADS) quantize_weight_kernel(QuantizeWeight
   const uint32_t row = (uint32_t)(task / panels), panel = (uint32_t)(task - (uint64_t)row * panels);
   const Panel p = {panel * PANEL, a.K, threadIdx.x % 32};
   const float* x = a.theta + (uint64_t)row * a.K;
+  const bool is_there = row < a.rows;
   float v[CHUNKS][8];
   POGO_UNROLL
   for (uint32_t k = 0; k < CHUNKS; k += 1) {
-    if (p.owns(k)) {
+    if (is_there && p.owns(k)) {
       load8_f32(x + p.column(k), v[k]);
     } else {
       POGO_UNROLL

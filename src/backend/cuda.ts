@@ -7,7 +7,7 @@
 import { PogoError } from '../errors.js';
 import { type CudaAddon, type CudaFailure, type CudaOperation, type CudaValue, loadCudaAddon } from './cudaAddon.js';
 import type { Kernels, OperationName } from './ops.js';
-import { ADAPTER_OPERATIONS, OPERATIONS } from './ops.js';
+import { OPERATIONS } from './ops.js';
 import { referenceKernels } from './reference.js';
 import { shapeChecked } from './shapes.js';
 import type { Backend, BackendMiss, IsaName } from './types.js';
@@ -114,11 +114,6 @@ export function missingOperations(table: CudaTable): OperationName[] {
   return OPERATIONS.filter((name) => !table.has(name));
 }
 
-/** Operations without a kernel that recipes without adapters need, too. */
-export function neededOperations(table: CudaTable): OperationName[] {
-  return missingOperations(table).filter((name) => !ADAPTER_OPERATIONS.includes(name));
-}
-
 /**
  * Kernels over host memory. An operation without a kernel throws when it is called.
  *
@@ -188,8 +183,8 @@ export function openCudaBackend(options: OpenCudaOptions = {}): Backend {
   const { addon } = loaded;
   const { devices } = addon.deviceInfo();
   const table = cudaTable(addon);
-  const needed = neededOperations(table);
-  if (needed.length > 0) throw unavailable(needed);
+  const lacking = missingOperations(table);
+  if (lacking.length > 0) throw unavailable(lacking);
   const index = options.device ?? 0;
   const device = devices[index];
   if (device === undefined) {
@@ -206,7 +201,6 @@ export function openCudaBackend(options: OpenCudaOptions = {}): Backend {
     isa: cudaIsa(device.major, device.minor),
     features: [device.name, `compute capability ${device.major}.${device.minor}`],
     kernels: cudaKernels(addon, index),
-    without: missingOperations(table),
     misses: options.misses ?? [],
     kernelCalls: () => addon.counters().operations,
   };

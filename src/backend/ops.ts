@@ -646,15 +646,6 @@ export const OPERATIONS: readonly OperationName[] = [
   'gegluGradient',
 ];
 
-/** Operations that only recipes with adapters need: a backend without them trains all others. */
-export const ADAPTER_OPERATIONS: readonly OperationName[] = [
-  'quantizeHeads',
-  'addRows',
-  'geluRows',
-  'roundRows',
-  'geluGradientRows',
-];
-
 /** Purposes of dithered quantizations: one number each, an input of the dither seed (`docs/numerics.md`). */
 export const PURPOSE = {
   gradient4: 1,

@@ -1,7 +1,7 @@
 /**
  * Backends: who computes. A backend owns the kernels of {@link Kernels} for one kind of machine; all give the same bits.
  */
-import type { LaneKernels, OperationName } from './ops.js';
+import type { LaneKernels } from './ops.js';
 
 export type BackendName = 'cuda' | 'cpu' | 'reference';
 /** Instruction sets of the CPU kernels, worst first within x86 and within AArch64. */
@@ -23,8 +23,6 @@ export interface Backend {
   /** Feature names of the machine that the choice rests on. */
   readonly features: readonly string[];
   readonly kernels: LaneKernels;
-  /** Operations that it has no kernel for, of those that only some recipes need; none if absent. */
-  readonly without?: readonly OperationName[];
   /** Backends that come earlier in the order and were not taken. */
   readonly misses: readonly BackendMiss[];
   /** Number of kernel calls that ran code of `isa`, since the process started. */

@@ -7,12 +7,12 @@ import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { openCpuBackend } from '../backend/cpu.js';
 import { loadCpuAddon } from '../backend/cpuAddon.js';
-import { cudaIsa, cudaKernels, cudaTable, missingOperations, neededOperations } from '../backend/cuda.js';
+import { cudaIsa, cudaKernels, cudaTable, missingOperations } from '../backend/cuda.js';
 import { loadCudaAddon } from '../backend/cudaAddon.js';
 import { CUDA_HARDWARE } from '../backend/cudaHardware.js';
 import { loadMerkleAddon } from '../backend/merkleAddon.js';
 import { openBackend } from '../backend/open.js';
-import { ADAPTER_OPERATIONS, type Kernels, OPERATIONS, type OperationName } from '../backend/ops.js';
+import { type Kernels, OPERATIONS } from '../backend/ops.js';
 import { referenceKernels } from '../backend/reference.js';
 import { selfTest } from '../backend/selfTest.js';
 import type { IsaName } from '../backend/types.js';
@@ -61,9 +61,8 @@ function checked(
   isa: string,
   kernels: Kernels,
   quick: boolean,
-  without: readonly OperationName[] = [],
 ): DoctorBackend {
-  const results = selfTest(kernels, { quick, without });
+  const results = selfTest(kernels, { quick });
   const wrong = results.filter((result) => !result.ok);
   const total = results.reduce((sum, result) => sum + result.cases, 0);
   const failed = wrong.reduce((sum, result) => sum + result.cases, 0);
@@ -92,8 +91,7 @@ const missing = (backend: DoctorBackend['backend'], isa: string, reason: string,
 });
 
 function cudaKernelStatus(): CudaKernelStatus[] {
-  // Those of adapters have no kernel on CUDA yet.
-  return OPERATIONS.filter((name) => !ADAPTER_OPERATIONS.includes(name)).map((operation) => {
+  return OPERATIONS.map((operation) => {
     const run = CUDA_HARDWARE[operation];
     if (run === undefined) return { operation, status: 'compiled', device: '', date: '' };
     return { operation, status: 'hardware', ...run };
@@ -117,15 +115,13 @@ function cudaBackends(quick: boolean, addonFile: string | undefined): DoctorBack
   if (cuda.addon === undefined) return [missing('cuda', '', cuda.reason, cuda.fix)];
   const { addon, info } = cuda;
   const table = cudaTable(addon);
-  const needed = neededOperations(table);
-  if (needed.length > 0) {
-    return [missing('cuda', '', `its addon has no kernel for ${needed.join(', ')}`, 'npm run setup -- --cuda --force')];
+  const lacking = missingOperations(table);
+  if (lacking.length > 0) {
+    return [missing('cuda', '', `its addon has no kernel for ${lacking.join(', ')}`, 'npm run setup -- --cuda --force')];
   }
-  const without = missingOperations(table);
-  const lacks = without.length === 0 ? '' : `no kernel for ${without.join(', ')}`;
   return info.devices.map((device, index) => {
-    const found = checked('cuda', cudaIsa(device.major, device.minor), cudaKernels(addon, index), quick, without);
-    const facts = [`device ${index}: ${device.name}`, lacks, found.reason];
+    const found = checked('cuda', cudaIsa(device.major, device.minor), cudaKernels(addon, index), quick);
+    const facts = [`device ${index}: ${device.name}`, found.reason];
     return { ...found, reason: facts.filter((fact) => fact !== '').join('; ') };
   });
 }

@@ -75,19 +75,28 @@ export interface PackedWeights {
 }
 
 /**
+ * θ of a plan's frozen model; undefined where the whole model is trained.
+ *
+ * @throws PogoError SHAPE for adapters whose frozen model nobody brought
+ */
+export function frozenTheta({ recipe, model, frozen }: ModelPlan): Float32Array | undefined {
+  if (recipe.adapter !== undefined && frozen?.length !== model.length) {
+    throw new PogoError(
+      'SHAPE',
+      `expected a frozen θ of ${model.length} elements for the adapters of ${recipe.name}, found ${frozen?.length ?? 'none'}`,
+    );
+  }
+  return frozen;
+}
+
+/**
  * Allocates shared memory for θ's integer weights.
  *
  * @param packing the packing of the backend that will read them; without it products pack their weights themselves
  * @throws PogoError SHAPE for adapters without the θ of their frozen model
  */
 export function allocateWeights(plan: ModelPlan, theta: Float32Array, packing?: WeightPacking): SharedWeights {
-  const { frozen } = plan;
-  if (plan.recipe.adapter !== undefined && frozen?.length !== plan.model.length) {
-    throw new PogoError(
-      'SHAPE',
-      `expected a frozen θ of ${plan.model.length} elements for the adapters of ${plan.recipe.name}, found ${frozen?.length ?? 'none'}`,
-    );
-  }
+  const frozen = frozenTheta(plan);
   const weights = {
     theta,
     ...(frozen === undefined ? {} : { frozen }),

@@ -82,13 +82,26 @@ export class DeviceLane {
     this.#addon.detachLane(this.#lane);
   }
 
-  /** Brings vectors from host memory and makes the integer weights. */
-  load(vectors: Partial<StateVectors>): void {
+  /**
+   * Brings vectors from host memory and makes the integer weights.
+   *
+   * @param frozen θ of the model that adapters stand on: the first time
+   */
+  load(vectors: Partial<StateVectors>, frozen?: Float32Array): void {
     const rope = recipeRope(this.#plan.recipe);
     if (rope.length > 0) this.#upload(this.#places.rope, rope);
     for (const [name, place] of Object.entries(this.#places.vectors) as [DeviceVector, DeviceRef][]) {
       const vector = vectors[name];
       if (vector !== undefined) this.#upload(place, vector);
+    }
+    if (frozen !== undefined && this.#places.frozen !== undefined) {
+      this.#upload(this.#places.frozen, frozen);
+      this.#run(
+        this.#tape('frozenWeights', () => weightEntries(this.#plan, this.#places, true)),
+        [],
+        [],
+        [],
+      );
     }
     this.#run(
       this.#tape('weights', () => weightEntries(this.#plan, this.#places)),

@@ -5,18 +5,17 @@
  * |---|---|
  * | θ, m, v, EMA and their trees | the unit file and its tree |
  * | integer weights, both orientations | the buffers of one tape at a time, workspace, constants |
- * | two sets of M unit files | |
+ * | two sets of M unit files, θ of a frozen model | |
  */
 
 import { type CudaTable, cudaError, unavailable } from '../backend/cuda.js';
 import type { CudaAddon, CudaRegion } from '../backend/cudaAddon.js';
-import { PogoError } from '../errors.js';
 import { treeBytes } from '../merkle/shape.js';
 import { packedModelLayout, unitFileBytes } from '../model/layout.js';
 import { recipeRope } from '../model/rope.js';
 import { commitPieces, START_SCALARS } from '../model/state.js';
-import { evaluationTape, type GptTape, trainingTape } from '../model/tapes.js';
-import type { ModelPlan } from '../model/unit.js';
+import { evaluationTape, type GptTape } from '../model/tapes.js';
+import { type ModelPlan, unitTape } from '../model/unit.js';
 import {
   byteLength,
   type DeviceEntry,
@@ -52,6 +51,8 @@ interface PackedPlaces {
 export interface DevicePlan {
   readonly vectors: Readonly<Partial<Record<DeviceVector, DeviceRef>>>;
   readonly trees: Readonly<Partial<Record<DeviceVector, DeviceRef>>>;
+  /** θ of the model that adapters stand on, which never changes; undefined where the whole model is trained. */
+  readonly frozen: DeviceRef | undefined;
   /** [parity of the step][unit]: u8 unit files; empty where the model is only evaluated. */
   readonly units: readonly (readonly DeviceRef[])[];
   readonly weightCodes: DeviceRef;
@@ -84,14 +85,7 @@ export interface DevicePlanOptions {
 }
 
 export function devicePlan(plan: ModelPlan, options: DevicePlanOptions): DevicePlan {
-  const { layout, weights, recipe } = plan;
-  if (recipe.adapter !== undefined) {
-    throw new PogoError(
-      'ENVIRONMENT',
-      `expected a recipe without adapters on a device, found ${recipe.name}; train it with POGO_BACKEND=cpu`,
-      { backend: 'cuda' },
-    );
-  }
+  const { layout, model, weights, recipe } = plan;
   const shared = new DeviceLayout(0);
   const kept: readonly DeviceVector[] = options.training
     ? VECTOR_NAMES.filter((name) => name !== 'ema' || recipe.ema)
@@ -100,6 +94,7 @@ export function devicePlan(plan: ModelPlan, options: DevicePlanOptions): DeviceP
     Object.fromEntries(kept.map((name) => [name, make()]));
   const vectors = each(() => shared.place('f32', layout.length));
   const trees = options.training ? each(() => shared.place('u8', treeBytes(4 * layout.length))) : {};
+  const frozen = recipe.adapter === undefined ? undefined : shared.place('f32', model.length);
   const weightCodes = shared.place('i8', weights.codesLength);
   const weightScales = shared.place('f32', weights.scalesLength);
   const rope = shared.place('f32', recipeRope(recipe).length);
@@ -112,7 +107,7 @@ export function devicePlan(plan: ModelPlan, options: DevicePlanOptions): DeviceP
   const unit = own.place('u8', file.total);
   const unitTree = own.place('u8', treeBytes(file.total));
   const given = {
-    theta: vectors.theta as DeviceRef,
+    theta: frozen ?? (vectors.theta as DeviceRef),
     weightCodes,
     weightScales,
     unitCodes: deviceSlice(unit, 0, file.codes),
@@ -128,9 +123,9 @@ export function devicePlan(plan: ModelPlan, options: DevicePlanOptions): DeviceP
     ownBytes = Math.max(ownBytes, behind.bytes);
     return { gpt, buffers, entries: deviceEntries(gpt.tape, buffers) };
   };
-  const training = options.training ? place(trainingTape(recipe, layout, weights, options.microBatches)) : undefined;
+  const training = options.training ? place(unitTape(plan, options.microBatches)) : undefined;
   const evaluatedSequences = Math.min(EVALUATED_SEQUENCES, recipe.sequencesPerUnit);
-  const evaluation = place(evaluationTape(recipe, layout, weights, evaluatedSequences));
+  const evaluation = place(evaluationTape(recipe, model, weights, evaluatedSequences));
   const behind = new DeviceLayout(1, scratch);
   const packed = packedModelLayout(layout).tensors.map(({ codesBytes, scalesBytes }) => ({
     codes: behind.place('u8', codesBytes),
@@ -140,6 +135,7 @@ export function devicePlan(plan: ModelPlan, options: DevicePlanOptions): DeviceP
   return {
     vectors,
     trees,
+    frozen,
     units,
     weightCodes,
     weightScales,
@@ -205,13 +201,19 @@ export function nullUnitEntries(places: DevicePlan): DeviceEntry[] {
   return [zero, hashEntry('unit root', [{ bytes: places.unit, tree: places.unitTree }])];
 }
 
-/** Integer weights from θ. */
-export function weightEntries({ weights }: ModelPlan, places: DevicePlan): DeviceEntry[] {
-  const theta = places.vectors.theta as DeviceRef;
-  return weights.places.map(({ tensor, codes, scales, transposed, transposedScales }) => {
+/**
+ * Integer weights from θ.
+ *
+ * @param frozen those of the model that adapters stand on, which are made once; false: those that move with the state
+ */
+export function weightEntries({ weights }: ModelPlan, places: DevicePlan, frozen = false): DeviceEntry[] {
+  const theta = (frozen ? places.frozen : places.vectors.theta) as DeviceRef;
+  const wanted = weights.places.filter((place) => place.frozen === frozen);
+  return wanted.map(({ tensor, elements, codes, scales, transposed, transposedScales }) => {
     const { rows: N, cols: K, size, offset, name } = tensor;
     const args = {
-      theta: deviceSlice(theta, offset, size),
+      // Without the rows that pad a rank: quantizeWeight takes what is not there as +0.
+      theta: deviceSlice(theta, offset, elements),
       w: deviceSlice(places.weightCodes, codes, size),
       wScales: deviceSlice(places.weightScales, scales, transposedScales - scales),
       wt: deviceSlice(places.weightCodes, transposed, size),
@@ -286,6 +288,7 @@ export function deviceNeeds(
   places: DevicePlan,
 ): DeviceNeeds {
   const tapes = [places.evaluation.entries, weightEntries(plan, places)];
+  if (places.frozen !== undefined) tapes.push(weightEntries(plan, places, true));
   if (places.training !== undefined) {
     const names = VECTOR_NAMES.filter((name) => places.vectors[name] !== undefined);
     tapes.push(
@@ -331,7 +334,17 @@ export function laneRegions(
 }
 
 /** Tapes that a lane keeps bound at once. */
-export const TAPES = ['unit', 'watchedUnit', 'nullUnit', 'evaluation', 'weights', 'commit', 'roots', 'pack'] as const;
+export const TAPES = [
+  'unit',
+  'watchedUnit',
+  'nullUnit',
+  'evaluation',
+  'weights',
+  'frozenWeights',
+  'commit',
+  'roots',
+  'pack',
+] as const;
 export type TapeName = (typeof TAPES)[number];
 
 /** Bytes of page-locked memory that a lane stages its transfers in. */

@@ -6,7 +6,7 @@
  */
 import type { MerkleKernels } from '../merkle/kernels.js';
 import { evaluatedVector, leafCount, type StateScalars, type StateVectors, vectorBytes } from '../model/state.js';
-import type { ModelPlan } from '../model/unit.js';
+import { frozenTheta, type ModelPlan } from '../model/unit.js';
 import type { LanePool } from './lanePool.js';
 import { hashParallel } from './parallelHash.js';
 import { balancedGroups, evenRanges } from './shards.js';
@@ -131,10 +131,13 @@ export class HostDomain implements MemoryDomain {
 export class DeviceDomain implements MemoryDomain {
   readonly #context: DomainContext;
   readonly #group: number;
+  /** What the device does not have yet of a frozen model. */
+  #frozen: Float32Array | undefined;
 
   constructor(context: DomainContext, group: number) {
     this.#context = context;
     this.#group = group;
+    this.#frozen = frozenTheta(context.plan);
   }
 
   get alive(): boolean {
@@ -143,7 +146,9 @@ export class DeviceDomain implements MemoryDomain {
 
   async load(): Promise<void> {
     const { session, state } = this.#context;
-    await this.#run({ kind: 'deviceLoad', group: this.#group, session, vectors: state });
+    const frozen = this.#frozen === undefined ? {} : { frozen: this.#frozen };
+    await this.#run({ kind: 'deviceLoad', group: this.#group, session, vectors: state, ...frozen });
+    this.#frozen = undefined;
   }
 
   async commit(before: StateScalars, units: readonly StepUnit[]): Promise<void> {

@@ -3,7 +3,7 @@
  */
 import { PogoError } from '../errors.js';
 import { encodeRecipe } from '../model/recipe.js';
-import { allocateWeights, type ModelPlan } from '../model/unit.js';
+import { allocateWeights, frozenTheta, type ModelPlan } from '../model/unit.js';
 import type { LanePool } from './lanePool.js';
 import { balancedGroups, evenRanges } from './shards.js';
 import type { Session } from './tasks.js';
@@ -60,11 +60,13 @@ export class Evaluator {
     const groups = session.weights === undefined ? [] : balancedGroups(sizes, this.#pool.lanes);
     const parts = groups.map((group) => group.map((i) => wanted[i] as number));
     const vectors = { theta: this.theta };
+    const theta = frozenTheta(this.#plan);
+    const frozen = this.#frozenMade || theta === undefined ? {} : { frozen: theta };
     this.#frozenMade = true;
     await Promise.all([
       ...parts.map((part) => this.#pool.run({ kind: 'weights', session, places: part }, this.#signal)),
       ...this.#pool.deviceGroups.map((group) =>
-        this.#pool.run({ kind: 'deviceLoad', group, session, vectors }, this.#signal),
+        this.#pool.run({ kind: 'deviceLoad', group, session, vectors, ...frozen }, this.#signal),
       ),
     ]);
   }

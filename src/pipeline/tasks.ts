@@ -85,6 +85,8 @@ export type DeviceTask =
       readonly group: number;
       readonly session: Session;
       readonly vectors: Partial<StateVectors>;
+      /** θ of the model that adapters stand on, on shared memory; absent once the device has it. */
+      readonly frozen?: Float32Array;
     }
   | {
       /** Vectors into host memory. */

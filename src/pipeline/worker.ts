@@ -123,7 +123,7 @@ function run(task: LaneTask): Result {
       runLoss(bound, task);
       return done({});
     case 'deviceLoad':
-      onDevice(bound).load(task.vectors);
+      onDevice(bound).load(task.vectors, task.frozen);
       return done({});
     case 'deviceFetch':
       onDevice(bound).fetch(task.vectors);

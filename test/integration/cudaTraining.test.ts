@@ -8,6 +8,7 @@ import { openBackend } from '../../src/backend/open.js';
 import { PogoError } from '../../src/errors.js';
 import { toHex } from '../../src/hex.js';
 import { unitFileBytes } from '../../src/model/layout.js';
+import { validateRecipe } from '../../src/model/recipe.js';
 import { gatherSequences, unitTokens } from '../../src/model/unit.js';
 import { backwardPlaces, forwardPlaces, gradientPlaces, type UnitPlace } from '../../src/model/unitPlaces.js';
 import { devicePlan, unitEntries } from '../../src/pipeline/devicePlan.js';
@@ -16,6 +17,7 @@ import type { Trainer } from '../../src/pipeline/trainer.js';
 import { trainSteps } from '../../src/pipeline/trainSteps.js';
 import { drawBatch, unitOffsets } from '../../src/protocol/draws.js';
 import type { StepCommitment } from '../../src/protocol/types.js';
+import { adapterOver } from '../support/adapters.js';
 import { buildModelAddon, modelAddon } from '../support/cudaModel.js';
 import { DRAW, loadRecipe, openTrainer, syntheticTokens, trainFor } from '../support/trainers.js';
 
@@ -90,6 +92,39 @@ describe.skipIf(model === undefined)('training on CUDA lanes', () => {
   it('of the family gemma3', async () => {
     const gemma = loadRecipe('gemma-tiny');
     expect(text(await trainFor(gemma, cuda(1), 1))).toEqual(text(await trainFor(gemma, cpu, 1)));
+  });
+
+  it.each([
+    ['all matrices, rank 8', adapterOver(recipe, ['qkv', 'o', 'fc', 'proj']), {}],
+    ['rank 64, whose gradients become 4-bit codes in the product', adapterOver(recipe, ['fc', 'proj'], 64), {}],
+  ])('of adapters: %s', async (_name, adapter, changes) => {
+    const lora = validateRecipe({ ...recipe, ...changes, name: 'lora', adapter });
+    const expected = text(await trainFor(lora, cpu, STEPS));
+    expect(text(await trainFor(lora, cuda(2), STEPS))).toEqual(expected);
+    expect(text(await trainFor(lora, { ...cpu, also: [cuda(1)] }, STEPS))).toEqual(expected);
+  });
+
+  it('brings a frozen model to the device once, and evaluates adapters over it', async () => {
+    const lora = validateRecipe({ ...recipe, name: 'lora', adapter: adapterOver(recipe, ['qkv', 'proj']) });
+    const sequences = gatherSequences(tokens, [0, 100, 7], recipe.context);
+    const sent = (): number => (model as NonNullable<typeof model>).counters().toDevice;
+    const look = async (trainer: Trainer): Promise<{ losses: string; bytes: number }> => {
+      await trainSteps({ trainer, draw1: DRAW, tokens, untilStep: 2, record: () => undefined });
+      const before = sent();
+      await trainer.prepare();
+      const bytes = sent() - before;
+      trainer.evaluator.theta.set(await trainer.fetchState().then(({ theta }) => theta));
+      for (const _ of [0, 1]) await trainer.evaluator.prepare();
+      const losses = await trainer.evaluator.losses(sequences);
+      expect(await trainer.evaluator.losses(sequences, trainer.session)).toEqual(losses);
+      return { losses: Buffer.from(losses.buffer).toString('base64'), bytes };
+    };
+    const { trainer, close } = await openTrainer(lora, cuda(1));
+    const onDevice = await look(trainer).finally(close);
+    const host = await openTrainer(lora, cpu);
+    expect(onDevice.losses).toBe((await look(host.trainer).finally(host.close)).losses);
+    // θ, m, v and EMA of the adapters, and nothing of the model under them.
+    expect(onDevice.bytes).toBeLessThanOrEqual(4 * 4 * trainer.plan.layout.length);
   });
 
   it('moves no more bytes over the bus than units, tokens and 1 MB a step', async () => {

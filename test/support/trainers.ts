@@ -6,11 +6,11 @@ import { CPU_ISAS, type IsaName } from '../../src/backend/types.js';
 import { loadRecipe, type Recipe } from '../../src/model/recipe.js';
 import { mix } from '../../src/model/seeds.js';
 import { seedState } from '../../src/model/state.js';
-import { modelPlan } from '../../src/model/unit.js';
 import { LanePool, type LanePoolOptions } from '../../src/pipeline/lanePool.js';
 import { Trainer } from '../../src/pipeline/trainer.js';
 import { trainSteps } from '../../src/pipeline/trainSteps.js';
 import type { StepCommitment } from '../../src/protocol/types.js';
+import { runnablePlan } from './adapters.js';
 
 export interface Setup extends LanePoolOptions {
   readonly shards?: number;
@@ -31,7 +31,7 @@ export function syntheticTokens(count: number): Uint16Array {
 
 export async function openTrainer(recipe: Recipe, setup: Setup): Promise<{ trainer: Trainer; close(): Promise<void> }> {
   const pool = new LanePool(setup);
-  const plan = modelPlan(recipe);
+  const plan = runnablePlan(recipe);
   const { lanes: _lanes, backend: _backend, isa: _isa, ...options } = setup;
   const trainer = new Trainer(plan, pool, merkleKernels(), seedState(plan), undefined, options);
   await trainer.prepare();

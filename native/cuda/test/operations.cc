@@ -22,6 +22,11 @@
   row(linearHeadsInputGradient, linear_heads_input_gradient, LinearHeadsInputGradientArgs) \
   row(linearGeluInputGradient, linear_gelu_input_gradient, LinearGeluInputGradientArgs)    \
   row(weightGradient, weight_gradient, WeightGradientArgs)                    \
+  row(quantizeHeads, quantize_heads, QuantizeHeadsArgs)                       \
+  row(addRows, add_rows, AddRowsArgs)                                         \
+  row(geluRows, gelu_rows, GeluRowsArgs)                                      \
+  row(roundRows, round_rows, RoundRowsArgs)                                   \
+  row(geluGradientRows, gelu_gradient_rows, GeluGradientRowsArgs)             \
   row(headForward, head_forward, HeadForwardArgs)                             \
   row(headLogits, head_logits, HeadLogitsArgs)                                \
   row(headInputGradient, head_input_gradient, HeadInputGradientArgs)          \
@@ -123,6 +128,12 @@ POGO_FIELDS(LinearGeluInputGradientArgs, F(e), F(eScales), F(wt), F(wtScales), F
 POGO_FIELDS(WeightGradientArgs, F(et), F(etScales), F(xt), F(xtScales), F(dw), F(N), F(K), F(T), F(accumulate))
 POGO_FIELDS(WeightGradient4Args, F(et), F(etScales), F(xt), F(xtScales), F(codes), F(scales), F(seed), F(N), F(K), F(T),
             F(codeBytes), F(scaleCount))
+POGO_FIELDS(QuantizeHeadsArgs, F(sum), F(bias), F(codes), F(scales), F(seed), F(factor), F(T), F(N), F(H), F(t0))
+POGO_FIELDS(AddRowsArgs, F(sum), F(bias), F(x), F(y), F(T), F(N))
+POGO_FIELDS(GeluRowsArgs, F(sum), F(bias), F(codes), F(scales), F(derivative), F(T), F(N))
+POGO_FIELDS(RoundRowsArgs, F(sum), F(y), F(T), F(N))
+POGO_FIELDS(GeluGradientRowsArgs, F(sum), F(derivative), F(codes), F(scales), F(bias), F(seed), F(T), F(N), F(t0),
+            F(accumulate))
 POGO_FIELDS(HeadForwardArgs, F(a), F(aScales), F(w), F(wScales), F(targets), F(codes), F(eScales), F(loss), F(seed),
             F(T), F(C), F(V), F(vocab), F(t0), F(U))
 POGO_FIELDS(HeadLogitsArgs, F(a), F(aScales), F(w), F(wScales), F(logits), F(T), F(C), F(V))
@@ -148,7 +159,7 @@ POGO_FIELDS(GegluGradientArgs, F(dh), F(u), F(codes), F(scales), F(seed), F(T), 
 POGO_FIELDS(UnitLossArgs, F(loss), F(out), F(U))
 POGO_FIELDS(Quantize4Args, F(x), F(codes), F(scales), F(seed), F(rows), F(cols), F(codeBytes), F(scaleCount))
 POGO_FIELDS(Dequantize4Args, F(codes), F(scales), F(x), F(n))
-POGO_FIELDS(QuantizeWeightArgs, F(theta), F(w), F(wScales), F(wt), F(wtScales), F(N), F(K))
+POGO_FIELDS(QuantizeWeightArgs, F(theta), F(w), F(wScales), F(wt), F(wtScales), F(N), F(K), F(rows))
 POGO_FIELDS(CommitLeavesArgs, F(theta), F(m), F(v), F(ema), F(codes), F(scales), F(units), F(n), F(beta1), F(beta2),
             F(b1t), F(b2t), F(epsilon), F(weightDecay), F(learningRate), F(emaDecay), F(updateEma))
 POGO_FIELDS(PackModelArgs, F(x), F(codes), F(scales), F(n), F(bits))
@@ -233,6 +244,18 @@ const char* run(const WeightGradient4Args& a, PogoArena* s) {
   if (problem != nullptr) return problem;
   return run(Quantize4Args{dw.data(), a.codes, a.scales, a.seed, a.N, a.K, a.codeBytes, a.scaleCount}, s);
 }
+const char* run(const QuantizeHeadsArgs& a, PogoArena* s) {
+  return scalar.quantize_heads(s, a.sum, a.bias, a.seed, a.factor, a.codes, a.scales, a.T, a.N, a.N / a.H, a.t0);
+}
+const char* run(const AddRowsArgs& a, PogoArena* s) { return scalar.add_rows(s, a.sum, a.bias, a.x, a.y, a.T, a.N); }
+const char* run(const GeluRowsArgs& a, PogoArena* s) {
+  return scalar.gelu_rows(s, a.sum, a.bias, a.codes, a.scales, a.derivative, a.T, a.N);
+}
+const char* run(const RoundRowsArgs& a, PogoArena* s) { return scalar.round_rows(s, a.sum, a.y, a.T, a.N); }
+const char* run(const GeluGradientRowsArgs& a, PogoArena* s) {
+  return scalar.gelu_gradient_rows(s, a.sum, a.derivative, a.codes, a.scales, a.bias, a.seed, a.T, a.N, a.t0,
+                                   a.accumulate);
+}
 const char* run(const HeadForwardArgs& a, PogoArena* s) {
   return scalar.head_forward(s, {{a.a, a.aScales}, {a.w, a.wScales}, a.targets, a.codes, a.eScales, a.loss, a.seed, a.T,
                                  a.C, a.V, a.vocab, a.t0, a.U});
@@ -286,7 +309,9 @@ const char* run(const Dequantize4Args& a, PogoArena* s) {
   return scalar.dequantize4(s, a.codes, a.scales, a.x, (int64_t)a.n);
 }
 const char* run(const QuantizeWeightArgs& a, PogoArena* s) {
-  return scalar.quantize_weight(s, a.theta, a.w, a.wScales, a.wt, a.wtScales, a.N, a.K);
+  std::vector<float> padded((size_t)a.N * a.K);
+  memcpy(padded.data(), a.theta, (size_t)a.rows * a.K * sizeof(float));
+  return scalar.quantize_weight(s, padded.data(), a.w, a.wScales, a.wt, a.wtScales, a.N, a.K);
 }
 const char* run(const CommitLeavesArgs& a, PogoArena* s) {
   return scalar.commit_leaves(s, {a.theta, a.m, a.v, a.ema, a.codes, a.scales, a.units, (int64_t)a.n, a.beta1, a.beta2,
@@ -320,6 +345,7 @@ void complete(Case& one) {
     one.set("codeBytes", (double)one.array("codes").count);
     one.set("scaleCount", (double)one.array("scales").count);
   }
+  if (name == "quantizeWeight") one.set("rows", (double)one.array("theta").count / one.number("K"));
   if (name == "commitLeaves") one.set("units", (double)one.args.at("codes").list.size());
   if (name == "patchModel") one.set("patchBytes", (double)one.array("patch").count);
 }

@@ -454,6 +454,39 @@ void make(Maker& m, const std::string& op) {
     m.out("codes", Type::U8, leaves * 128);
     m.out("scales", Type::U16, leaves * 4);
     m.seed("seed");
+  } else if (op == "quantizeHeads") {
+    uint32_t size = m.large() ? 64 : m.pick({32, 64, 128, 256}), T = m.dim("T", m.rows());
+    uint32_t H = m.dim("H", m.large() ? 12 : size == 32 ? 2 * m.between(1, 6) : m.between(1, 6)), N = m.dim("N", H * size);
+    m.f32("sum", (size_t)T * N);
+    m.bias("bias", N);
+    m.out("codes", Type::I8, (size_t)T * N);
+    m.out("scales", Type::F32, (size_t)H * T);
+    m.seed("seed");
+    if (m.extent("dither", m.flag()) == 0) m.one.set("seed", Array());
+    m.one.set_real("factor", m.flag() ? 1.0f : 4.0f / 3.0f);
+    m.dim("t0", PANEL * m.between(0, 3));
+  } else if (op == "addRows" || op == "roundRows" || op == "geluRows") {
+    uint32_t T = m.dim("T", m.rows()), N = m.dim("N", m.size({64, 192, 1024, 1088, 2112}, 768));
+    m.f32("sum", (size_t)T * N);
+    if (op != "roundRows") m.bias("bias", N);
+    if (op == "geluRows") {
+      m.out("codes", Type::I8, (size_t)T * N);
+      m.out("scales", Type::F32, (size_t)panels(N) * T);
+      m.out("derivative", Type::I8, (size_t)T * N);
+    } else {
+      if (op == "addRows") m.bf16("x", (size_t)T * N);
+      m.out("y", Type::U16, (size_t)T * N);
+    }
+  } else if (op == "geluGradientRows") {
+    uint32_t T = m.dim("T", m.rows()), N = m.dim("N", m.size({64, 128, 1088, 2112}, 3072));
+    m.f32("sum", (size_t)T * N, -12);
+    m.codes("derivative", (size_t)T * N, N);
+    m.out("codes", Type::I8, (size_t)T * N);
+    m.out("scales", Type::F32, (size_t)panels(N) * T);
+    m.bias("bias", N, true);
+    m.seed("seed");
+    m.dim("t0", PANEL * m.between(0, 3));
+    m.set_flag("accumulate");
   } else if (op == "headForward") {
     uint32_t T = m.dim("T", m.size({1, 5, 13, 65}, 512)), C = m.dim("C", m.size({64, 128}, 768));
     uint32_t V = m.dim("V", m.size({64, 256, 1024, 1088, 2112}, 5120));
@@ -509,7 +542,8 @@ void make(Maker& m, const std::string& op) {
     m.out("x", Type::F32, n);
   } else if (op == "quantizeWeight") {
     uint32_t N = m.dim("N", m.size({1, 20, 64, 130, 1030}, 3072)), K = m.dim("K", m.size({64, 128, 192, 1088}, 768));
-    m.f32("theta", (size_t)N * K);
+    uint32_t rows = m.is_shaped() || m.flag() ? N : m.between(1, N);
+    m.f32("theta", (size_t)rows * K);
     m.out("w", Type::I8, (size_t)N * K);
     m.out("wScales", Type::F32, (size_t)panels(K) * N);
     m.out("wt", Type::I8, (size_t)N * K);
