@@ -56,12 +56,7 @@ export interface DoctorReport {
 const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 
 /** Runs the vectors of the given operations. */
-function checked(
-  backend: DoctorBackend['backend'],
-  isa: string,
-  kernels: Kernels,
-  quick: boolean,
-): DoctorBackend {
+function checked(backend: DoctorBackend['backend'], isa: string, kernels: Kernels, quick: boolean): DoctorBackend {
   const results = selfTest(kernels, { quick });
   const wrong = results.filter((result) => !result.ok);
   const total = results.reduce((sum, result) => sum + result.cases, 0);
@@ -117,7 +112,9 @@ function cudaBackends(quick: boolean, addonFile: string | undefined): DoctorBack
   const table = cudaTable(addon);
   const lacking = missingOperations(table);
   if (lacking.length > 0) {
-    return [missing('cuda', '', `its addon has no kernel for ${lacking.join(', ')}`, 'npm run setup -- --cuda --force')];
+    return [
+      missing('cuda', '', `its addon has no kernel for ${lacking.join(', ')}`, 'npm run setup -- --cuda --force'),
+    ];
   }
   return info.devices.map((device, index) => {
     const found = checked('cuda', cudaIsa(device.major, device.minor), cudaKernels(addon, index), quick);

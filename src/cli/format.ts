@@ -38,7 +38,7 @@ export function percentText(probability: number): string {
 
 /** What a challenged unit costs its maker. */
 export function traceText(cost: { readonly unit: TraceCost } | undefined): string {
-  if (cost === undefined) return 'disputes do not know adapters: what is false is proven by evidence alone';
+  if (cost === undefined) return 'a unit is too large for disputes: what is false is proven by evidence alone';
   const { unit } = cost;
   const { operations, hashedBytes, publishedBytes, seconds } = unit;
   const time = seconds < 1 ? 'under a second' : durationText(seconds);

@@ -13,7 +13,7 @@ import { openRecipeHeader } from '../model/recipeHeader.js';
 import type { Bls } from '../protocol/bls.js';
 import { checkElementProof, verifyStatement } from '../protocol/dispute/elementProof.js';
 import { contest, type Narrowing, nextOpening, opensNode, startNarrowing } from '../protocol/dispute/narrowing.js';
-import { committedResults, hasPrograms, type SubjectContext, subjectProgram } from '../protocol/dispute/subject.js';
+import { committedResults, hasProgram, type SubjectContext, subjectProgram } from '../protocol/dispute/subject.js';
 import { requireValidTrace } from '../protocol/dispute/trace.js';
 import { type Dispute, type TraceRecord, TURN } from '../protocol/dispute/transactions.js';
 import { ElementProofType, SUBJECT_KIND } from '../protocol/dispute/types.js';
@@ -250,7 +250,7 @@ function publishTrace(
   }
 }
 
-/** A computation that disputes have no program for is nobody's to show: who asked for it loses its bond. */
+/** A computation that is too large for a trace is nobody's to show: who asked for it loses its bond. */
 function declineDispute(
   state: LedgerState,
   { dispute: id, recipe }: TransactionBody<'decline-dispute'>,
@@ -260,8 +260,11 @@ function declineDispute(
   const opened = openRecipeHeader(recipe);
   const { recipeRoot } = claimOf(state, dispute).header;
   requireRule(equalBytes(opened.root, recipeRoot), 'expected the claim’s recipe, found another');
-  requireRule(!hasPrograms(opened.recipe), 'expected a recipe that disputes do not know, found one that they know');
-  lose(state, dispute, 'disputes do not know this recipe', events);
+  requireRule(
+    !hasProgram(opened.recipe, dispute.subject),
+    'expected a computation too large for disputes, found one that can be shown',
+  );
+  lose(state, dispute, 'this computation is too large for disputes', events);
 }
 
 /** The header after a disputed step: its root is committed, its scalars must follow. */

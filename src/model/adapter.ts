@@ -5,7 +5,7 @@
  */
 import { PogoError } from '../errors.js';
 import { bitsToFloat } from './fp32.js';
-import type { AdapterTarget, Recipe, RecipeAdapter } from './recipe.js';
+import { type AdapterTarget, attentionSizes, type Recipe, type RecipeAdapter } from './recipe.js';
 
 /** Rows that products run over: the quantizer's groups have these sizes. */
 const PADDED_RANKS = [64, 128, 256] as const;
@@ -24,16 +24,19 @@ export function adapterScale({ alphaBits, rank }: RecipeAdapter): number {
 
 /** Output and input size of a target's weight. */
 export function targetShape(
-  { width, hidden }: Pick<Recipe, 'width' | 'hidden'>,
+  recipe: Pick<Recipe, 'width' | 'hidden' | 'heads' | 'gemma'>,
   target: AdapterTarget,
 ): { readonly outputs: number; readonly inputs: number } {
+  const { width, hidden, gemma } = recipe;
+  const { heads, keyValueHeads, headSize } = attentionSizes(recipe);
   switch (target) {
     case 'qkv':
-      return { outputs: 3 * width, inputs: width };
+      return { outputs: (heads + 2 * keyValueHeads) * headSize, inputs: width };
     case 'o':
-      return { outputs: width, inputs: width };
+      return { outputs: width, inputs: heads * headSize };
     case 'fc':
-      return { outputs: hidden, inputs: width };
+      // Gates, and the other half.
+      return { outputs: gemma === undefined ? hidden : 2 * hidden, inputs: width };
     case 'proj':
       return { outputs: width, inputs: hidden };
   }

@@ -4,10 +4,11 @@
  * The product of q, k and v is stored in bf16 before norm and rotation, which the backward pass reads again; only what
  * attention multiplies becomes codes, one scale per token and head, after the rotation.
  */
+import { targetShape } from './adapter.js';
 import { bitsToFloat } from './fp32.js';
-import { type Bf16, type Codes, type F32, Gpt, type I8 } from './gptForward.js';
+import { type Adapters, type Bf16, type Codes, type F32, Gpt, type I8 } from './gptForward.js';
 import type { Layout } from './layout.js';
-import { attentionSizes, type GemmaOptions, type Recipe } from './recipe.js';
+import { type AdapterTarget, attentionSizes, type GemmaOptions, type Recipe } from './recipe.js';
 import { slice } from './tape.js';
 import type { WeightsLayout } from './weights.js';
 
@@ -142,8 +143,29 @@ export function gemmaNorm(g: Gemma, name: string, x: Bf16, out: Codes, rstd: F32
   });
 }
 
-/** A product without epilogue: y bf16 [T,N]. */
-function rows(g: Gemma, name: string, a: Codes, y: Bf16, T: number, N: number, K: number): void {
+/** Adapters of a tape, and the name of the activations that their own are kept with. */
+interface Adapted {
+  readonly adapters: Adapters | undefined;
+  readonly kept: string;
+}
+
+/** A layer without epilogue: y bf16 [T,N]. */
+function rows(
+  g: Gemma,
+  layer: string,
+  target: AdapterTarget,
+  a: Codes,
+  y: Bf16,
+  T: number,
+  { adapters, kept }: Adapted,
+): void {
+  const name = `${layer}.${target}`;
+  const { outputs: N, inputs: K } = targetShape(g.recipe, target);
+  if (adapters?.has(target) === true) {
+    const sum = adapters.forward(name, `${kept}.${target}`, a, N, K, T);
+    g.b.push('roundRows', `${name}.forward`, { sum, y, T, N });
+    return;
+  }
   const operands = { a: a.codes, aScales: a.scales, ...g.w(`${name}.weight`) };
   g.b.push('linearRows', `${name}.forward`, { ...operands, y, T, N, K });
 }
@@ -154,13 +176,27 @@ function residual(g: Gemma, name: string, x: Bf16, o: Bf16, y: Bf16, rstd: F32, 
   g.b.push('normResidual', `${name}.forward`, { x, o, gain: g.gain(name), y, rstd, T, C, epsilon: g.epsilon });
 }
 
-/** One block forward: x → xOut. `mixed` is scratch [T,H·h]. */
-export function gemmaLayer(g: Gemma, i: number, a: GemmaActivations, xOut: Bf16, mixed: Bf16, T: number): void {
-  const { width: C, hidden: F, context } = g.recipe;
-  const { H, G, h, N } = g.shape;
+/**
+ * One block forward: x → xOut. `mixed` is scratch [T,H·h].
+ *
+ * @param kept name of the activations, for those of adapters: of the layer where they are read again
+ */
+export function gemmaLayer(
+  g: Gemma,
+  i: number,
+  a: GemmaActivations,
+  xOut: Bf16,
+  mixed: Bf16,
+  T: number,
+  adapters?: Adapters,
+  kept = `h${i}`,
+): void {
+  const { hidden: F, context } = g.recipe;
+  const { H, G, h } = g.shape;
   const name = `h${i}`;
+  const adapted = { adapters, kept };
   gemmaNorm(g, `${name}.norm1`, a.x, a.norm1, a.rstd1, T);
-  rows(g, `${name}.qkv`, a.norm1, a.heads, T, N, C);
+  rows(g, name, 'qkv', a.norm1, a.heads, T, adapted);
   g.b.push('rotateHeads', `${name}.heads.forward`, {
     y: a.heads,
     gainQ: g.gain(`${name}.qNorm`),
@@ -184,11 +220,11 @@ export function gemmaLayer(g: Gemma, i: number, a: GemmaActivations, xOut: Bf16,
     ...g.attention(i, T),
   });
   g.b.push('quantizeRows', `${name}.attention.quantize`, { x: mixed, ...a.o, T, N: H * h });
-  rows(g, `${name}.o`, a.o, a.attended, T, C, H * h);
+  rows(g, name, 'o', a.o, a.attended, T, adapted);
   residual(g, `${name}.postNorm1`, a.x, a.attended, a.xMid, a.attendedRstd, T);
   gemmaNorm(g, `${name}.norm2`, a.xMid, a.norm2, a.rstd2, T);
-  rows(g, `${name}.fc`, a.norm2, a.u, T, 2 * F, C);
+  rows(g, name, 'fc', a.norm2, a.u, T, adapted);
   g.b.push('geglu', `${name}.geglu.forward`, { u: a.u, ...a.hidden, T, N: F });
-  rows(g, `${name}.proj`, a.hidden, a.projected, T, C, F);
+  rows(g, name, 'proj', a.hidden, a.projected, T, adapted);
   residual(g, `${name}.postNorm2`, a.xMid, a.projected, xOut, a.projectedRstd, T);
 }

@@ -5,7 +5,7 @@
 import { PURPOSE } from '../backend/ops.js';
 import { bitsToFloat } from './fp32.js';
 import { embedTokens, Gemma, type GemmaActivations, gemmaActivations, gemmaLayer, gemmaNorm } from './gemmaForward.js';
-import type { Bf16, Codes, F32 } from './gptForward.js';
+import { Adapters, type Bf16, type Codes, type F32 } from './gptForward.js';
 import { Gradients } from './gptGradients.js';
 import { type GptTape, microBatchTokens, unitTokens } from './gptTape.js';
 import { evaluationHead, trainingHead } from './headTape.js';
@@ -241,7 +241,8 @@ export function gemmaEvaluationTape(
   const norm = g.codes('norm', T, C);
   const loss = b.buffer('loss', 'f32', T);
   embedTokens(g, x, T, 0);
-  for (let i = 0; i < layers; i++) gemmaLayer(g, i, a, x, mixed, T);
+  const adapters = recipe.adapter === undefined ? undefined : new Adapters(g, recipe.adapter, T);
+  for (let i = 0; i < layers; i++) gemmaLayer(g, i, a, x, mixed, T, adapters, 'h');
   gemmaNorm(g, 'norm', x, norm, a.rstd1, T);
   evaluationHead(g, norm, loss, T, logits);
   return { tape: b.build(), seeds: [], tokens: T };

@@ -2,10 +2,11 @@
  * The forward half of the `gpt` tape: what the training and the evaluation tape share.
  */
 
-import { adapterNames, adapterScale, paddedRank } from './adapter.js';
+import { adapterNames, adapterScale, paddedRank, targetShape } from './adapter.js';
 import { bitsToFloat } from './fp32.js';
 import type { Layout } from './layout.js';
 import type { AdapterTarget, Recipe, RecipeAdapter } from './recipe.js';
+import { ADAPTER_TARGETS } from './recipeRules.js';
 import { none, type Ref, slice, TapeBuilder } from './tape.js';
 import { panels, type WeightsLayout } from './weights.js';
 
@@ -167,8 +168,9 @@ export class Adapters {
     this.scale = adapterScale(adapter);
     this.rows = paddedRank(adapter);
     this.#targets = new Set<string>(adapter.targets);
-    const { width, hidden } = g.recipe;
-    this.sum = g.b.buffer('sum', 'f32', T * Math.max(3 * width, hidden));
+    const sizes = ADAPTER_TARGETS.map((target) => targetShape(g.recipe, target));
+    const widest = Math.max(...sizes.flatMap(({ outputs, inputs }) => [outputs, inputs]));
+    this.sum = g.b.buffer('sum', 'f32', T * widest);
     this.#small = g.b.buffer('adapterSum', 'f32', T * this.rows);
   }
 

@@ -84,6 +84,32 @@ const SOTU: Shape = {
   fineTunes: SOTU_BYTES,
 };
 
+const GEMMA_TINY: Shape = {
+  vocab: 256,
+  layers: 3, // two local ones, a global one
+  width: 64,
+  heads: 4,
+  hidden: 128,
+  context: 128,
+  sequencesPerUnit: 2,
+  unitsPerStep: 2,
+  stepsPerClaim: 4,
+  peakHundredThousandths: 300n,
+  horizon: 2000,
+  fractionPpm: 250_000,
+  tokenizer: 'bytes',
+  gemma: {
+    keyValueHeads: 2,
+    headSize: 32,
+    queryScalar: 24,
+    slidingWindow: 64,
+    globalEvery: 3,
+    ropeLocalBase: 10_000,
+    ropeGlobalBase: 1_000_000,
+    ropeGlobalScale: 8,
+  },
+};
+
 const SHAPES: Readonly<Record<string, Shape>> = {
   tiny: {
     vocab: 256,
@@ -99,31 +125,7 @@ const SHAPES: Readonly<Record<string, Shape>> = {
     fractionPpm: 250_000, // a claim has 8 units: two of them
     tokenizer: 'bytes',
   },
-  'gemma-tiny': {
-    vocab: 256,
-    layers: 3, // two local ones, a global one
-    width: 64,
-    heads: 4,
-    hidden: 128,
-    context: 128,
-    sequencesPerUnit: 2,
-    unitsPerStep: 2,
-    stepsPerClaim: 4,
-    peakHundredThousandths: 300n,
-    horizon: 2000,
-    fractionPpm: 250_000,
-    tokenizer: 'bytes',
-    gemma: {
-      keyValueHeads: 2,
-      headSize: 32,
-      queryScalar: 24,
-      slidingWindow: 64,
-      globalEvery: 3,
-      ropeLocalBase: 10_000,
-      ropeGlobalBase: 1_000_000,
-      ropeGlobalScale: 8,
-    },
-  },
+  'gemma-tiny': GEMMA_TINY,
   moby: {
     vocab: 256,
     layers: 4,
@@ -248,6 +250,8 @@ const SHAPES: Readonly<Record<string, Shape>> = {
     },
   },
   'sotu-lora': { ...SOTU, adapterRank: 16 },
+  // Adapters over a model of the shape of `gemma-tiny`.
+  'gemma-tiny-lora': { ...GEMMA_TINY, adapterRank: 8 },
 };
 
 /** Names that {@link loadRecipe} knows. */

@@ -6,14 +6,13 @@
 import type { LaneKernels, WeightPacking } from '../backend/ops.js';
 import { PogoError } from '../errors.js';
 import { paddedRank } from './adapter.js';
-import { adapterTape } from './adapterTape.js';
 import { createLayout, createModelLayout, type Layout, unitFileBytes } from './layout.js';
 import type { Recipe } from './recipe.js';
 import { recipeRoot } from './recipe.js';
 import { recipeRope } from './rope.js';
 import { ditherSeed } from './seeds.js';
 import { BoundTape } from './tape.js';
-import { evaluationTape, type GptTape, trainingTape, unitTokens } from './tapes.js';
+import { adapterTape, evaluationTape, type GptTape, trainingTape, unitTokens } from './tapes.js';
 import { PlaceWatch, type UnitPlace } from './unitPlaces.js';
 import { type WeightPlace, type WeightsLayout, weightsLayout } from './weights.js';
 
@@ -38,14 +37,8 @@ export function withFrozen(plan: ModelPlan, frozen: Float32Array): ModelPlan {
   return { ...plan, frozen };
 }
 
-/** @throws PogoError RECIPE for a recipe with an option that no tape is written for yet */
 export function modelPlan(recipe: Recipe): ModelPlan {
   const { adapter } = recipe;
-  if (adapter !== undefined && recipe.family !== 'gpt') {
-    throw new PogoError('RECIPE', `recipe field adapter: expected none in the family ${recipe.family}, found one`, {
-      field: 'adapter',
-    });
-  }
   const root = recipeRoot(recipe);
   const layout = createLayout(recipe);
   if (adapter === undefined) return { recipe, root, layout, model: layout, weights: weightsLayout(layout) };

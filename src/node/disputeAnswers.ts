@@ -11,7 +11,7 @@ import type { Recipe } from '../model/recipe.js';
 import { recipeHeader } from '../model/recipeHeader.js';
 import type { Bls, KeyPair } from '../protocol/bls.js';
 import { Accused } from '../protocol/dispute/players.js';
-import { committedResults, hasPrograms } from '../protocol/dispute/subject.js';
+import { committedResults, hasProgram } from '../protocol/dispute/subject.js';
 import { makeTrace, requireValidTrace, signTrace } from '../protocol/dispute/trace.js';
 import { TURN } from '../protocol/dispute/transactions.js';
 import { SUBJECT_KIND } from '../protocol/dispute/types.js';
@@ -55,7 +55,7 @@ export class DisputeAnswers {
     onTrace: (report: TraceReport) => void,
   ): Promise<Uint8Array> {
     const { recipe } = this;
-    if (!hasPrograms(recipe)) {
+    if (!hasProgram(recipe, dispute.subject)) {
       return encodeTransaction('decline-dispute', { dispute: dispute.id, recipe: recipeHeader(recipe) });
     }
     if (dispute.turn === TURN.trace) return this.#publish(await open(), onTrace);

@@ -21,7 +21,7 @@ import { LOSS_NOT_MEASURED, signAttestation } from '../protocol/attestation.js';
 import { createBeaconShare } from '../protocol/beacon.js';
 import type { KeyPair } from '../protocol/bls.js';
 import { verifyClaimSignature } from '../protocol/claim.js';
-import { hasPrograms } from '../protocol/dispute/subject.js';
+import { hasProgram } from '../protocol/dispute/subject.js';
 import { type DisputeSubject, SUBJECT_KIND } from '../protocol/dispute/types.js';
 import { deriveHash } from '../protocol/domains.js';
 import { drawHeldOut, signDraw } from '../protocol/draws.js';
@@ -205,7 +205,7 @@ export class Verifier {
     const { falseUnit } = result;
     const limit = this.#context.evidenceBytes ?? MAX_EVIDENCE_TRANSACTION_BYTES;
     const large = falseUnit !== undefined && carriedBytes(falseUnit) > limit;
-    if (result.evidence === undefined && large && hasPrograms(this.#recipe)) {
+    if (result.evidence === undefined && large && hasProgram(this.#recipe, { kind: SUBJECT_KIND.unit })) {
       return this.#disputeVote(duty, booked, falseUnit);
     }
     const evidence = result.evidence ?? this.#falseVote(duty, booked, falseUnit, tokens);
@@ -384,7 +384,7 @@ export class Verifier {
     if (fault === undefined) return { found: undefined, losses, opening };
     const disputed = subjectFromFault(fault);
     const limit = this.#context.evidenceBytes ?? MAX_EVIDENCE_TRANSACTION_BYTES;
-    const disputable = disputed !== undefined && hasPrograms(this.#recipe);
+    const disputable = disputed !== undefined && hasProgram(this.#recipe, disputed);
     if (disputable && carriedBytes(fault) > limit) return { found: { subject: disputed }, losses, opening };
     return { found: { evidence: evidenceFromFault(subject, fault) }, losses, opening };
   }

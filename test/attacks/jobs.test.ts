@@ -18,7 +18,7 @@ import { encodeTransaction } from '../../src/protocol/ledgerTypes.js';
 import { receiptDuty } from '../../src/protocol/receipt.js';
 import type { SignedClaim } from '../../src/protocol/types.js';
 import { bls, JobChain, OWNER } from '../support/jobChain.js';
-import { GEMMA_LORA } from '../support/optionRecipes.js';
+import { TOO_LARGE } from '../support/optionRecipes.js';
 import { refusal } from '../support/refusal.js';
 import { syntheticClaim } from '../support/testChain.js';
 import { smallRecipe } from '../support/trainedClaim.js';
@@ -175,8 +175,8 @@ describe('holding a verifier’s stake for ever', () => {
 });
 
 describe('asking for a trace that nobody can make', () => {
-  it('over a recipe that disputes do not know: the accused declines, and is paid', async () => {
-    const recipe = GEMMA_LORA;
+  it('over a unit that is too large for disputes: the accused declines, and is paid', async () => {
+    const recipe = TOO_LARGE;
     const jobs = new JobChain();
     await jobs.create({}, undefined, undefined, true, recipe);
     await jobs.claim();
@@ -202,7 +202,7 @@ describe('asking for a trace that nobody can make', () => {
     const known = jobs.job(2).open[0]!.claimRoot;
     await jobs.send(other!, 'open-dispute', { claimRoot: known, subject, bond: 10n * COIN });
     const body = { dispute: 1, recipe: recipeHeader(smallRecipe().recipe) };
-    expect(await refusal(jobs.chain.submit(encodeTransaction('decline-dispute', body)))).toMatch(/that they know/);
+    expect(await refusal(jobs.chain.submit(encodeTransaction('decline-dispute', body)))).toMatch(/that can be shown/);
     jobs.conserved();
   });
 });

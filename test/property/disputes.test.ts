@@ -7,6 +7,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { PogoError } from '../../src/errors.js';
 import { equalBytes } from '../../src/hex.js';
 import { checkEvidence as checkInBrowser } from '../../src/light.js';
+import { ADAPTER_TARGETS } from '../../src/model/recipe.js';
 import { createNobleBls } from '../../src/protocol/blsNoble.js';
 import { checkElementProof } from '../../src/protocol/dispute/elementProof.js';
 import { MAX_ELEMENT_PROOF_BYTES } from '../../src/protocol/dispute/types.js';
@@ -30,6 +31,7 @@ const third = (evidence: Uint8Array) => checkEvidence(evidence, { bls });
 
 /** One local layer: its rules are those of a global one, over other blocks. */
 const SMALLEST_GEMMA = gemmaChanges({ context: 128, layers: 1 });
+const LORA_GEMMA = gemmaChanges({ context: 64, layers: 1 });
 
 /** Subjects of claims that between them reach every rule. */
 const CASES: readonly (readonly [string, SubjectName, Parameters<typeof trainClaim>[1]])[] = [
@@ -38,7 +40,12 @@ const CASES: readonly (readonly [string, SubjectName, Parameters<typeof trainCla
   ['unit, gemma3: a window over two blocks, grouped heads', 'unit', SMALLEST_GEMMA],
   ['commit pass', 'state', {}],
   ['packed model', 'model', {}],
-  ['unit of adapters', 'unit', { adapter: adapterOver(smallRecipe().recipe, ['qkv', 'o', 'fc', 'proj']) }],
+  ['unit of adapters', 'unit', { adapter: adapterOver(smallRecipe().recipe, ADAPTER_TARGETS) }],
+  [
+    'unit of adapters, gemma3',
+    'unit',
+    { ...LORA_GEMMA, adapter: adapterOver(smallRecipe(LORA_GEMMA).recipe, ADAPTER_TARGETS) },
+  ],
 ];
 
 const kinds = new Set<string>();

@@ -59,5 +59,8 @@ export function gemmaChanges(changes: Partial<Recipe> = {}): Partial<Recipe> {
   };
 }
 
-/** Both options together: a legal recipe that no tape and no program is written for. */
+/** Adapters over a model of the family gemma3. */
 export const GEMMA_LORA: Recipe = validateRecipe({ ...SMALL_GEMMA, name: 'gemma-lora', adapter: SMALL_LORA.adapter });
+
+/** A recipe whose units have too many operations for a dispute. */
+export const TOO_LARGE: Recipe = validateRecipe({ ...tiny, name: 'too-large', layers: 1024, context: 8192 });

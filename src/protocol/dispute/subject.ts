@@ -8,9 +8,9 @@ import { portableHash } from '../../merkle/portable.js';
 import { createLayout, unitFileBytes } from '../../model/layout.js';
 import { type HeaderRecipe, type OpenedRecipeHeader, openLearningRate } from '../../model/recipeHeader.js';
 import { NULL_LOSS_BITS } from '../../model/unit.js';
-import { type Program, requireSmallProgram } from '../trace/program.js';
+import { MAX_OPERATIONS, type Program, requireSmallProgram } from '../trace/program.js';
 import { commitProgram, modelProgram } from '../trace/stateProgram.js';
-import { unitOperations, unitProgram } from '../trace/unitProgram.js';
+import { type ProgramRecipe, unitOperations, unitProgram } from '../trace/unitProgram.js';
 import type { ClaimHeader, StateHeader, StepCommitment } from '../types.js';
 import type { DisputeSubject, TraceEnd } from './types.js';
 import { SUBJECT_KIND } from './types.js';
@@ -28,16 +28,13 @@ export interface SubjectContext {
   readonly rate: () => number;
 }
 
-/** Whether disputes know how a recipe is computed: not adapters over a model of the family gemma3, which nobody trains. */
-export function hasPrograms({ adapter, gemma }: Pick<HeaderRecipe, 'adapter' | 'gemma'>): boolean {
-  return adapter === undefined || gemma === undefined;
+/** Whether a subject can be disputed: a unit whose list of roots would be longer than any may be cannot. */
+export function hasProgram(recipe: ProgramRecipe, { kind }: Pick<DisputeSubject, 'kind'>): boolean {
+  return kind !== SUBJECT_KIND.unit || unitOperations(recipe) <= MAX_OPERATIONS;
 }
 
-/** @throws PogoError RECIPE for a recipe without programs, MALFORMED for a unit that the recipe does not have, RANGE for a program that is too large */
+/** @throws PogoError MALFORMED for a unit that the recipe does not have, RANGE for a program that is too large */
 export function subjectProgram({ claim, recipe, subject, commitment, header, rate }: SubjectContext): Program {
-  if (!hasPrograms(recipe)) {
-    throw new PogoError('RECIPE', 'expected a recipe without adapters, found one; disputes know none of them yet');
-  }
   if (subject.kind === SUBJECT_KIND.model) return modelProgram(recipe);
   const { step } = commitment as StepCommitment;
   if (subject.kind === SUBJECT_KIND.state) return commitProgram(recipe, header, rate);

@@ -5,7 +5,8 @@ import { START_SCALARS } from '../../model/state.js';
 import { outputBytes, type Program } from '../trace/program.js';
 import { commitProgram, modelProgram } from '../trace/stateProgram.js';
 import { unitProgram } from '../trace/unitProgram.js';
-import { hasPrograms } from './subject.js';
+import { hasProgram } from './subject.js';
+import { SUBJECT_KIND } from './types.js';
 
 /** Bytes of outputs that a core computes and hashes in a second, all rules together: measured for moby's unit on Zen 5. */
 const BYTES_PER_SECOND = 25e6;
@@ -35,11 +36,10 @@ function costOf({ operations }: Program): TraceCost {
 /**
  * Cost of a trace of each kind of subject; the dearest is a unit's.
  *
- * @returns undefined for a recipe that disputes do not know
- * @throws PogoError RANGE for a program that is too large
+ * @returns undefined for a recipe whose units are too large to be disputed
  */
 export function traceCost(recipe: Recipe): Readonly<Record<'unit' | 'state' | 'model', TraceCost>> | undefined {
-  if (!hasPrograms(recipe)) return undefined;
+  if (!hasProgram(recipe, { kind: SUBJECT_KIND.unit })) return undefined;
   const task = { recipeRoot: recipeRoot(recipe), draw1: new Uint8Array(32), step: 0, unit: 0 };
   return {
     unit: costOf(unitProgram(recipe, task)),

@@ -1,9 +1,11 @@
 /** The unit's program in the family gemma3: the tape of `src/model/gemmaTape.ts`, written out. */
 import { PURPOSE } from '../../backend/ops.js';
+import { targetShape } from '../../model/adapter.js';
 import { bitsToFloat } from '../../model/fp32.js';
-import { attentionSizes, type GemmaOptions } from '../../model/recipe.js';
+import { type AdapterTarget, attentionSizes, type GemmaOptions } from '../../model/recipe.js';
 import { ropeRow } from '../../model/rope.js';
 import { PANEL } from '../../model/weights.js';
+import type { AdapterBackward } from './adapterProgram.js';
 import type { Source } from './program.js';
 import type * as A from './rulesAttention.js';
 import * as E from './rulesEmbedding.js';
@@ -90,11 +92,11 @@ export class GemmaBuilder extends UnitBuilder<LayerTrace> {
     return this.b.add('embedding', 'u16', this.T * width, rule);
   }
 
-  /** u16 [T, columns]: a product without epilogue. */
-  #rows(name: string, a: Codes, columns: number, K: number): Source {
-    const { b, T } = this;
-    const sum = this.product(name, a, this.weight(`${name}.weight`), T, columns, K);
-    return b.add(`${name}.rows`, 'u16', T * columns, L.bf16Rule(sum, columns));
+  /** u16 [T, outputs]: a layer without epilogue. */
+  #rows(h: string, target: AdapterTarget, a: Codes): Source {
+    const { outputs } = targetShape(this.recipe, target);
+    const sum = this.linear(h, target, a);
+    return this.b.add(`${h}.${target}.rows`, 'u16', this.T * outputs, L.bf16Rule(sum, outputs));
   }
 
   #post(name: string, out: string, x: Source, o: Source): { readonly sum: Source; readonly trace: PostTrace } {
@@ -109,7 +111,7 @@ export class GemmaBuilder extends UnitBuilder<LayerTrace> {
 
   forwardLayer(layer: number, x: Source): { readonly out: Source; readonly trace: LayerTrace } {
     const { b, T } = this;
-    const { width: C, hidden: F } = this.recipe;
+    const { hidden: F } = this.recipe;
     const columns = this.#H * this.#h;
     const h = `h${layer}`;
     const norm1 = this.norm(`${h}.norm1`, x);
@@ -118,7 +120,7 @@ export class GemmaBuilder extends UnitBuilder<LayerTrace> {
       H: this.#H,
       G: this.#G,
       h: this.#h,
-      y: this.#rows(`${h}.qkv`, norm1, this.#N, C),
+      y: this.#rows(h, 'qkv', norm1),
       gainQ: this.gain(`${h}.qNorm`),
       gainK: this.gain(`${h}.kNorm`),
       epsilon: this.#epsilon,
@@ -129,12 +131,12 @@ export class GemmaBuilder extends UnitBuilder<LayerTrace> {
     const attention = this.#attentionShape(h, layer, qkv);
     const { mixed, lambda } = this.attentionForward(h, attention);
     const o = this.codes(`${h}.o`, Q.bf16Values(mixed, columns), T, columns);
-    const attendedRows = this.#rows(`${h}.o`, o, C, columns);
+    const attendedRows = this.#rows(h, 'o', o);
     const attended = this.#post(`${h}.postNorm1`, `${h}.xMid`, x, attendedRows);
     const norm2 = this.norm(`${h}.norm2`, attended.sum);
-    const u = this.#rows(`${h}.fc`, norm2, 2 * F, C);
+    const u = this.#rows(h, 'fc', norm2);
     const hidden = this.codes(`${h}.hidden`, G.gegluValues(u, F), T, F);
-    const projectedRows = this.#rows(`${h}.proj`, hidden, C, F);
+    const projectedRows = this.#rows(h, 'proj', hidden);
     const projected = this.#post(`${h}.postNorm2`, `${h}.out`, attended.sum, projectedRows);
     const trace: LayerTrace = {
       norm1,
@@ -208,11 +210,17 @@ export class GemmaBuilder extends UnitBuilder<LayerTrace> {
     return this.backwardNorm(`${h}.norm1`, layer.norm1, dy, dx);
   }
 
+  /** The gradient of what was normed and turned. */
+  #headsGradient(h: string, g: G.HeadsGradient): Source {
+    const { b, T } = this;
+    const mean = b.add(`${h}.heads.means`, 'f32', T * (this.#H + this.#G), G.headsMeanRule(g));
+    return b.add(`${h}.heads.dy`, 'u16', T * this.#N, G.headsGradientRule(g, mean));
+  }
+
   #backwardHeads(h: string, layer: LayerTrace, dqkv: Source): Source {
     const { b, T } = this;
     const g: G.HeadsGradient = { shape: layer.heads, rstd: layer.headsRstd, dqkv };
-    const mean = b.add(`${h}.heads.means`, 'f32', T * (this.#H + this.#G), G.headsMeanRule(g));
-    const gradient = b.add(`${h}.heads.dy`, 'u16', T * this.#N, G.headsGradientRule(g, mean));
+    const gradient = this.#headsGradient(h, g);
     // Heads whose rows together are a segment: no check reads more.
     const step = Math.floor(L.SEGMENT / this.#h);
     for (const [part, first, end] of [
@@ -229,6 +237,44 @@ export class GemmaBuilder extends UnitBuilder<LayerTrace> {
       this.gradient(`${h}.${part}.gain`, total);
     }
     return gradient;
+  }
+
+  adapterLayer(
+    back: AdapterBackward,
+    index: number,
+    layer: LayerTrace,
+    dx: Source,
+    lowest: AdapterTarget | undefined,
+  ): Source | undefined {
+    const { T } = this;
+    const { width: C, hidden: F } = this.recipe;
+    const columns = this.#H * this.#h;
+    const h = `h${index}`;
+    const dProjected = this.normGradient(`${h}.postNorm2`, layer.projected, dx, undefined).dx;
+    const projError = this.errorCodes(`${h}.proj`, dProjected, C);
+    const proj = back.gradients(`${h}.proj`, 'proj', projError, layer.hidden);
+    if (lowest === 'proj') return undefined;
+    const dh = back.rounded(`${h}.proj`, 'proj', projError, proj);
+    const dither = { seed: this.seed(`${h}.fc.weight`, PURPOSE.errorRows), transposed: false };
+    const fcError = this.codes(`${h}.fc.error`, G.gegluGradientValues(dh, layer.u, F), T, 2 * F, PANEL, dither);
+    const fc = back.gradients(`${h}.fc`, 'fc', fcError, layer.norm2);
+    if (lowest === 'fc') return undefined;
+    const mid = back.rounded(`${h}.fc`, 'fc', fcError, fc);
+    const dxMid = this.normGradient(`${h}.norm2`, layer.norm2, mid, dx).dx;
+    const dAttended = this.normGradient(`${h}.postNorm1`, layer.attended, dxMid, undefined).dx;
+    const oError = this.errorCodes(`${h}.o`, dAttended, C);
+    const o = back.gradients(`${h}.o`, 'o', oError, layer.o);
+    if (lowest === 'o') return undefined;
+    const sum = back.inputSums(`${h}.o`, 'o', oError, o, `${h}.dO`);
+    const headsDither = { seed: this.seed(`${h}.o.weight`, PURPOSE.headsError), transposed: false };
+    const dO = this.codes(`${h}.dO`, Q.sumValues('heads', sum, columns), T, columns, this.#h, headsDither);
+    const dqkv = this.attentionBackward(h, layer, dO);
+    const dHeads = this.#headsGradient(h, { shape: layer.heads, rstd: layer.headsRstd, dqkv });
+    const qkvError = this.errorCodes(`${h}.qkv`, dHeads, this.#N);
+    const qkv = back.gradients(`${h}.qkv`, 'qkv', qkvError, layer.norm1);
+    if (lowest === 'qkv') return undefined;
+    const dy = back.rounded(`${h}.qkv`, 'qkv', qkvError, qkv);
+    return this.normGradient(`${h}.norm1`, layer.norm1, dy, dxMid).dx;
   }
 
   embedBackward(dense: Source, norm: Codes, dx: Source, tokens: UnitTokens): void {

@@ -3,12 +3,20 @@
  * products, norms, attention, the head, the unit's file and its loss at their end.
  */
 import { PURPOSE } from '../../backend/ops.js';
+import { targetShape } from '../../model/adapter.js';
 import { bitsToFloat } from '../../model/fp32.js';
 import { createLayout, createModelLayout, type Layout, paddedSize } from '../../model/layout.js';
-import { bytesPerToken, type Recipe, tokensPerUnit } from '../../model/recipe.js';
+import {
+  type AdapterTarget,
+  bytesPerToken,
+  type Recipe,
+  type RecipeAdapter,
+  tokensPerUnit,
+} from '../../model/recipe.js';
 import { ditherSeed } from '../../model/seeds.js';
 import { PANEL, panels } from '../../model/weights.js';
 import { drawBatch, unitOffsets } from '../draws.js';
+import { AdapterBackward, adapterSums, quantizeAdapters } from './adapterProgram.js';
 import { at, type Program, ProgramBuilder, type Source } from './program.js';
 import * as A from './rulesAttention.js';
 import * as E from './rulesEmbedding.js';
@@ -83,6 +91,8 @@ export abstract class UnitBuilder<Layer> {
   readonly #model: Source;
   readonly #file: Source;
   readonly weights = new Map<string, WeightTrace>();
+  /** Codes between the two matrices of an adapter, by linear layer. */
+  readonly narrow = new Map<string, Codes>();
   readonly #gradients = new Map<string, Codes>();
 
   constructor(
@@ -164,6 +174,15 @@ export abstract class UnitBuilder<Layer> {
       const forward = this.codes(name, values, rows, cols);
       this.weights.set(name, { ...forward, transposed: this.recode(`${name}.recode`, forward, rows, cols) });
     }
+    if (this.recipe.adapter !== undefined) quantizeAdapters(this, this.recipe.adapter);
+  }
+
+  /** f32 [T, outputs] of a linear layer without its bias. */
+  linear(h: string, target: AdapterTarget, input: Codes): Source {
+    const name = `${h}.${target}`;
+    if (this.recipe.adapter?.targets.includes(target) === true) return adapterSums(this, name, target, input);
+    const { outputs, inputs } = targetShape(this.recipe, target);
+    return this.product(name, input, this.weight(`${name}.weight`), this.T, outputs, inputs);
   }
 
   /** f32 [rows, columns]: a [rows, K] · b [columns, K], in segments; going on from `before` where there is one. */
@@ -434,15 +453,40 @@ export abstract class UnitBuilder<Layer> {
   /** @returns the gradient of the layer's input */
   abstract backwardLayer(layer: number, trace: Layer, dx: Source): Source;
   abstract embedBackward(dense: Source, norm: Codes, dx: Source, tokens: UnitTokens): void;
+  /**
+   * Through a layer of a frozen model, with the gradients of its adapters.
+   *
+   * @returns the gradient of the layer's input; undefined where nothing below needs one: at `lowest` of the lowest layer
+   */
+  abstract adapterLayer(
+    back: AdapterBackward,
+    layer: number,
+    trace: Layer,
+    dx: Source,
+    lowest: AdapterTarget | undefined,
+  ): Source | undefined;
 
   /** From the head back to every gradient. */
   backward(layers: readonly Layer[], norm: NormTrace, error: Codes, tokens: UnitTokens): void {
     const { recipe, layout } = this;
     const dy = this.headGradient(error, tokens.targets);
+    if (recipe.adapter !== undefined) {
+      const { dx } = this.normGradient('norm', norm, dy, undefined);
+      this.#backwardToAdapters(recipe.adapter, layers, dx);
+      return;
+    }
     const dense = this.weightGradient('wte', error, norm, layout.byName('wte').rows, recipe.width);
     let dx = this.backwardNorm('norm', norm, dy, undefined);
     for (let i = recipe.layers - 1; i >= 0; i -= 1) dx = this.backwardLayer(i, layers[i] as Layer, dx);
     this.embedBackward(dense, norm, dx, tokens);
+  }
+
+  #backwardToAdapters(adapter: RecipeAdapter, layers: readonly Layer[], last: Source): void {
+    const back = new AdapterBackward(this, adapter);
+    let dx: Source | undefined = last;
+    for (let i = layers.length - 1; i >= 0 && dx !== undefined; i -= 1) {
+      dx = this.adapterLayer(back, i, layers[i] as Layer, dx, i === 0 ? adapter.targets[0] : undefined);
+    }
   }
 
   build(): Program {

@@ -7,9 +7,10 @@
  */
 
 import { PURPOSE } from '../../backend/ops.js';
+import { targetShape } from '../../model/adapter.js';
 import { type AdapterTarget, attentionSizes, tokensPerUnit } from '../../model/recipe.js';
 import { PANEL } from '../../model/weights.js';
-import { adapterBackward, adapterSums, quantizeAdapters } from './adapterProgram.js';
+import type { AdapterBackward } from './adapterProgram.js';
 import { GemmaBuilder } from './gemmaProgram.js';
 import { at, type Program, type Source } from './program.js';
 import * as A from './rulesAttention.js';
@@ -42,32 +43,6 @@ export interface LayerTrace extends AttentionTrace {
 
 /** The family gpt. */
 export class GptBuilder extends UnitBuilder<LayerTrace> {
-  /** Codes between the two matrices of an adapter, by linear layer. */
-  readonly narrow = new Map<string, Codes>();
-
-  override quantizeWeights(): void {
-    super.quantizeWeights();
-    if (this.recipe.adapter !== undefined) quantizeAdapters(this, this.recipe.adapter);
-  }
-
-  override backward(layers: readonly LayerTrace[], norm: NormTrace, error: Codes, tokens: UnitTokens): void {
-    const { adapter } = this.recipe;
-    if (adapter === undefined) {
-      super.backward(layers, norm, error, tokens);
-      return;
-    }
-    const dy = this.headGradient(error, tokens.targets);
-    adapterBackward(this, adapter, layers, this.normGradient('norm', norm, dy, undefined).dx);
-  }
-
-  /** f32 [T, outputs] of a linear layer without its bias. */
-  linear(h: string, target: AdapterTarget, input: Codes, outputs: number, inputs: number): Source {
-    const name = `${h}.${target}`;
-    return this.recipe.adapter?.targets.includes(target) === true
-      ? adapterSums(this, name, input, outputs, inputs)
-      : this.product(name, input, this.weight(`${name}.weight`), this.T, outputs, inputs);
-  }
-
   embed(tokens: Source): Source {
     const { width, context } = this.recipe;
     const rule = E.embedRule(tokens, this.parameter('wte'), this.parameter('wpe'), width, context);
@@ -79,20 +54,20 @@ export class GptBuilder extends UnitBuilder<LayerTrace> {
     const h = `h${layer}`;
     const { width: C, hidden: F } = recipe;
     const norm1 = this.norm(`${h}.norm1`, x);
-    const y = this.linear(h, 'qkv', norm1, 3 * C, C);
+    const y = this.linear(h, 'qkv', norm1);
     const qkvValues = Q.sumValues('qkv', y, 3 * C, this.bias(`${h}.qkv`));
     const qkv = this.codes(`${h}.qkv`, qkvValues, T, 3 * C, C / recipe.heads);
     const attention = this.attentionShape(h, qkv);
     const { mixed, lambda } = this.attentionForward(h, attention);
     const o = this.codes(`${h}.o`, Q.bf16Values(mixed, C), T, C);
-    const oSum = this.linear(h, 'o', o, C, C);
+    const oSum = this.linear(h, 'o', o);
     const xMid = b.add(`${h}.xMid`, 'u16', T * C, L.residualRule(x, oSum, C, this.bias(`${h}.o`)));
     const norm2 = this.norm(`${h}.norm2`, xMid);
-    const u = this.linear(h, 'fc', norm2, F, C);
+    const u = this.linear(h, 'fc', norm2);
     const fcBias = this.bias(`${h}.fc`);
     const hidden = this.codes(`${h}.hidden`, Q.geluValues(u, F, fcBias), T, F);
     const derivative = b.add(`${h}.derivative`, 'i8', T * F, Q.derivativeRule(u, F, fcBias));
-    const projSum = this.linear(h, 'proj', hidden, C, F);
+    const projSum = this.linear(h, 'proj', hidden);
     const out = b.add(`${h}.out`, 'u16', T * C, L.residualRule(xMid, projSum, C, this.bias(`${h}.proj`)));
     const trace = { x, norm1, qkvScales: qkv.scales, attention, lambda, o, xMid, norm2, hidden, derivative };
     return { out, trace };
@@ -155,6 +130,40 @@ export class GptBuilder extends UnitBuilder<LayerTrace> {
     return this.backwardNorm(`${h}.norm1`, layer.norm1, dy, dx);
   }
 
+  adapterLayer(
+    back: AdapterBackward,
+    index: number,
+    layer: LayerTrace,
+    dx: Source,
+    lowest: AdapterTarget | undefined,
+  ): Source | undefined {
+    const { T, recipe } = this;
+    const { width: C, hidden: F, heads: H } = recipe;
+    const h = `h${index}`;
+    const projError = this.errorCodes(`${h}.proj`, dx, C);
+    const proj = back.gradients(`${h}.proj`, 'proj', projError, layer.hidden);
+    if (lowest === 'proj') return undefined;
+    const hidden = back.inputSums(`${h}.proj`, 'proj', projError, proj, `${h}.hidden.gradient`);
+    const values = Q.geluGradientValues(hidden, layer.derivative, F);
+    const dither = { seed: this.seed(`${h}.fc.weight`, PURPOSE.errorRows), transposed: false };
+    const fcError = this.codes(`${h}.fc.error`, values, T, F, PANEL, dither);
+    const fc = back.gradients(`${h}.fc`, 'fc', fcError, layer.norm2);
+    if (lowest === 'fc') return undefined;
+    const mid = back.rounded(`${h}.fc`, 'fc', fcError, fc);
+    const dxMid = this.normGradient(`${h}.norm2`, layer.norm2, mid, dx).dx;
+    const oError = this.errorCodes(`${h}.o`, dxMid, C);
+    const o = back.gradients(`${h}.o`, 'o', oError, layer.o);
+    if (lowest === 'o') return undefined;
+    const sum = back.inputSums(`${h}.o`, 'o', oError, o, `${h}.dO`);
+    const headsDither = { seed: this.seed(`${h}.o.weight`, PURPOSE.headsError), transposed: false };
+    const dO = this.codes(`${h}.dO`, Q.sumValues('heads', sum, C), T, C, C / H, headsDither);
+    const qkvError = this.errorCodes(`${h}.qkv`, this.attentionBackward(h, layer, dO), 3 * C);
+    const qkv = back.gradients(`${h}.qkv`, 'qkv', qkvError, layer.norm1);
+    if (lowest === 'qkv') return undefined;
+    const dy = back.rounded(`${h}.qkv`, 'qkv', qkvError, qkv);
+    return this.normGradient(`${h}.norm1`, layer.norm1, dy, dxMid).dx;
+  }
+
   embedBackward(dense: Source, norm: Codes, dx: Source, tokens: UnitTokens): void {
     const { b, T, recipe } = this;
     const { width: C, context } = recipe;
@@ -185,7 +194,10 @@ export function unitOperations(recipe: ProgramRecipe): number {
   const linear = 12 * segments(width) + 6 * segments(hidden) + 6 * segments(tokensPerUnit(recipe));
   const gemma = recipe.gemma === undefined ? 0 : 64 + 6 * segments(heads * headSize) + 12 * segments(width + hidden);
   // Of an adapter: its weights 10, forward 4, backward 26, and the segments of two more products.
-  const adapters = (recipe.adapter?.targets.length ?? 0) * (40 + segments(3 * width) + segments(hidden));
+  const adapters = (recipe.adapter?.targets ?? []).reduce((sum, target) => {
+    const { outputs, inputs } = targetShape(recipe, target);
+    return sum + 40 + segments(outputs) + segments(inputs);
+  }, 0);
   const layer = 160 + blocks + linear + gemma + adapters;
   return layers * layer + 64 + 2 * segments(recipe.vocab) + 2 * segments(width) + segments(tokensPerUnit(recipe));
 }

@@ -8,6 +8,7 @@ import { runProgram } from '../../../src/protocol/trace/runProgram.js';
 import { unitOperations } from '../../../src/protocol/trace/unitProgram.js';
 import { adapterOver } from '../../support/adapters.js';
 import { honestTrace } from '../../support/disputes.js';
+import { gemmaChanges } from '../../support/optionRecipes.js';
 import { smallRecipe, trainClaim } from '../../support/trainedClaim.js';
 
 const CASES: readonly (readonly [string, readonly AdapterTarget[], Partial<Recipe>, number])[] = [
@@ -15,6 +16,8 @@ const CASES: readonly (readonly [string, readonly AdapterTarget[], Partial<Recip
   ['qkv alone', ['qkv'], {}, 8],
   ['proj alone, LayerNorm and biases', ['proj'], { norm: 'layer', bias: true }, 24],
   ['o and fc, two heads, two blocks of keys', ['o', 'fc'], { context: 128, heads: 2 }, 65],
+  ['gemma3: all targets, a local and a global layer', ['qkv', 'o', 'fc', 'proj'], gemmaChanges({ context: 128 }), 8],
+  ['gemma3: fc alone', ['fc'], gemmaChanges({ layers: 1 }), 8],
 ];
 
 describe.each(CASES)('trace of a unit of adapters: %s', (_name, targets, changes, rank) => {

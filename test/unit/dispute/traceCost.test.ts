@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { loadRecipe, RECIPE_NAMES } from '../../../src/model/recipe.js';
 import { traceCost } from '../../../src/protocol/dispute/traceCost.js';
 import { MAX_OPERATIONS } from '../../../src/protocol/trace/program.js';
-import { GEMMA_LORA } from '../../support/optionRecipes.js';
+import { GEMMA_LORA, TOO_LARGE } from '../../support/optionRecipes.js';
 
 describe('the cost of a trace', () => {
   it.each(RECIPE_NAMES.map((name) => [name]))('%s: a unit costs most, and its list fits a transaction', (name) => {
@@ -18,8 +18,12 @@ describe('the cost of a trace', () => {
     }
   });
 
-  it('of adapters over a gemma3 model is none: they have no programs', () => {
-    expect(traceCost(GEMMA_LORA)).toBeUndefined();
+  it('of adapters over a gemma3 model is that of their program', () => {
+    expect(traceCost(GEMMA_LORA)?.unit.operations).toBe(565);
+  });
+
+  it('of units that are too large for a list of roots is none: they are not disputed', () => {
+    expect(traceCost(TOO_LARGE)).toBeUndefined();
   });
 
   it('moby: 616 operations, 226 MB, 24 kB published', () => {

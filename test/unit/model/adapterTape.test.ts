@@ -20,10 +20,12 @@ import {
   UnitRunner,
   withFrozen,
 } from '../../../src/model/unit.js';
+import { gemmaChanges } from '../../support/optionRecipes.js';
 import { seededBytes } from '../../support/random.js';
 import { nativeIsas } from '../../support/trainers.js';
 
 const TARGETS = ['qkv', 'o', 'fc', 'proj'] as const;
+const GEMMA = gemmaChanges({ context: 128 });
 
 function loraRecipe(targets: readonly AdapterTarget[], changes: Partial<Recipe> = {}, rank = 8): Recipe {
   const adapter = { kind: 'lora', rank, alphaBits: 0x41800000, targets, base: new Uint8Array(32).fill(7) } as const;
@@ -59,10 +61,16 @@ function movedTheta(recipe: Recipe): Float32Array {
 }
 
 describe('a model with adapters', () => {
-  it.each([[TARGETS], [['qkv']], [['proj']], [['o', 'fc']]] as [AdapterTarget[]][])(
+  it.each([
+    [TARGETS, {}],
+    [['qkv'], {}],
+    [['proj'], {}],
+    [['o', 'fc'], {}],
+    [TARGETS, GEMMA],
+  ] as [AdapterTarget[], Partial<Recipe>][])(
     'of %s starts as the frozen model: the same losses, bit for bit',
-    (targets) => {
-      const recipe = loraRecipe(targets);
+    (targets, changes) => {
+      const recipe = loraRecipe(targets, changes);
       const frozen = baseTheta(recipe);
       const plan = modelPlan(recipe);
       const weights = allocateWeights(withFrozen(plan, frozen), seedState(plan).theta);
@@ -106,6 +114,9 @@ describe('a unit of adapters', () => {
     ['fc and proj, rank 24', loraRecipe(['fc', 'proj'], {}, 24)],
     ['o, LayerNorm and biases', loraRecipe(['o'], { norm: 'layer', bias: true, heads: 2, width: 128, hidden: 256 })],
     ['all targets, rank 65', loraRecipe(TARGETS, { layers: 1 }, 65)],
+    ['gemma3: all targets, a local and a global layer', loraRecipe(TARGETS, GEMMA)],
+    ['gemma3: fc alone', loraRecipe(['fc'], GEMMA)],
+    ['gemma3: qkv and proj, rank 24', loraRecipe(['qkv', 'proj'], gemmaChanges({ context: 64, layers: 1 }), 24)],
   ];
 
   it.each(shapes)('%s: the native kernels give the bits of the reference', async (_, recipe) => {
@@ -133,8 +144,11 @@ describe('a unit of adapters', () => {
     }
   });
 
-  it('gives one file whatever its micro-batches are', async () => {
-    const recipe = loraRecipe(TARGETS, { sequencesPerUnit: 32, layers: 1 });
+  it.each([
+    ['gpt', {}],
+    ['gemma3', gemmaChanges({ context: 64, layers: 1 })],
+  ])('gives one file whatever its micro-batches are: %s', async (_, changes) => {
+    const recipe = loraRecipe(TARGETS, { ...changes, sequencesPerUnit: 32, layers: 1 });
     const plan = modelPlan(recipe);
     const [isa] = await nativeIsas();
     const { kernels } =
