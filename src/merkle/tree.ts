@@ -189,17 +189,20 @@ export class MerkleTree {
   update(dirtyLeaves: Iterable<number>): void {
     const { groupLog, segmentLog } = this.memory;
     const dirty = new Map<number, number[]>();
+    let [nodes, at]: [number[], number] = [[], -1];
     for (const leaf of dirtyLeaves) {
       nodeSpan(this.memory.totalBytes, leaf);
       const index = Math.floor(leaf / 2 ** segmentLog);
-      const node = Math.floor((leaf - this.#segments[index].firstLeaf) / 2 ** groupLog);
-      const nodes = dirty.get(index);
-      if (nodes === undefined) dirty.set(index, [node]);
-      else nodes.push(node);
+      if (index !== at) {
+        nodes = dirty.get(index) ?? [];
+        dirty.set(index, nodes);
+        at = index;
+      }
+      nodes.push(Math.floor((leaf - this.#segments[index].firstLeaf) / 2 ** groupLog));
     }
     for (const [index, list] of dirty) {
       const segment = this.#segments[index];
-      const nodes = Uint32Array.from(new Set(list)).sort();
+      const nodes = ascending(list);
       this.#kernels.update(this.#view(index), segment.tree, segment.nodes, segment.firstLeaf, groupLog, nodes);
     }
     if (dirty.size > 0) this.#finishTop();
@@ -303,6 +306,16 @@ export class MerkleTree {
       return tree.subarray(at, at + CV_BYTES);
     };
   }
+}
+
+/** Each number once, in order. */
+function ascending(numbers: readonly number[]): Uint32Array {
+  const sorted = new Uint32Array(numbers).sort();
+  let kept = 0;
+  for (const number of sorted) {
+    if (kept === 0 || sorted[kept - 1] !== number) sorted[kept++] = number;
+  }
+  return sorted.subarray(0, kept);
 }
 
 /** Allocates and builds the tree over `bytes`, which stay the caller's and are read again by updates and proofs. */

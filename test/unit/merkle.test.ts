@@ -144,7 +144,19 @@ describe.each(allKernels)('a tree on $name kernels', (kernels) => {
       const bytes = patternBytes(75 * 1024 + 1);
       const views = splitSegments(bytes, LEAF_BYTES << segmentLog);
       const tree = new MerkleTree(kernels, allocateTree(bytes.length, groupLog, segmentLog), views).build();
-      for (const dirty of [[0], [75], [3, 4, 5, 6], [74, 1, 40, 41, 1], [], Array.from({ length: 76 }, (_, i) => i)]) {
+      // Without neighbours, in every number of lanes that is left over; the last leaf has one byte.
+      const every = (step: number): number[] => Array.from({ length: Math.ceil(76 / step) }, (_, i) => 75 - i * step);
+      for (const dirty of [
+        [0],
+        [75],
+        [3, 4, 5, 6],
+        [74, 1, 40, 41, 1],
+        [],
+        every(2),
+        every(3),
+        every(7),
+        Array.from({ length: 76 }, (_, i) => i),
+      ]) {
         for (const leaf of dirty) bytes[leaf * 1024] ^= 0x5a;
         tree.update(dirty);
         const rebuilt = new MerkleTree(kernels, allocateTree(bytes.length, groupLog, segmentLog), views).build();

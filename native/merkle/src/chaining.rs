@@ -14,7 +14,7 @@ pub const CHUNK: usize = 1024;
 /// Largest supported group, as a power of two of chunks.
 pub const MAX_GROUP_LOG: u32 = 8;
 /// Bytes of a compression block.
-const BLOCK: usize = 64;
+pub const BLOCK: usize = 64;
 /// Inputs of one `hash_many`: the widest machine (AVX-512) takes 16, narrower ones loop inside.
 const BATCH: usize = 16;
 
@@ -23,13 +23,13 @@ const WIDE: usize = 1 << MAX_GROUP_LOG;
 const WIDE_BYTES: usize = WIDE * CHUNK;
 
 // BLAKE3 specification, section 2.2, table 3: domain flags.
-const CHUNK_START: u8 = 1;
-const CHUNK_END: u8 = 2;
+pub const CHUNK_START: u8 = 1;
+pub const CHUNK_END: u8 = 2;
 const PARENT: u8 = 4;
 const ROOT: u8 = 8;
 
 /// BLAKE3 specification, section 2.2, table 1.
-const IV: [u32; 8] =
+pub const IV: [u32; 8] =
     [0x6A09_E667, 0xBB67_AE85, 0x3C6E_F372, 0xA54F_F53A, 0x510E_527F, 0x9B05_688C, 0x1F83_D9AB, 0x5BE0_CD19];
 
 fn store_words(words: &[u32; 8], out: &mut [u8]) {

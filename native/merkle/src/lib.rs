@@ -6,6 +6,7 @@
 //! boundary and become JavaScript errors.
 
 mod chaining;
+mod lone;
 #[cfg(unix)]
 mod mapped;
 #[cfg(unix)]

@@ -5,8 +5,9 @@
 //! holds the largest power of two of chunks that leaves at least one to its right.
 
 use crate::chaining::{hash_nodes, hash_pairs, hash_root, CHUNK, CV};
+use crate::lone::{self, hash_lone, LANES};
 use blake3::platform::Platform;
-use std::slice;
+use std::{array, slice};
 
 /// Level-0 values per inner block: their values and those of eight levels above stay in the L1 cache.
 const BLOCK_LOG: usize = 8;
@@ -158,14 +159,22 @@ impl Tree {
     /// `bytes` are those of all level-0 values.
     pub fn update(&self, bytes: &[u8], base: u64, group_log: u32, dirty: &[u32]) {
         let node_bytes = CHUNK << group_log;
+        let whole = bytes.len() / CHUNK;
+        let lone = group_log == 0 && lone::available();
+        let mut apart = Vec::with_capacity(if lone { dirty.len() } else { 0 });
         // Neighbours are hashed together: chunk numbers inside one `hash_many` must be consecutive.
         for run in dirty.chunk_by(|a, b| a + 1 == *b) {
             let low = run[0] as usize;
+            if lone && run.len() < LANES && low + run.len() <= whole {
+                apart.extend_from_slice(run);
+                continue;
+            }
             let high = low + run.len();
             let part = &bytes[low * node_bytes..bytes.len().min(high * node_bytes)];
             let counter = base + ((low as u64) << group_log);
             hash_nodes(self.platform, part, counter, group_log, self.values_mut(0, low, high));
         }
+        self.update_apart(bytes, base, &apart);
         let mut nodes: Vec<u32> = dirty.to_vec();
         for level in 1..=self.levels.top {
             for node in nodes.iter_mut() {
@@ -179,6 +188,26 @@ impl Tree {
         self.write_root();
         if self.levels.top == 0 && base == 0 {
             self.root_mut().copy_from_slice(blake3::hash(bytes).as_bytes());
+        }
+    }
+
+    /// Rehashes whole leaves that need not be neighbours.
+    fn update_apart(&self, bytes: &[u8], base: u64, leaves: &[u32]) {
+        let chunk = |leaf: u32| -> &[u8; CHUNK] { &bytes.as_chunks::<CHUNK>().0[leaf as usize] };
+        let mut batches = leaves.chunks_exact(LANES);
+        for batch in &mut batches {
+            let mut values = [[0u8; CV]; LANES];
+            let (chunks, counters) =
+                (array::from_fn(|i| chunk(batch[i])), array::from_fn(|i| base + u64::from(batch[i])));
+            // Safety: without `lone::available` there are no leaves here.
+            unsafe { hash_lone(&chunks, &counters, &mut values) };
+            for (&leaf, value) in batch.iter().zip(&values) {
+                self.values_mut(0, leaf as usize, leaf as usize + 1).copy_from_slice(value);
+            }
+        }
+        for &leaf in batches.remainder() {
+            let out = self.values_mut(0, leaf as usize, leaf as usize + 1);
+            hash_nodes(self.platform, chunk(leaf), base + u64::from(leaf), 0, out);
         }
     }
 
