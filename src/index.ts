@@ -22,7 +22,13 @@ export type { LedgerState } from './ledger/state.js';
 export { type Duty, dutiesOf, tickFor, waitingTicks } from './ledger/stateDuties.js';
 export type { LedgerEvent } from './ledger/stateEvents.js';
 export type { EvidenceChecker } from './ledger/stateEvidence.js';
-export { COIN, createDemoGenesis, type DemoGenesisOptions, EMBEDDED_PARAMETERS } from './ledger/stateGenesis.js';
+export {
+  COIN,
+  createDemoGenesis,
+  type DemoGenesisOptions,
+  EMBEDDED_PARAMETERS,
+  embeddedParameters,
+} from './ledger/stateGenesis.js';
 export { countParameters, createLayout, type Layout } from './model/layout.js';
 export {
   decodeRecipe,

@@ -1,20 +1,39 @@
 /** `pogo economics`: whether a chain's parameters make cheating a loss for a recipe, and which inequality binds. */
 import type { Command } from 'commander';
-import { EMBEDDED_PARAMETERS } from '../ledger/stateGenesis.js';
+import { PogoError } from '../errors.js';
+import { embeddedParameters } from '../ledger/stateGenesis.js';
 import { openRecipe } from '../model/node/recipeFile.js';
+import type { Recipe } from '../model/recipe.js';
 import { traceCost } from '../protocol/dispute/traceCost.js';
 import { beaconTries, economics, type Inequality } from '../protocol/economics.js';
+import { type ProtocolParameters, ROLE } from '../protocol/ledgerTypes.js';
 import { printEvent } from './events.js';
 import { traceText } from './format.js';
+import { readGenesis } from './genesisFile.js';
 import { integerOption } from './options.js';
 
 const out = (line = ''): void => void process.stdout.write(`${line}\n`);
 
 interface Options {
   readonly recipe: string;
-  readonly committee: number;
+  readonly committee?: number;
   readonly honest: number;
+  readonly genesis?: string;
   readonly json?: true;
+}
+
+/** Verifiers of a run, if nothing else is said. */
+const DEFAULT_COMMITTEE = 4;
+
+/** The chain whose parameters are looked at: one of a genesis file, or an embedded one that trains the recipe. */
+function chainOf(options: Options, recipe: Recipe): { committee: number; parameters: ProtocolParameters } {
+  if (options.genesis === undefined) {
+    const committee = options.committee ?? DEFAULT_COMMITTEE;
+    return { committee, parameters: embeddedParameters([recipe], committee) };
+  }
+  const { parameters, members } = readGenesis(options.genesis);
+  const verifiers = members.filter(({ roles }) => (roles & ROLE.verifier) !== 0).length;
+  return { committee: options.committee ?? Math.min(verifiers, parameters.committeeSize), parameters };
 }
 
 function amount(value: number, unit: Inequality['unit']): string {
@@ -25,14 +44,17 @@ function amount(value: number, unit: Inequality['unit']): string {
 
 function show(options: Options): void {
   const recipe = openRecipe(options.recipe);
-  const { committee, honest } = options;
-  const result = economics({ recipe, parameters: EMBEDDED_PARAMETERS, committee, honest });
+  const { honest } = options;
+  const { committee, parameters } = chainOf(options, recipe);
+  const result = economics({ recipe, parameters, committee, honest });
   const withholders = Math.floor((committee - 1) / 3);
-  const beacon = beaconTries(withholders, EMBEDDED_PARAMETERS);
+  const beacon = beaconTries(withholders, parameters);
   const trace = traceCost(recipe);
+  const failing = result.inequalities.filter(({ holds }) => !holds);
   if (options.json === true) {
     const figures = { committee, honest, ...result, beacon, trace };
     printEvent({ type: 'result', command: 'economics', recipe: recipe.name, ...figures });
+    requireHolding(failing);
     return;
   }
   out(
@@ -55,13 +77,20 @@ function show(options: Options): void {
   out();
   const { binding } = result;
   out(`binds: ${binding.name} (${binding.parameter} must be at least ${amount(binding.least, binding.unit)})`);
-  const failing = result.inequalities.filter(({ holds }) => !holds);
+  requireHolding(failing);
+}
+
+/** @throws PogoError UNSOUND with the parameters that are too small */
+function requireHolding(failing: readonly Inequality[]): void {
   if (failing.length === 0) return;
-  out();
-  out('The parameters are those of the embedded ledger, whose members one operator runs. A chain between parties sets');
-  for (const { parameter, least, unit } of failing) out(`  ${parameter} to at least ${amount(least, unit)}`);
-  out(
-    'in its genesis. They are part of the chain id, and so of every beacon: a run with others trains on other batches.',
+  const short = failing.map(({ parameter, have, least, unit }) =>
+    least === Number.POSITIVE_INFINITY
+      ? `${parameter} is never enough with so few seats`
+      : `${parameter} ${amount(have, unit)} where ${amount(least, unit)} are needed`,
+  );
+  throw new PogoError(
+    'UNSOUND',
+    `expected every inequality to hold, found: ${short.join('; ')}; set them in the genesis, or ask with --committee and --honest of the chain`,
   );
 }
 
@@ -70,8 +99,13 @@ export function register(program: Command): void {
     .command('economics')
     .description('what bonds, rewards and fines must satisfy for a recipe, and which inequality binds')
     .option('--recipe <name|file>', 'built-in name, or a recipe file', 'moby')
-    .option('--committee <n>', 'seats of a committee', integerOption('--committee', 1, 4096), 4)
+    .option(
+      '--committee <n>',
+      `seats of a committee (${DEFAULT_COMMITTEE}, or all verifiers of the genesis)`,
+      integerOption('--committee', 1, 4096),
+    )
     .option('--honest <n>', 'seats that do their work', integerOption('--honest', 1, 4096), 1)
+    .option('--genesis <file>', 'a chain’s genesis (SSZ) instead of the one that pogo run makes for the recipe')
     .option('--json', 'events instead of text')
     .action((options: Options) => show(options));
 }

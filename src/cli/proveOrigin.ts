@@ -15,9 +15,9 @@ import { checkpointRoots, proveOrigin } from '../node/proveOrigin.js';
 import { hasRun, newestRunDirectory } from '../node/runFiles.js';
 import { createNativeBls } from '../protocol/blsNative.js';
 import { GenesisType } from '../protocol/ledgerTypes.js';
-import { decodeStrict } from '../protocol/ssz.js';
 import { printEvent } from './events.js';
 import { bytesText } from './format.js';
+import { readGenesis } from './genesisFile.js';
 import { integerOption, rootOption } from './options.js';
 import { startEvent } from './startOptions.js';
 
@@ -32,9 +32,6 @@ interface Options {
   readonly job?: number;
   readonly json?: true;
 }
-
-/** 65,536 accounts and members take 15 MB. */
-const MAX_GENESIS_BYTES = 1 << 25;
 
 const out = (line: string): void => void process.stdout.write(`${line}\n`);
 
@@ -65,11 +62,7 @@ async function check(file: string, checkpoint: string | undefined, options: Opti
     ...(options.genesis === undefined
       ? {}
       : {
-          genesis: decodeStrict(
-            GenesisType,
-            readWholeFile(realFiles, options.genesis, MAX_GENESIS_BYTES),
-            MAX_GENESIS_BYTES,
-          ),
+          genesis: readGenesis(options.genesis),
         }),
   };
   const origins = verifyOriginChain(createNativeBls(), bytes, pins);

@@ -6,6 +6,7 @@ import { PogoError } from '../errors.js';
 import { type Recipe, recipeRoot } from '../model/recipe.js';
 import type { Bls, KeyPair } from '../protocol/bls.js';
 import { CONTEXT, deriveHash } from '../protocol/domains.js';
+import { parametersFor, type SampledRecipe } from '../protocol/leastParameters.js';
 import { type Genesis, type ProtocolParameters, ROLE } from '../protocol/ledgerTypes.js';
 import { MEMBER_STATUS, type Member } from './stateTypes.js';
 
@@ -13,7 +14,7 @@ import { MEMBER_STATUS, type Member } from './stateTypes.js';
 export const COIN = 1_000_000_000n;
 
 /**
- * Parameters of the embedded ledger. Clocks are 0: heights pass by events, a tick ends a stage when the sequencer sees
+ * Parameters of the embedded ledger, before {@link embeddedParameters} raises what a recipe needs more of. Clocks are 0: heights pass by events, a tick ends a stage when the sequencer sees
  * that its worker is gone. Claims follow one another (`maxOpenClaims` 1), so no outcome can depend on timing.
  */
 export const EMBEDDED_PARAMETERS: ProtocolParameters = {
@@ -50,6 +51,19 @@ export const EMBEDDED_PARAMETERS: ProtocolParameters = {
   targetHeights: 0,
 };
 
+/** Accusations, the dearest counted, that a member's free balance pays for at genesis. */
+const BONDS_OF_BALANCE = 10n;
+
+/**
+ * Parameters of an embedded chain, under which every inequality of docs/economics.md holds.
+ *
+ * @param recipes that it trains: the genesis job's, and those of owners' jobs that are known by then
+ * @param verifiers that it begins with, all of them in every committee
+ */
+export function embeddedParameters(recipes: readonly SampledRecipe[], verifiers: number): ProtocolParameters {
+  return parametersFor(EMBEDDED_PARAMETERS, recipes, verifiers);
+}
+
 /** The members that a chain begins with: they may be drawn at once. */
 export function membersOfGenesis({ members }: Pick<Genesis, 'members'>): Member[] {
   return members.map(({ publicKey, roles, stake }) => ({
@@ -72,8 +86,11 @@ export interface DemoGenesisOptions {
   readonly miners: number;
   readonly verifiers: number;
   readonly recipe: Recipe;
+  /** Recipes of jobs that will be created on the chain: its parameters hold for them, too. */
+  readonly jobRecipes?: readonly Recipe[];
   /** State root of the recipe's start state. */
   readonly startStateRoot: Uint8Array;
+  /** Instead of those of {@link embeddedParameters}. */
   readonly parameters?: Partial<ProtocolParameters>;
   /** Accounts without stake, beside those of the members. */
   readonly accounts?: Genesis['accounts'];
@@ -98,7 +115,11 @@ export function createDemoGenesis(options: DemoGenesisOptions): DemoGenesis {
       `expected at least one miner and one verifier, found ${options.miners} and ${options.verifiers}`,
     );
   }
-  const parameters = { ...EMBEDDED_PARAMETERS, ...options.parameters };
+  const parameters = {
+    ...embeddedParameters([recipe, ...(options.jobRecipes ?? [])], options.verifiers),
+    ...options.parameters,
+  };
+  const balance = BONDS_OF_BALANCE * (parameters.challengeBond + parameters.disputeBondSurplus);
   const keysOf = (role: string, count: number): KeyPair[] =>
     Array.from({ length: count }, (_, index) => bls.deriveKey(seed, role, index));
   const miners = keysOf('miner', options.miners);
@@ -121,7 +142,7 @@ export function createDemoGenesis(options: DemoGenesisOptions): DemoGenesis {
     },
     // Verifiers need a balance for the bonds of their accusations.
     accounts: [
-      ...[...miners, ...verifiers].map(({ publicKey }) => ({ publicKey, balance: 100n * COIN })),
+      ...[...miners, ...verifiers].map(({ publicKey }) => ({ publicKey, balance })),
       ...(options.accounts ?? []),
     ],
     members: [

@@ -101,7 +101,10 @@ export function genesisOfRun(settings: RunSettings, bls: Bls, plan: ModelPlan): 
     startStateRoot: startStateRoot(plan),
     ...(settings.jobs === undefined
       ? {}
-      : { accounts: [{ publicKey: ownerOf(settings, bls).publicKey, balance: OWNED }] }),
+      : {
+          accounts: [{ publicKey: ownerOf(settings, bls).publicKey, balance: OWNED }],
+          jobRecipes: settings.jobs.map((job) => job.recipe),
+        }),
   });
 }
 

@@ -6,13 +6,19 @@
  * a ledger: probabilities are doubles.
  */
 import { PogoError } from '../errors.js';
-import type { Recipe } from '../model/recipe.js';
-import { badUnits, detectionProbability, samplesForDetection } from './detection.js';
+import { badUnits, detectionProbability } from './detection.js';
 import { TRACE_WORK } from './dispute/traceCost.js';
+import {
+  leastDisputeBond,
+  leastVerifierReward,
+  leastVerifierStake,
+  type SampledRecipe,
+  sampling,
+} from './leastParameters.js';
 import type { ProtocolParameters } from './ledgerTypes.js';
 
 export interface Setting {
-  readonly recipe: Pick<Recipe, 'unitsPerStep' | 'stepsPerClaim' | 'detection'>;
+  readonly recipe: SampledRecipe;
   readonly parameters: ProtocolParameters;
   /** Seats of a committee. */
   readonly committee: number;
@@ -68,22 +74,20 @@ export function economics(setting: Setting): Economics {
   if (!(Number.isInteger(committee) && Number.isInteger(honest) && honest >= 1 && honest <= committee)) {
     throw new PogoError('RANGE', `expected 1 to ${committee} honest seats of a committee, found ${honest}`);
   }
-  const units = recipe.unitsPerStep * recipe.stepsPerClaim;
-  const { fractionPpm, targetPpm } = recipe.detection;
-  const samples = samplesForDetection(units, fractionPpm, targetPpm, committee);
+  const { units, samples } = sampling(recipe, committee);
   const reward = coins(parameters.claimReward + parameters.usefulnessBonus);
   const worst = worstMiner(setting, samples, reward);
   const one = missed(setting, samples, 1);
   const list = [
     minerBond(parameters, worst),
     ...beacons(parameters),
-    ...verifiers(setting, samples, units),
+    ...verifiers(setting),
     ...accusers(parameters),
-    disputes(parameters, units),
+    disputes(setting),
     ...clocks(parameters),
   ];
   const room = ({ have, least }: Inequality): number => (least === 0 ? Number.POSITIVE_INFINITY : have / least);
-  const bad = badUnits(units, fractionPpm);
+  const bad = badUnits(units, recipe.detection.fractionPpm);
   return {
     units,
     samples,
@@ -161,17 +165,14 @@ function beacons(parameters: ProtocolParameters): Inequality[] {
   ];
 }
 
-function verifiers({ parameters, committee, honest }: Setting, samples: number, units: number): Inequality[] {
-  const pay = coins(parameters.verifierReward) / committee;
-  // A false receipt is looked at by an honest seat with the share of honest ones among the others.
-  const looked = committee === 1 ? 0 : Math.min(honest, committee - 1) / (committee - 1);
-  const lazy = looked === 0 ? Number.POSITIVE_INFINITY : (2 * pay * (samples + 2)) / (Math.max(1, samples) * looked);
+function verifiers({ recipe, parameters, committee, honest }: Setting): Inequality[] {
+  const stake = leastVerifierStake(recipe, committee, honest, parameters.verifierReward);
   return [
     inequality(
       'skipping units of one’s own draw',
       'verifierStake',
       coins(parameters.verifierStake),
-      lazy,
+      stake === undefined ? Number.POSITIVE_INFINITY : coins(stake),
       'coins',
       'skipped/(units + 2) × looked at × stake/2 ≥ skipped/units × pay',
     ),
@@ -179,7 +180,7 @@ function verifiers({ parameters, committee, honest }: Setting, samples: number, 
       'being paid for the work',
       'verifierReward',
       coins(parameters.verifierReward),
-      (committee * samples * coins(parameters.claimReward)) / units,
+      coins(leastVerifierReward(recipe, committee, parameters.claimReward)),
       'coins',
       'pay of a seat ≥ its share of the units × base reward: recomputing a unit is worth what making it is',
     ),
@@ -217,12 +218,13 @@ function accusers(parameters: ProtocolParameters): Inequality[] {
   ];
 }
 
-function disputes({ challengeBond, disputeBondSurplus, claimReward }: ProtocolParameters, units: number): Inequality {
+function disputes({ recipe, parameters }: Setting): Inequality {
+  const { challengeBond, disputeBondSurplus, claimReward } = parameters;
   return inequality(
     'challenging for nothing',
     'challengeBond + disputeBondSurplus',
     coins(challengeBond + disputeBondSurplus),
-    (TRACE_WORK * coins(claimReward)) / units,
+    coins(leastDisputeBond(recipe, claimReward)),
     'coins',
     `bond of a dispute ≥ the work of a trace, that of ${TRACE_WORK} units at what a unit earns`,
   );

@@ -2,8 +2,11 @@
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createDemoGenesis, EMBEDDED_PARAMETERS } from '../../src/ledger/stateGenesis.js';
 import { evidenceFromFault } from '../../src/node/buildEvidence.js';
 import { openBundle } from '../../src/node/bundle.js';
+import { createNativeBls } from '../../src/protocol/blsNative.js';
+import { GenesisType } from '../../src/protocol/ledgerTypes.js';
 import { mineTiny, TINY, temporaryFolder, testEnvironment } from '../support/bundles.js';
 import { eventFaults } from '../support/eventSchema.js';
 import { eventsOf, type Finished, pogo, startPogo } from '../support/pogo.js';
@@ -199,7 +202,15 @@ describe('bad input', () => {
   const notOurs = join(folder.path, 'photographs');
   const key = join(folder.path, 'short.key');
 
+  const poorGenesis = join(folder.path, 'poor.genesis');
+
   beforeAll(() => {
+    // The base values alone: too little for the claims of this recipe.
+    const demo = createDemoGenesis({
+      ...{ bls: createNativeBls(), seed: new Uint8Array(32), miners: 1, verifiers: 4, recipe: TINY },
+      ...{ startStateRoot: new Uint8Array(32), parameters: EMBEDDED_PARAMETERS },
+    });
+    writeFileSync(poorGenesis, GenesisType.serialize(demo.genesis));
     writeFileSync(empty, '');
     writeFileSync(latin, Uint8Array.of(0x63, 0xe9, 0x63));
     mkdirSync(notOurs);
@@ -227,6 +238,9 @@ describe('bad input', () => {
     [['evidence', join(folder.path, 'nothing')], 5, 'IO'],
     [['run', '--evidence-bytes', ''], 2, 'USAGE'],
     [['no-such-command'], 2, 'USAGE'],
+    [['economics', '--recipe', 'tiny', '--genesis', latin], 2, 'MALFORMED'],
+    [['economics', '--recipe', 'tiny', '--committee', '1'], 3, 'UNSOUND'],
+    [['economics', '--recipe', 'tiny', '--genesis', poorGenesis], 3, 'UNSOUND'],
   ] as const)('%j: exit code %i, %s', async (args, code, name) => {
     const { code: found, stdout, stderr } = await run([...args, '--json']);
     expect(stderr.trim().split('\n').at(-1)).toMatch(new RegExp(`^error ${name}: `));

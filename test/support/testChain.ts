@@ -9,7 +9,12 @@ import { createLedgerMachine, type LedgerState, totalMoney } from '../../src/led
 import { dutiesOf, tickFor, waitingTicks } from '../../src/ledger/stateDuties.js';
 import type { LedgerEvent } from '../../src/ledger/stateEvents.js';
 import { type EvidenceChecker, evidenceCommitment } from '../../src/ledger/stateEvidence.js';
-import { createDemoGenesis, type DemoGenesis, type DemoGenesisOptions } from '../../src/ledger/stateGenesis.js';
+import {
+  createDemoGenesis,
+  type DemoGenesis,
+  type DemoGenesisOptions,
+  EMBEDDED_PARAMETERS,
+} from '../../src/ledger/stateGenesis.js';
 import { openClaimOf } from '../../src/ledger/stateOpen.js';
 import type { OpenClaim } from '../../src/ledger/stateTypes.js';
 import { signAttestation } from '../../src/protocol/attestation.js';
@@ -88,6 +93,7 @@ export class TestChain {
       startStateRoot: text('start'),
       ...options,
       recipe,
+      parameters: { ...EMBEDDED_PARAMETERS, ...options.parameters },
     });
     const check: EvidenceChecker = options.checkEvidence ?? ((bytes) => checkEvidence(bytes, { bls: this.bls }));
     this.machine = createLedgerMachine({ genesis: this.demo.genesis, bls: this.bls, checkEvidence: check });

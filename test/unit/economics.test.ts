@@ -1,8 +1,10 @@
 /** The inequalities of docs/economics.md: what they say, and that breaking one is told. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { COIN, EMBEDDED_PARAMETERS } from '../../src/ledger/stateGenesis.js';
+import { COIN, createDemoGenesis, EMBEDDED_PARAMETERS, embeddedParameters } from '../../src/ledger/stateGenesis.js';
 import { loadRecipe } from '../../src/model/recipe.js';
+import { RECIPE_NAMES } from '../../src/model/recipes.js';
+import { createNativeBls } from '../../src/protocol/blsNative.js';
 import { deriveHash, u64Bytes } from '../../src/protocol/domains.js';
 import { drawUnits } from '../../src/protocol/draws.js';
 import { beaconTries, economics } from '../../src/protocol/economics.js';
@@ -11,7 +13,7 @@ const moby = { recipe: loadRecipe('moby'), parameters: EMBEDDED_PARAMETERS, comm
 const of = (setting: typeof moby, name: string) => economics(setting).inequalities.find((line) => line.name === name)!;
 
 describe('the economics of a recipe', () => {
-  it('moby under the embedded parameters: all hold but the pay of verifiers and the bond of disputes, which binds', () => {
+  it('moby under the base values: all hold but the pay of verifiers and the bond of disputes, which the genesis of a run raises', () => {
     const result = economics(moby);
     expect(result).toMatchObject({ units: 40, samples: 10, badUnits: 4 });
     const failing = result.inequalities.filter((line) => !line.holds).map((line) => line.name);
@@ -21,8 +23,44 @@ describe('the economics of a recipe', () => {
     // The work of 380 units, of which 40 earn 50 coins.
     expect(result.binding.least).toBe(475);
     const raised = { verifierReward: 50n * COIN, disputeBondSurplus: 465n * COIN };
-    const paid = { ...moby, parameters: { ...EMBEDDED_PARAMETERS, ...raised } };
-    expect(economics(paid).inequalities.every((line) => line.holds)).toBe(true);
+    expect(embeddedParameters([moby.recipe], 4)).toEqual({ ...EMBEDDED_PARAMETERS, ...raised });
+  });
+
+  it.each(RECIPE_NAMES)('%s: no inequality fails under the genesis of a run with 2 to 64 verifiers', (name) => {
+    const recipe = loadRecipe(name);
+    for (const committee of [2, 3, 4, 5, 7, 10, 16, 33, 64]) {
+      const parameters = embeddedParameters([recipe], committee);
+      for (const honest of [1, committee]) {
+        const failing = economics({ recipe, parameters, committee, honest }).inequalities.filter((line) => !line.holds);
+        expect(failing, `${committee} seats, ${honest} honest`).toEqual([]);
+      }
+      // No more than is needed: a base unit less of what was raised fails.
+      for (const name of ['verifierReward', 'verifierStake', 'disputeBondSurplus'] as const) {
+        if (parameters[name] === EMBEDDED_PARAMETERS[name]) continue;
+        const less = { ...parameters, [name]: parameters[name] - 1n };
+        expect(economics({ recipe, parameters: less, committee, honest: 1 }).inequalities.some((l) => !l.holds)).toBe(
+          true,
+        );
+      }
+    }
+  });
+
+  it('a genesis holds for the recipes of its jobs, too, and its members can pay ten bonds of disputes', () => {
+    const seed = new Uint8Array(32).fill(1);
+    const jobRecipes = [loadRecipe('tiny')];
+    const { genesis } = createDemoGenesis({
+      ...{ bls: createNativeBls(), seed, miners: 1, verifiers: 4, startStateRoot: new Uint8Array(32) },
+      ...{ recipe: moby.recipe, jobRecipes },
+    });
+    const { parameters } = genesis;
+    for (const recipe of [moby.recipe, ...jobRecipes]) {
+      expect(economics({ ...moby, parameters, recipe }).inequalities.every((line) => line.holds)).toBe(true);
+    }
+    expect(
+      economics({ ...moby, parameters: embeddedParameters([moby.recipe], 4), recipe: jobRecipes[0]! }).binding.holds,
+    ).toBe(false);
+    const bond = parameters.challengeBond + parameters.disputeBondSurplus;
+    expect(genesis.accounts.map(({ balance }) => balance)).toEqual(genesis.accounts.map(() => 10n * bond));
   });
 
   it('the least bond is where inventing units just does not pay, for every number of them', () => {
