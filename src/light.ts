@@ -12,6 +12,7 @@ export { fromHex, toHex } from './hex.js';
 export { decodeOrigin, MAX_ORIGIN_BYTES, type OriginBody } from './ledger/origin.js';
 export { isOriginChain, originFiles, requireJoin, verifyOriginChain } from './ledger/originChain.js';
 export { type Origin, type OriginPins, verifyOrigin } from './ledger/originCheck.js';
+export { decodeOriginFile, type OriginParts } from './ledger/originHandovers.js';
 export {
   type LedgerState,
   LedgerStateType,

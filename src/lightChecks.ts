@@ -138,7 +138,7 @@ export function originGrounds({ chainId, genesis, job }: OriginPins): readonly s
       : `start state ${toHex(start)}${job === undefined ? ' of that genesis' : `, given by you with job ${job.id}`}`,
     genesis === undefined
       ? 'the committees’ keys and stakes are taken from the file: whether those keys have stake anywhere is open'
-      : 'the keys and stakes of that genesis: who joined, left or lost stake since is not counted',
+      : 'the keys and stakes of that genesis, and that of each later committee two thirds of the stake before it signed for the one that follows',
     'that those who voted did what they signed, and that no claim with such a vote fell before it was final',
     ARITHMETIC,
   ];

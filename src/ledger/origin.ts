@@ -12,16 +12,13 @@ import { ProvenCommitmentType } from '../protocol/listProof.js';
 import { byteList, decodeStrict, Float32Bits, Root, Signature, Uint32 } from '../protocol/ssz.js';
 import { MAX_COMMITTEE, SignedClaimType, StateHeaderType } from '../protocol/types.js';
 import type { FinalizedVotes } from './originLog.js';
-import { type Seat, SeatType } from './stateTypes.js';
+import { type Seat, SeatsType } from './stateTypes.js';
 
 export const ORIGIN_VERSION = 1;
 /** Largest file that is looked at: 2^16 claims of one committee take 43 MB. */
 export const MAX_ORIGIN_BYTES = 1 << 28;
 const MAX_ORIGIN_CLAIMS = 1 << 16;
 const MAX_RECIPE_BYTES = (1 << 22) + 4096;
-
-/** Seats of a committee in ascending order of their keys, each with its stake when the claim was opened. */
-export const SeatsType = new ListCompositeType(SeatType, MAX_COMMITTEE, { typeName: 'Seats' });
 
 /**
  * A finalized claim. `committee` is an index into the file's committees, `signers` has one bit for each of its seats;

@@ -20,7 +20,8 @@ import {
   stateRoot,
   ZERO_ROOT,
 } from '../protocol/types.js';
-import { decodeOrigin, type OriginBody, type OriginClaim } from './origin.js';
+import type { OriginBody, OriginClaim } from './origin.js';
+import { checkHandover, decodeOriginFile, type OriginHandover } from './originHandovers.js';
 import { committeeOf, seatStake } from './stateCommittee.js';
 import { membersOfGenesis } from './stateGenesis.js';
 import type { Seat } from './stateTypes.js';
@@ -28,7 +29,7 @@ import type { Seat } from './stateTypes.js';
 /** What the caller knows of the chain; what is left out is taken from the file. */
 export interface OriginPins {
   readonly chainId?: Uint8Array;
-  /** Gives chain id, recipe, start state and every committee, as long as the stakes are those of genesis. */
+  /** Gives chain id, recipe, start state and the first committee; later ones as long as nobody signed for another. */
   readonly genesis?: Genesis;
   /**
    * The owner's job that the file must be of. Genesis says nothing of its recipe and start state: where they are not given
@@ -78,7 +79,7 @@ function requireRoot(code: 'MALFORMED' | 'MISMATCH', name: string, expected: Uin
  *   another chain, recipe or start than the pinned one; UNDECIDED where fewer than two thirds of a committee's stake voted
  */
 export function verifyOrigin(bls: Bls, file: Uint8Array, pins: OriginPins = {}): Origin {
-  const origin = decodeOrigin(file);
+  const { origin, handovers } = decodeOriginFile(file);
   const recipe = recipeOf(origin);
   const root = recipeRoot(recipe);
   const [first] = origin.claims;
@@ -87,6 +88,8 @@ export function verifyOrigin(bls: Bls, file: Uint8Array, pins: OriginPins = {}):
   checkCommittees(origin);
   let leastVote: Origin['leastVote'] | undefined;
   let previous: { readonly header: ClaimHeader; readonly root: Uint8Array; readonly beacon1: Uint8Array } | undefined;
+  const signedFor = new Map(handovers.map((handover) => [handover.claim, handover]));
+  let committee: Committee | undefined;
   for (const [number, link] of origin.claims.entries()) {
     const { header } = link.claim;
     const own = claimRoot(header);
@@ -110,7 +113,9 @@ export function verifyOrigin(bls: Bls, file: Uint8Array, pins: OriginPins = {}):
       throw malformed(`expected the signature of ${toHex(header.miner)} over claim ${number}, found another`);
     }
     const parentBeacon = previous?.beacon1 ?? firstBeacon(origin.chainId, header.job);
-    const vote = checkVote(bls, origin, link, own, parentBeacon, pins.genesis);
+    const handover = signedFor.get(number);
+    committee = committeeAt(bls, origin, number, { handover, before: committee, parentBeacon, genesis: pins.genesis });
+    const vote = checkVote(bls, origin, link, own, committee, pins.genesis);
     if (leastVote === undefined || vote.stakeFor * leastVote.stake < leastVote.stakeFor * vote.stake) leastVote = vote;
     previous = { header, root: own, beacon1: link.beacon1 };
   }
@@ -184,6 +189,58 @@ function checkCommittees({ committees, claims }: OriginBody): void {
   }
 }
 
+/** A committee that votes of a claim are counted by. */
+interface Committee {
+  readonly seats: readonly Seat[];
+  /** Whether it was signed for, or followed one that was: genesis says nothing about it any more. */
+  readonly handed: boolean;
+}
+
+interface CommitteeClue {
+  readonly handover: OriginHandover | undefined;
+  /** Of the claim before. */
+  readonly before: Committee | undefined;
+  readonly parentBeacon: Uint8Array;
+  readonly genesis: Genesis | undefined;
+}
+
+/**
+ * The committee of a claim: the file's own seats where the committee before signed for them, or where it was handed over
+ * before and stays; else what genesis gives; without a genesis the file's own seats.
+ */
+function committeeAt(
+  bls: Bls,
+  { chainId, committees, claims }: OriginBody,
+  number: number,
+  { handover, before, parentBeacon, genesis }: CommitteeClue,
+): Committee {
+  const link = claims[number]!;
+  const { header } = link.claim;
+  const seats = committees[link.committee]!;
+  if (handover !== undefined) {
+    const first = (): Seat[] => (genesis === undefined ? [] : firstCommittee(genesis, chainId));
+    const trusted = before?.seats ?? first();
+    const listed = number === 0 ? trusted : committees[claims[number - 1]!.committee]!;
+    // Without the genesis nothing is known of who sits before claim 0: then the file's seats are taken as they are.
+    if (trusted.length > 0) checkHandover(bls, handover, header, seats, listed, trusted);
+    return { seats, handed: true };
+  }
+  if (genesis === undefined) return { seats, handed: false };
+  if (before?.handed !== true) return { seats: genesisCommittee(genesis, header, parentBeacon), handed: false };
+  if (link.committee === claims[number - 1]!.committee) return before;
+  throw new PogoError(
+    'UNDECIDED',
+    `origin: claim ${number}: expected the committee of the claim before, or one that it signed for, found another: ` +
+      'the ledger’s log holds too few handovers; check without the genesis',
+  );
+}
+
+/** The committee that a chain begins with. */
+function firstCommittee(genesis: Genesis, chainId: Uint8Array): Seat[] {
+  const { parameters } = genesis;
+  return committeeOf({ parameters, members: membersOfGenesis(genesis) }, 0, 0, firstBeacon(chainId, 0));
+}
+
 /** The committee that genesis gives a claim; a beacon that draws it is bound by the draw of the claim before. */
 function genesisCommittee(genesis: Genesis, { claimNumber, attempt }: ClaimHeader, parentBeacon: Uint8Array): Seat[] {
   const { parameters } = genesis;
@@ -195,11 +252,11 @@ function checkVote(
   origin: OriginBody,
   link: OriginClaim,
   root: Uint8Array,
-  parentBeacon: Uint8Array,
+  committee: Committee,
   genesis: Genesis | undefined,
 ): { readonly stakeFor: bigint; readonly stake: bigint } {
-  const { header } = link.claim;
-  const { claimNumber, miner } = header;
+  const { claimNumber, miner } = link.claim.header;
+  const weights = committee.seats;
   const seats = origin.committees[link.committee]!;
   if (link.signers.bitLen !== seats.length) {
     throw malformed(`claim ${claimNumber}: expected ${seats.length} bits of signers, found ${link.signers.bitLen}`);
@@ -208,7 +265,6 @@ function checkVote(
   if (signers.some((key) => equalBytes(key, miner))) {
     throw malformed(`claim ${claimNumber}: expected votes of others than its miner, found the miner’s`);
   }
-  const weights = genesis === undefined ? seats : genesisCommittee(genesis, header, parentBeacon);
   const voters = weights.filter(({ publicKey }) => !equalBytes(publicKey, miner));
   const counted = voters.filter(({ publicKey }) => signers.some((key) => equalBytes(key, publicKey)));
   // Of a key outside the committee nobody knows whether its owner has it: with one, the aggregate says nothing.
@@ -216,7 +272,7 @@ function checkVote(
     throw new PogoError(
       'MISMATCH',
       `origin: claim ${claimNumber}: expected signers of the committee that genesis gives, found ` +
-        `${signers.length - counted.length} others: members joined since; check without the genesis`,
+        `${signers.length - counted.length} others: members joined, and no committee before signed for them; check without the genesis`,
     );
   }
   const data = attestationData({

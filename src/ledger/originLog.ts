@@ -4,11 +4,12 @@
  */
 import { PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
-import { decodeTransaction } from '../protocol/ledgerTypes.js';
+import { decodeTransaction, type Order } from '../protocol/ledgerTypes.js';
 import { type Attestation, type SignedClaim, VERDICT } from '../protocol/types.js';
+import { seatStake } from './stateCommittee.js';
 import type { LedgerEvent } from './stateEvents.js';
 import { scopesOf } from './stateScope.js';
-import type { LedgerState, Seat } from './stateTypes.js';
+import { type LedgerState, type Seat, SeatsType } from './stateTypes.js';
 
 /** A finalized claim with the equal positive votes of its last round: at least one, each with an opened receipt. */
 export interface FinalizedVotes {
@@ -18,13 +19,26 @@ export interface FinalizedVotes {
   /** All seats, the claim's own miner included where it has one. */
   readonly committee: readonly Seat[];
   readonly votes: readonly Attestation[];
+  /** Seats of the committee before (that of the claim before, or for claim 0 the chain's first) that signed for this one. */
+  readonly handover?: Handover;
 }
+
+export interface Handover {
+  readonly from: readonly Seat[];
+  readonly vouchers: readonly { readonly sender: Uint8Array; readonly voucher: Uint8Array }[];
+}
+
+type Voucher = Order<'hand-over'>;
 
 /** Takes the blocks of a chain in order. */
 export class OriginLog {
   readonly #finalized = new Map<number, FinalizedVotes[]>();
   /** Positive votes by claim root. */
   readonly #votes = new Map<string, Attestation[]>();
+  /** Handovers by job and claim number. */
+  readonly #vouchers = new Map<string, Voucher[]>();
+  /** The committee that the chain begins with. */
+  #first: readonly Seat[] | undefined;
 
   /** Finalized claims of a job so far, from claim 0 on. */
   finalizedOf(job: number): readonly FinalizedVotes[] {
@@ -47,8 +61,13 @@ export class OriginLog {
     after: LedgerState,
     events: readonly LedgerEvent[],
   ): void {
+    this.#first ??= before.open[0]?.committee ?? [];
     for (const bytes of transactions) {
       const { kind, body } = decodeTransaction(bytes);
+      if (kind === 'hand-over') {
+        const key = `${body.order.job}/${body.order.claimNumber}`;
+        this.#vouchers.set(key, [...(this.#vouchers.get(key) ?? []), body.order]);
+      }
       if (kind !== 'attestation' || body.data.verdict !== VERDICT.positive) continue;
       const key = toHex(body.data.claimRoot);
       this.#votes.set(key, [...(this.#votes.get(key) ?? []), body]);
@@ -91,6 +110,24 @@ export class OriginLog {
     if (votes.length === 0) {
       throw new PogoError('INTERNAL', `expected the votes that finalized claim ${toHex(claimRoot)}, found none`);
     }
-    return { claim, claimRoot, beacon1: open.beacon1, committee: open.committee, votes };
+    const { beacon1, committee, claimNumber, attempt } = open;
+    const handover = this.#handoverTo(outcome.job ?? 0, claimNumber, attempt, committee);
+    return { claim, claimRoot, beacon1, committee, votes, ...(handover === undefined ? {} : { handover }) };
+  }
+
+  /** What two thirds of the committee before signed; none where it is the same one, or too few signed. */
+  #handoverTo(job: number, claimNumber: number, attempt: number, committee: readonly Seat[]): Handover | undefined {
+    const key = `${job}/${claimNumber}`;
+    const from = this.finalizedOf(job).at(-1)?.committee ?? this.#first ?? [];
+    const root = SeatsType.hashTreeRoot([...committee]);
+    const given = (this.#vouchers.get(key) ?? []).filter(
+      (order) => order.attempt === attempt && equalBytes(order.committeeRoot, root),
+    );
+    this.#vouchers.delete(key);
+    if (equalBytes(SeatsType.hashTreeRoot([...from]), root)) return undefined;
+    const signed = from.filter(({ publicKey }) => given.some(({ sender }) => equalBytes(sender, publicKey)));
+    if (signed.length === 0 || 3n * seatStake(signed) < 2n * seatStake(from)) return undefined;
+    const vouchers = signed.map(({ publicKey }) => given.find(({ sender }) => equalBytes(sender, publicKey))!);
+    return { from, vouchers };
   }
 }

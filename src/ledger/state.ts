@@ -17,6 +17,7 @@ import { applyDispute, applyDisputeOrder } from './stateDisputes.js';
 import type { LedgerEvent } from './stateEvents.js';
 import { applyCommitEvidence, applyEvidence, committedClaim, type EvidenceChecker } from './stateEvidence.js';
 import { membersOfGenesis } from './stateGenesis.js';
+import { applyHandOver } from './stateHandover.js';
 import { applyCreateJob, applyFundJob, applyJobTick, applyServeJob } from './stateJobs.js';
 import { applyRegister, applyTransfer, applyUnbond, applyWithdraw, authorize } from './stateMembers.js';
 import { requireRule } from './stateMoney.js';
@@ -239,6 +240,11 @@ async function applyIn(
       const { order, signature } = transaction.body;
       authorize(state, bls, transaction.kind, order, signature);
       return applyServeJob(state, order);
+    }
+    case 'hand-over': {
+      const { order, signature } = transaction.body;
+      authorize(state, bls, transaction.kind, order, signature);
+      return applyHandOver(state, bls, order);
     }
     case 'fund-job': {
       const { order, signature } = transaction.body;

@@ -15,7 +15,12 @@ interface Turn {
 export type Outcome = 'finalized' | 'slashed' | 'rejected' | 'void' | 'missed' | 'reopened';
 
 export type LedgerEvent =
-  | (Turn & { readonly type: 'opened'; readonly committee: readonly Uint8Array[] })
+  | (Turn & {
+      readonly type: 'opened';
+      readonly committee: readonly Uint8Array[];
+      /** Of the seats with their stakes. */
+      readonly committeeRoot: Uint8Array;
+    })
   | (Turn & { readonly type: 'beacon'; readonly kind: BeaconKind; readonly round: number; readonly beacon: Uint8Array })
   | (Turn & {
       readonly type: 'assigned';

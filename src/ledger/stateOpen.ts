@@ -7,7 +7,7 @@ import { BEACON_KIND, VERDICT, ZERO_ROOT } from '../protocol/types.js';
 import { admitWaiting, committeeOf, minerCandidates, seatStake } from './stateCommittee.js';
 import type { LedgerEvent } from './stateEvents.js';
 import { claimsSoFar, mayOpen, membersOfScope } from './stateScope.js';
-import type { LedgerState, OpenClaim, ReceiptRecord } from './stateTypes.js';
+import { type LedgerState, type OpenClaim, type ReceiptRecord, SeatsType } from './stateTypes.js';
 
 /** Stands where no miner has been drawn. */
 export const NO_KEY: Uint8Array = new Uint8Array(48);
@@ -30,7 +30,8 @@ export function openClaims(state: LedgerState, events: LedgerEvent[]): void {
     if (opened === undefined) return;
     state.open.push(opened);
     const committee = opened.committee.map((seat) => seat.publicKey);
-    events.push({ type: 'opened', claimNumber, attempt: opened.attempt, committee });
+    const committeeRoot = SeatsType.hashTreeRoot(opened.committee);
+    events.push({ type: 'opened', claimNumber, attempt: opened.attempt, committee, committeeRoot });
   }
 }
 

@@ -35,6 +35,8 @@ export type Member = ValueOf<typeof MemberType>;
 export const SeatType = new ContainerType({ publicKey: PublicKey, stake: Money });
 /** A member of a claim's committee, with its stake when the claim was opened. */
 export type Seat = ValueOf<typeof SeatType>;
+/** Seats of a committee in ascending order of their keys: its hash_tree_root is the *committee root*. */
+export const SeatsType = new ListCompositeType(SeatType, MAX_COMMITTEE, { typeName: 'Seats' });
 
 export const ShareType = new ContainerType({ member: PublicKey, signature: Signature });
 

@@ -7,8 +7,9 @@ import * as path from 'node:path';
 import { PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
 import { createEmbeddedLedger } from '../ledger/embedded.js';
-import { buildOrigin, encodeOrigin, type OriginSubject } from '../ledger/origin.js';
+import { buildOrigin, type OriginSubject } from '../ledger/origin.js';
 import { type Origin, verifyOrigin } from '../ledger/originCheck.js';
+import { buildHandovers, encodeOriginFile } from '../ledger/originHandovers.js';
 import { type FinalizedVotes, OriginLog } from '../ledger/originLog.js';
 import { createLedgerMachine } from '../ledger/state.js';
 import type { EvidenceChecker } from '../ledger/stateEvidence.js';
@@ -80,7 +81,8 @@ export async function proveOrigin(options: ProveOriginOptions): Promise<ProvenOr
     state: roots.kind === 'state' ? [roots.header] : [],
     step: place.step,
   };
-  const file = encodeOrigin(buildOrigin(bls, subject, claims.slice(0, place.claim + 1)));
+  const shown = claims.slice(0, place.claim + 1);
+  const file = encodeOriginFile({ origin: buildOrigin(bls, subject, shown), handovers: buildHandovers(bls, shown) });
   return { file, origin: verifyOrigin(bls, file, { chainId }), genesis };
 }
 

@@ -54,6 +54,7 @@ import { Published } from './published.js';
 import { startVectors } from './publishedStart.js';
 import { ReceiptRecorder } from './receiptRecorder.js';
 import { recheckReceipt } from './recheckReceipt.js';
+import { CommitteeBook, handOverOrder } from './roles/committeeBook.js';
 import { cpuSeconds, type MemberContext, type RoleReport } from './roles/common.js';
 import { DisputeBook } from './roles/disputeBook.js';
 import { FinalizedClaims } from './roles/finalizedClaims.js';
@@ -95,6 +96,7 @@ export class Verifier {
   readonly finalized = new FinalizedClaims();
   readonly receipts = new ReceiptBook();
   readonly disputes = new DisputeBook();
+  readonly committees: CommitteeBook;
   readonly #challenges = new DisputeChallenges();
   readonly #answers: DisputeAnswers;
   /** Turns of disputes in which this process found nothing to go on with. */
@@ -118,6 +120,7 @@ export class Verifier {
     this.#context = context;
     this.#environment = environment;
     this.#keys = context.keys;
+    this.committees = new CommitteeBook(context.keys.publicKey);
     this.#recipe = context.recipe;
     this.#recipeRoot = recipeRoot(context.recipe);
     this.#published = Published.reader(context.published);
@@ -129,12 +132,14 @@ export class Verifier {
     this.finalized.add(block);
     this.receipts.add(block);
     this.disputes.add(block);
+    this.committees.add(block);
   }
 
   /** Does the first open duty; false when there is none. */
   async act(state: LedgerState): Promise<boolean> {
     if (await serveJobs(this.#context, this.#environment.bls, state, this.#recipeRoot)) return true;
     if ((await this.#revealPending(state)) || (await this.#playDisputes(state))) return true;
+    if (await this.#handOver(state)) return true;
     for (const duty of dutiesOf(state, this.#keys.publicKey)) {
       if (duty.duty === 'beacon-share') {
         const share = createBeaconShare(this.#environment.bls, this.#keys, duty.id);
@@ -148,6 +153,14 @@ export class Verifier {
       }
     }
     return this.#recheck(state);
+  }
+
+  /** Signs for a committee that is another than the one before: files of origin follow the members by it. */
+  async #handOver(state: LedgerState): Promise<boolean> {
+    const subject = this.committees.due(state);
+    if (subject === undefined || findByKey(state.members, this.#keys.publicKey) === undefined) return false;
+    this.committees.took(subject);
+    return this.#order(state, 'hand-over', handOverOrder(this.#environment.bls, this.#keys, subject));
   }
 
   /** Whether a claim is under this verifier's recipe: one of another job is another's work. */

@@ -32,6 +32,8 @@ export const DOMAIN = {
   account: tag('ACC1'),
   /** ReceiptMessage: a verifier's commitment to its receipt */
   receipt: tag('RCP1'),
+  /** HandoverMessage: a seat of a claim's committee names the committee of the next claim */
+  handover: tag('HND1'),
 } as const;
 
 /** Contexts of BLAKE3 derive_key. */

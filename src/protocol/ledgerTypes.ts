@@ -241,6 +241,19 @@ export const ServeJobType = new ContainerType(
   { ...order, job: Uint32, serves: Uint8 },
   { typeName: 'ServeJob', jsonCase: 'eth2' },
 );
+/** A verifier signs for the committee of an open claim ({@link handoverMessage}); the ledger only carries it. */
+export const HandOverType = new ContainerType(
+  {
+    ...order,
+    job: Uint32,
+    claimNumber: Uint64,
+    attempt: Uint32,
+    committeeRoot: Root,
+    /** Over the message that all signers share; the order's own signature is over the order. */
+    voucher: Signature,
+  },
+  { typeName: 'HandOver', jsonCase: 'eth2' },
+);
 /** Lets an owner’s job end when its deadline has passed, and its delivery when that is over. */
 export const JobTickType = new ContainerType({ job: Uint32 }, { typeName: 'JobTick', jsonCase: 'eth2' });
 /** A tick of a claim of an owner's job. */
@@ -269,6 +282,7 @@ export const ORDER_TYPES = {
   'create-job': CreateJobType,
   'fund-job': FundJobType,
   'serve-job': ServeJobType,
+  'hand-over': HandOverType,
 } as const;
 export type OrderKind = keyof typeof ORDER_TYPES;
 export type Order<K extends OrderKind> = ValueOf<(typeof ORDER_TYPES)[K]>;
@@ -311,6 +325,7 @@ export const TRANSACTION_TYPES = {
   'turn-tick': [43, TurnTickType],
   'sized-claim': [44, SizedClaimType],
   'serve-job': [45, signed(ServeJobType)],
+  'hand-over': [46, signed(HandOverType)],
 } as const;
 export type TransactionKind = keyof typeof TRANSACTION_TYPES;
 export type TransactionBody<K extends TransactionKind> = ValueOf<(typeof TRANSACTION_TYPES)[K][1]>;

@@ -9,6 +9,7 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { toHex } from '../../src/hex.js';
 import { buildOrigin, encodeOrigin } from '../../src/ledger/origin.js';
+import { encodeOriginFile } from '../../src/ledger/originHandovers.js';
 import { encodeRecipe } from '../../src/model/recipe.js';
 import { aggregateAttestations, signAttestation } from '../../src/protocol/attestation.js';
 import { signClaim } from '../../src/protocol/claim.js';
@@ -28,6 +29,7 @@ import { findBrowser, openBrowser } from '../support/browser.js';
 import { temporaryFolder } from '../support/bundles.js';
 import { falseProof, honestTrace, lie, play } from '../support/disputes.js';
 import { headerAfter, LoggedChain } from '../support/loggedChain.js';
+import { movingChain, partsOf } from '../support/movingChain.js';
 import { bls, type Tampering, type TrainedClaim, trainClaim } from '../support/trainedClaim.js';
 
 const executable = findBrowser();
@@ -206,6 +208,18 @@ describe.skipIf(executable === undefined)(
       expect(known.restsOn.join()).not.toContain('taken from the file');
       expect((await ask('origin', { chainId: '11'.repeat(32) }, file)).colour).toBe('red');
       for (const bytes of changed(file, 16)) expect((await ask('origin', {}, bytes)).colour).toBe('red');
+    });
+
+    it('an origin across changes of membership: green from the genesis, red without its handovers', async () => {
+      const chain = await movingChain();
+      const parts = partsOf(chain);
+      const genesis = { genesis: toHex(GenesisType.serialize(chain.demo.genesis)) };
+      const file = encodeOriginFile(parts);
+      const known = await ask('origin', genesis, file);
+      expect(known).toMatchObject({ colour: 'green', reason: expect.stringContaining('voted claims,') });
+      expect(known.restsOn.join()).toContain('signed for the one that follows');
+      expect((await ask('origin', genesis, encodeOriginFile({ ...parts, handovers: [] }))).colour).toBe('red');
+      for (const bytes of changed(file, 12)) expect((await ask('origin', genesis, bytes)).colour).toBe('red');
     });
 
     it.each(Object.keys(EVIDENCE))(

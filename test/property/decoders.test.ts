@@ -9,7 +9,14 @@ import { describe, expect, it } from 'vitest';
 import { PogoError } from '../../src/errors.js';
 import { equalBytes } from '../../src/hex.js';
 import { decodeBlock, encodeBlock, NO_PARENT } from '../../src/ledger/engineBlock.js';
-import { decodeOrigin, encodeOrigin, ORIGIN_VERSION, OriginClaimType } from '../../src/ledger/origin.js';
+import {
+  decodeOrigin,
+  encodeOrigin,
+  ORIGIN_VERSION,
+  type OriginBody,
+  OriginClaimType,
+} from '../../src/ledger/origin.js';
+import { decodeOriginFile, encodeOriginFile, OriginHandoverType } from '../../src/ledger/originHandovers.js';
 import { describeHfConfig, hfConfig } from '../../src/model/hf.js';
 import { createLayout, unitFileBytes } from '../../src/model/layout.js';
 import { parseTensorIndex } from '../../src/model/node/tensorFiles.js';
@@ -111,6 +118,16 @@ const trained = trainClaim();
 const accusation = { claim: trained.claim, recipe: trained.recipe, commitments: [...trained.commitments] };
 const bls = createNativeBls();
 
+const originOf = (claims: number): OriginBody => ({
+  version: ORIGIN_VERSION,
+  chainId: new Uint8Array(32),
+  recipe: encodeRecipe(tiny),
+  state: [],
+  step: [],
+  committees: [[{ publicKey: new Uint8Array(48).fill(1), stake: 5n }]],
+  claims: Array.from({ length: claims }, () => OriginClaimType.defaultValue()),
+});
+
 /** The manifest of two files. */
 function manifest(): string {
   const root = new Uint8Array(32).fill(5);
@@ -194,18 +211,15 @@ const TARGETS: Readonly<Record<string, Target>> = {
     decode: (bytes) => encodeBundle(decodeBundle(bytes)),
   },
   origin: {
-    seeds: [0, 2].map((claims) =>
-      encodeOrigin({
-        version: ORIGIN_VERSION,
-        chainId: new Uint8Array(32),
-        recipe: encodeRecipe(tiny),
-        state: [],
-        step: [],
-        committees: [[{ publicKey: new Uint8Array(48).fill(1), stake: 5n }]],
-        claims: Array.from({ length: claims }, () => OriginClaimType.defaultValue()),
-      }),
-    ),
+    seeds: [0, 2].map((claims) => encodeOrigin(originOf(claims))),
     decode: (bytes) => encodeOrigin(decodeOrigin(bytes)),
+  },
+  'origin with handovers': {
+    seeds: [1, 2].map((claims) => {
+      const handovers = Array.from({ length: claims }, (_, claim) => ({ ...OriginHandoverType.defaultValue(), claim }));
+      return encodeOriginFile({ origin: originOf(claims), handovers });
+    }),
+    decode: (bytes) => encodeOriginFile(decodeOriginFile(bytes)),
   },
   diff: {
     seeds: [encodeDiff(OLD, NEWER), encodeDiff(OLD, OLD)],

@@ -12,10 +12,10 @@ import {
   OriginClaimType,
   type OriginSubject,
   OriginType,
-  SeatsType,
 } from '../../src/ledger/origin.js';
 import { type OriginPins, verifyOrigin } from '../../src/ledger/originCheck.js';
 import type { FinalizedVotes } from '../../src/ledger/originLog.js';
+import { SeatsType } from '../../src/ledger/stateTypes.js';
 import { checkOriginFile } from '../../src/lightChecks.js';
 import { encodeRecipe } from '../../src/model/recipe.js';
 import { attestationData, signAttestation } from '../../src/protocol/attestation.js';
