@@ -1,10 +1,13 @@
 // Sizes of element proofs, computed from shapes: the tables of docs/disputes.md.
-//   npm run build && node scripts/dispute-sizes.mjs [RECIPE …]      (default: moby, gpt2-124m, gemma3-27b, and a gpt of width 4096 with 262,144 entries)
+//   npm run build && node scripts/dispute-sizes.mjs [RECIPE …]      (default: moby, sotu-lora, gpt2-124m, gemma3-27b, and a gpt of width 4096 with 262,144 entries)
 import { readFileSync } from 'node:fs';
+import { createLayout, packedModelLayout } from '../dist/model/layout.js';
 import { loadRecipe, validateRecipe } from '../dist/model/recipe.js';
 import { START_SCALARS } from '../dist/model/state.js';
+import { maxDiffBytes } from '../dist/protocol/diff.js';
 import { movesLeft, startNarrowing } from '../dist/protocol/dispute/narrowing.js';
 import { largestProofs } from '../dist/protocol/dispute/proofSize.js';
+import { diffProgram } from '../dist/protocol/trace/diffProgram.js';
 import { outputBytes } from '../dist/protocol/trace/program.js';
 import { commitProgram, modelProgram } from '../dist/protocol/trace/stateProgram.js';
 import { unitProgram } from '../dist/protocol/trace/unitProgram.js';
@@ -29,10 +32,16 @@ export function largeRecipe(changes = {}) {
 
 export function programsOf(recipe) {
   const root = new Uint8Array(32);
+  const { bytes } = packedModelLayout(createLayout(recipe));
   return {
     unit: unitProgram(recipe, { recipeRoot: root, draw1: root, step: 0, unit: 0 }),
     state: commitProgram(recipe, START_SCALARS, () => 0),
     model: modelProgram(recipe),
+    diff: diffProgram({
+      modelBytes: bytes,
+      fileBytes: maxDiffBytes(bytes),
+      roots: () => ({ older: root, newer: root }),
+    }),
   };
 }
 
@@ -40,7 +49,7 @@ function print(recipe) {
   const programs = Object.entries(programsOf(recipe));
   const all = new Map();
   for (const [name, program] of programs) {
-    for (const [kind, size] of largestProofs(recipe, program, name !== 'model')) all.set(kind, size);
+    for (const [kind, size] of largestProofs(recipe, program, name === 'unit' || name === 'state')) all.set(kind, size);
   }
   const largest = Math.max(...[...all.values()].map(({ bytes }) => bytes));
   const moves = Math.max(
@@ -60,7 +69,7 @@ if (isMain(import.meta.url)) {
   const recipes =
     names.length > 0
       ? names.map((name) => loadRecipe(name.endsWith('.json') ? readFileSync(name, 'utf8') : name))
-      : [loadRecipe('moby'), loadRecipe('gpt2-124m'), loadRecipe('gemma3-27b'), largeRecipe()];
+      : [loadRecipe('moby'), loadRecipe('sotu-lora'), loadRecipe('gpt2-124m'), loadRecipe('gemma3-27b'), largeRecipe()];
   const tables = recipes.map(print);
   console.log(
     `\n| rule | ${recipes.map(({ name }) => name).join(' | ')} |\n|---|${recipes.map(() => '---|').join('')}`,

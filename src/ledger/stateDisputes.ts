@@ -11,19 +11,25 @@ import { rootOfSet } from '../merkle/opening.js';
 import { portableHash } from '../merkle/portable.js';
 import { openRecipeHeader } from '../model/recipeHeader.js';
 import type { Bls } from '../protocol/bls.js';
-import { checkElementProof, verifyStatement } from '../protocol/dispute/elementProof.js';
+import { checkElementProof, checkWitnessedProof, verifyStatement } from '../protocol/dispute/elementProof.js';
 import { contest, type Narrowing, nextOpening, opensNode, startNarrowing } from '../protocol/dispute/narrowing.js';
 import { committedResults, hasProgram, type SubjectContext, subjectProgram } from '../protocol/dispute/subject.js';
 import { requireValidTrace } from '../protocol/dispute/trace.js';
 import { type Dispute, type TraceRecord, TURN } from '../protocol/dispute/transactions.js';
-import { ElementProofType, SUBJECT_KIND } from '../protocol/dispute/types.js';
+import {
+  ElementProofType,
+  hasStep,
+  needsWitness,
+  SUBJECT_KIND,
+  WitnessedProofType,
+} from '../protocol/dispute/types.js';
 import { scalarFault } from '../protocol/leafCheck.js';
 import { type Order, STAGE, type Transaction, type TransactionBody } from '../protocol/ledgerTypes.js';
 import { openCommitment } from '../protocol/listProof.js';
 import { receiptDuty } from '../protocol/receipt.js';
 import { decodeStrict } from '../protocol/ssz.js';
 import { outputBytes } from '../protocol/trace/program.js';
-import { claimRoot as claimRootOf, type SignedClaim, stateRoot } from '../protocol/types.js';
+import { claimRoot as claimRootOf, type SignedClaim, stateRoot, ZERO_ROOT } from '../protocol/types.js';
 import { awaitsPieces } from './stateAvailability.js';
 import {
   closeDispute,
@@ -114,12 +120,16 @@ function openDispute(state: LedgerState, order: Order<'open-dispute'>, events: L
   requireRule(order.bond >= least, `expected a bond of at least ${least}, found ${order.bond}`);
   requireRule(!equalBytes(order.sender, open.miner), 'expected a challenger, found the accused itself');
   const { kind, stepIndex, unit } = order.subject;
-  const isModel = kind === SUBJECT_KIND.model;
   requireRule(
-    isModel || kind === SUBJECT_KIND.state || kind === SUBJECT_KIND.unit,
-    `expected a unit, a state or a model, found ${kind}`,
+    hasStep(kind) || kind === SUBJECT_KIND.model || kind === SUBJECT_KIND.diff,
+    `expected a unit, a state, a model or a diff, found ${kind}`,
   );
-  requireRule(isModel ? stepIndex === 0 : stepIndex < open.steps, 'expected a step of the claim');
+  requireRule(hasStep(kind) ? stepIndex < open.steps : stepIndex === 0, 'expected a step of the claim');
+  // A first claim has no diff that anybody could show; one that it names all the same is convicted by evidence.
+  requireRule(
+    kind !== SUBJECT_KIND.diff || !equalBytes(open.parentClaimRoot, ZERO_ROOT),
+    'expected a claim with a parent, found a first one',
+  );
   requireRule(kind === SUBJECT_KIND.unit || unit === 0, 'expected no unit for this subject, found one');
   const { claimRoot, subject, sender, bond } = order;
   queueDispute(state, { claimRoot, subject, accused: open.miner, challenger: sender, bond, claim: [] }, events);
@@ -196,12 +206,11 @@ function makeRoom(state: LedgerState, all: readonly Dispute[], bond: bigint): vo
 
 /** Context of a subject from what a transaction carries, checked against the open claim. */
 function contextOf({ header: claim }: SignedClaim, record: TraceRecord): SubjectContext {
-  const { subject } = record.trace.statement;
+  const { subject, end } = record.trace.statement;
   const { recipe, root: recipeRoot } = openRecipeHeader(record.recipe);
   requireRule(equalBytes(recipeRoot, claim.recipeRoot), 'trace: expected the claim’s recipe, found another');
   const [proven] = record.step;
-  const isModel = subject.kind === SUBJECT_KIND.model;
-  requireRule(isModel === (proven === undefined), 'trace: expected the step of its subject');
+  requireRule(hasStep(subject.kind) === (proven !== undefined), 'trace: expected the step of its subject');
   if (proven !== undefined) {
     requireRule(proven.index === subject.stepIndex, `trace: expected step ${subject.stepIndex}, found ${proven.index}`);
   }
@@ -215,7 +224,8 @@ function contextOf({ header: claim }: SignedClaim, record: TraceRecord): Subject
   const rate = (): number => {
     throw rejected('trace: a learning rate is read by proofs only');
   };
-  return { claim, recipe, subject, commitment, header: record.header, rate };
+  const context = { claim, recipe, subject, commitment, header: record.header, rate };
+  return subject.kind === SUBJECT_KIND.diff ? { ...context, fileBytes: end.element } : context;
 }
 
 function publishTrace(
@@ -355,9 +365,10 @@ function proveElement(
   events: LedgerEvent[],
 ): void {
   const dispute = disputeAt(state, id, [TURN.name, TURN.contest]);
-  const proof = decodeStrict(ElementProofType, bytes);
-  const { statement } = proof.trace;
   const { kind, stepIndex, unit } = dispute.subject;
+  const witnessed = needsWitness(kind) ? decodeStrict(WitnessedProofType, bytes) : undefined;
+  const proof = witnessed?.proof ?? decodeStrict(ElementProofType, bytes);
+  const { statement } = proof.trace;
   requireRule(
     equalBytes(proof.head.chainId, state.chainId) &&
       equalBytes(proof.head.claimRoot, dispute.claimRoot) &&
@@ -367,14 +378,16 @@ function proveElement(
       statement.subject.unit === unit,
     `dispute ${id}: expected a proof about its subject, found another`,
   );
-  const finding = judge(bls, proof);
+  const finding = judge(() =>
+    witnessed === undefined ? checkElementProof(bls, proof) : checkWitnessedProof(bls, witnessed),
+  );
   if (finding === undefined) return lose(state, dispute, 'the element is right', events);
   winByConviction(state, dispute, finding, events);
 }
 
-function judge(bls: Bls, proof: Parameters<typeof checkElementProof>[1]): string | undefined {
+function judge(check: () => string | undefined): string | undefined {
   try {
-    return checkElementProof(bls, proof);
+    return check();
   } catch (error) {
     // Ranges and shapes that break below are, seen from here, a malformed proof.
     if (error instanceof PogoError) throw rejected(error.message);

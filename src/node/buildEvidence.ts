@@ -95,7 +95,8 @@ export function carriedBytes(fault: Fault): number {
       return [theta, m, v, ema, ...fault.units].reduce((sum, bytes) => sum + bytes.length, 0);
     }
     case 'diff':
-      return fault.model.length + (fault.parentModel?.length ?? 0);
+      // Of a first claim: that it names a diff at all.
+      return fault.parentModel === undefined ? 0 : fault.model.length + fault.parentModel.length;
     default:
       return 0;
   }
@@ -109,6 +110,8 @@ export function subjectFromFault(fault: Fault): DisputeSubject | undefined {
       return { kind: SUBJECT_KIND.unit, stepIndex: fault.stepIndex, unit: fault.unit };
     case 'state-root':
       return { kind: SUBJECT_KIND.state, stepIndex: fault.stepIndex, unit: 0 };
+    case 'diff':
+      return fault.parentModel === undefined ? undefined : { kind: SUBJECT_KIND.diff, stepIndex: 0, unit: 0 };
     default:
       return undefined;
   }

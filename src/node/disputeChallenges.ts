@@ -4,6 +4,7 @@
  * from the chain's blocks.
  */
 
+import { PogoError } from '../errors.js';
 import type { DisputeDuty } from '../ledger/stateDisputeDuties.js';
 import { traceFor } from '../ledger/stateDisputeQueue.js';
 import { nodeOf } from '../ledger/stateDisputes.js';
@@ -14,7 +15,7 @@ import { contest } from '../protocol/dispute/narrowing.js';
 import { Challenger, disputedOutput, planChallenge } from '../protocol/dispute/players.js';
 import { makeTrace, openable, type Trace } from '../protocol/dispute/trace.js';
 import { type Dispute, TURN } from '../protocol/dispute/transactions.js';
-import { ElementProofType, type SignedStatement } from '../protocol/dispute/types.js';
+import { ElementProofType, needsWitness, type SignedStatement, WitnessedProofType } from '../protocol/dispute/types.js';
 import { encodeEvidence } from '../protocol/evidence.js';
 import { encodeTransaction } from '../protocol/ledgerTypes.js';
 import { type DisputedWork, subjectName } from './disputeSubject.js';
@@ -106,18 +107,31 @@ export class DisputeChallenges {
 
   #prove(
     { id }: Dispute,
-    { claim, recipe, source, context }: DisputedWork,
+    { claim, recipe, source, context, witness }: DisputedWork,
     statement: SignedStatement,
     player: Challenger,
     element: number,
   ): ChallengeMove {
     const base = createProofBase(claim, recipe, source.list, context, statement);
     const proof = player.prove(base, recipe, element);
-    const bytes = ElementProofType.serialize(proof);
+    if (!needsWitness(context.subject.kind)) {
+      const bytes = ElementProofType.serialize(proof);
+      return {
+        kind: 'prove',
+        transaction: encodeTransaction('prove-element', { dispute: id, proof: bytes }),
+        evidence: encodeEvidence('element', proof),
+      };
+    }
+    if (witness === undefined)
+      throw new PogoError('MISSING', 'expected what the proof shows beside itself, found none');
+    const witnessed = { witness, proof };
     return {
       kind: 'prove',
-      transaction: encodeTransaction('prove-element', { dispute: id, proof: bytes }),
-      evidence: encodeEvidence('element', proof),
+      transaction: encodeTransaction('prove-element', {
+        dispute: id,
+        proof: WitnessedProofType.serialize(witnessed),
+      }),
+      evidence: encodeEvidence('witnessed-element', witnessed),
     };
   }
 }

@@ -1,17 +1,27 @@
 /** A disputed computation as a node has it: the subject's context, and the bytes that its program runs on. */
-import { merkleKernels } from '../backend/merkleAddon.js';
+import { hashBytes, merkleKernels } from '../backend/merkleAddon.js';
 import { invariant } from '../errors.js';
+import { equalBytes } from '../hex.js';
 import { unitFileBytes } from '../model/layout.js';
 import type { Recipe } from '../model/recipe.js';
 import { recipeHeader, recipeOfHeader } from '../model/recipeHeader.js';
 import { learningRateBits, vectorBytes } from '../model/state.js';
 import type { Trainer } from '../pipeline/trainer.js';
 import type { Committer } from '../pipeline/trainSteps.js';
+import { encodeDiff, maxDiffBytes } from '../protocol/diff.js';
 import { type SubjectContext, subjectProgram } from '../protocol/dispute/subject.js';
 import type { TraceInputs } from '../protocol/dispute/trace.js';
-import { type DisputeSubject, SUBJECT_KIND } from '../protocol/dispute/types.js';
+import { type DisputeSubject, hasStep, SUBJECT_KIND } from '../protocol/dispute/types.js';
+import { u64Bytes } from '../protocol/domains.js';
 import type { FastKernels, Program } from '../protocol/trace/program.js';
-import type { SignedClaim, StateHeader, StepCommitment } from '../protocol/types.js';
+import {
+  type ClaimHeader,
+  ClaimHeaderType,
+  claimRoot,
+  type SignedClaim,
+  type StateHeader,
+  type StepCommitment,
+} from '../protocol/types.js';
 import { type CapturedState, type ClaimSource, capture } from './checkClaim.js';
 
 /** What both sides of a dispute work with. */
@@ -24,6 +34,8 @@ export interface DisputedWork {
   readonly inputs: TraceInputs;
   /** Header of the state after a disputed step, as this side has it. */
   readonly post: StateHeader | undefined;
+  /** What proofs about the subject show beside themselves; undefined where they show nothing. */
+  readonly witness: Uint8Array | undefined;
 }
 
 export interface DisputedClaim {
@@ -31,6 +43,8 @@ export interface DisputedClaim {
   readonly recipe: Recipe;
   readonly source: ClaimSource;
   readonly tokens: Uint16Array | Uint32Array;
+  /** Header of the claim's parent, where it has one that is known. */
+  readonly parent: ClaimHeader | undefined;
   /** At the claim's from state; left further on. */
   readonly trainer: Trainer;
   /** The accused's own: what it committed instead of what it computed is what it stands by. */
@@ -46,10 +60,11 @@ export async function openDisputed(
   const { claim, recipe, source, trainer } = options;
   const { header } = claim;
   const { kind, stepIndex } = subject;
-  const isModel = kind === SUBJECT_KIND.model;
-  await replayTo(options, isModel ? source.list.length : stepIndex);
+  const parentModel = kind === SUBJECT_KIND.diff ? await trainer.packModel() : undefined;
+  await replayTo(options, hasStep(kind) ? stepIndex : source.list.length);
   const pre = await capture(trainer);
-  const commitment = isModel ? undefined : source.list[stepIndex];
+  const commitment = hasStep(kind) ? source.list[stepIndex] : undefined;
+  const models = parentModel === undefined ? [] : [parentModel, await trainer.packModel()];
   const context: SubjectContext = {
     claim: header,
     recipe: recipeOfHeader(recipeHeader(recipe)),
@@ -57,6 +72,7 @@ export async function openDisputed(
     commitment,
     header: pre.header,
     rate: () => learningRateBits(recipe, pre.header.step),
+    ...(parentModel === undefined ? {} : diffContext(options, models, standsBy)),
   };
   const program = subjectProgram(context);
   const units = kind === SUBJECT_KIND.state ? readUnits(options, commitment as StepCommitment) : [];
@@ -66,12 +82,31 @@ export async function openDisputed(
     post = await capture(trainer);
   }
   const inputs: TraceInputs = {
-    externals: externalsOf(options, kind, pre, units),
+    externals: parentModel === undefined ? externalsOf(options, kind, pre, units) : models,
     merkle: merkleKernels(),
     kernels: fastKernels(trainer),
     ...(standsBy ? { committed: committedOutputs(options, context, program, post) } : {}),
   };
-  return { claim, recipe, source, context, program, inputs, post: post?.header };
+  const witness = witnessOf(options, kind);
+  return { claim, recipe, source, context, program, inputs, post: post?.header, witness };
+}
+
+/** What a diff's program follows from: for its maker the length of the file that it committed to. */
+function diffContext(
+  { claim, source, trainer }: DisputedClaim,
+  models: readonly Uint8Array[],
+  standsBy: boolean,
+): Pick<SubjectContext, 'fileBytes' | 'parentModelRoot'> {
+  const [older, newer] = models as readonly [Uint8Array, Uint8Array];
+  const file = standsBy
+    ? source.blob(claim.header.diffRoot, maxDiffBytes(newer.length))
+    : encodeDiff(older, newer, hashBytes, trainer.pool.kernels);
+  return { fileBytes: file.length, parentModelRoot: hashBytes(older) };
+}
+
+function witnessOf({ claim, parent }: DisputedClaim, kind: number): Uint8Array | undefined {
+  if (kind !== SUBJECT_KIND.diff || parent === undefined) return undefined;
+  return equalBytes(claimRoot(parent), claim.header.parentClaimRoot) ? ClaimHeaderType.serialize(parent) : undefined;
 }
 
 function fastKernels(trainer: Trainer): FastKernels {
@@ -126,6 +161,8 @@ function committedOutputs(
   const bytesOf = (name: string): Uint8Array | undefined => {
     const expected = program.operations[operationOf(program, name)];
     invariant(expected !== undefined, `a program without its result ${name}`);
+    if (name === 'length') return u64Bytes(program.statedBytes as number);
+    if (name === 'diff') return source.blob(claim.diffRoot, expected.length);
     if (subject.kind === SUBJECT_KIND.model) return source.blob(claim.modelRoot, 4 * expected.length);
     if (name === 'unit') return source.blob(commitment!.unitRoots[subject.unit]!, 4 * expected.length);
     if (name === 'loss') return lossBytes(commitment!.unitLosses[subject.unit]!);
@@ -152,5 +189,6 @@ function operationOf(program: Program, result: string): number {
 /** Name of a subject, for messages and look-ups. */
 export function subjectName({ kind, stepIndex, unit }: DisputeSubject): string {
   if (kind === SUBJECT_KIND.unit) return `unit ${unit} of step ${stepIndex}`;
+  if (kind === SUBJECT_KIND.diff) return 'diff';
   return kind === SUBJECT_KIND.state ? `state after step ${stepIndex}` : 'model';
 }

@@ -149,7 +149,8 @@ export class Miner {
     const source = this.#published.source(header);
     const { tokens } = await this.#environment.tokens(this.#recipe);
     const committer = this.#cheat?.committer(trainer, trainer.scalars.step, source.list.length);
-    const subject = { claim, recipe: this.#recipe, source, tokens, trainer };
+    const parent = this.finalized.find(header.parentClaimRoot);
+    const subject = { claim, recipe: this.#recipe, source, tokens, parent, trainer };
     const own = committer === undefined ? subject : { ...subject, committer };
     const work = await openDisputed(own, dispute.subject, true);
     await core.goTo(header.fromRoot);

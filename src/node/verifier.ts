@@ -385,7 +385,7 @@ export class Verifier {
       heldOutBeforeBits: losses.before,
       heldOutAfterBits: losses.after,
     });
-    const parent = this.finalized.headers.find((other) => equalBytes(claimRootOf(other), header.parentClaimRoot));
+    const parent = this.finalized.find(header.parentClaimRoot);
     const accused = { claim, recipe: this.#recipe, commitments: source.list, fromHeader, tokens };
     const subject = parent === undefined ? accused : { ...accused, parent };
     const second = this.#findSecondClaim(claim);
@@ -486,7 +486,8 @@ export class Verifier {
     const { trainer, follower, tokens } = await this.#open();
     await follower.goTo(claim.header.fromRoot, this.finalized.headers);
     const source = this.#published.source(claim.header);
-    return openDisputed({ claim, recipe: this.#recipe, source, tokens, trainer }, dispute.subject, standsBy);
+    const parent = this.finalized.find(claim.header.parentClaimRoot);
+    return openDisputed({ claim, recipe: this.#recipe, source, tokens, parent, trainer }, dispute.subject, standsBy);
   }
 
   async #order<K extends OrderKind>(

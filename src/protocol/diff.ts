@@ -67,15 +67,22 @@ export function encodeDiff(
   }
   const n = older.length;
   const file = new Uint8Array(maxDiffBytes(n));
-  file.set(MAGIC);
-  new DataView(file.buffer).setBigUint64(8, BigInt(n), true);
-  file.set(hash(older), 16);
-  file.set(hash(newer), 48);
+  file.set(diffHeader(n, hash(older), hash(newer)));
   if (n === 0) return file;
   const end = new Uint32Array(2);
   kernels.diffModel({ older, newer, out: file.subarray(DIFF_HEADER_BYTES), end, n });
   const [low, high] = end as unknown as readonly [number, number];
   return file.slice(0, DIFF_HEADER_BYTES + low + 2 ** 32 * high);
+}
+
+/** The first {@link DIFF_HEADER_BYTES} of a diff of models of `length` bytes. */
+export function diffHeader(length: number, oldRoot: Uint8Array, newRoot: Uint8Array): Uint8Array {
+  const header = new Uint8Array(DIFF_HEADER_BYTES);
+  header.set(MAGIC);
+  new DataView(header.buffer).setBigUint64(8, BigInt(length), true);
+  header.set(oldRoot, 16);
+  header.set(newRoot, 48);
+  return header;
 }
 
 /** Reads the header alone. @throws PogoError MALFORMED */

@@ -10,7 +10,7 @@ import { checkAttestationEvidence } from './evidence/attestation.js';
 import { checkBatchEvidence } from './evidence/batch.js';
 import { checkCommitmentsEvidence } from './evidence/commitments.js';
 import { checkDiffEvidence } from './evidence/diff.js';
-import { checkElementEvidence } from './evidence/element.js';
+import { checkElementEvidence, checkWitnessedEvidence } from './evidence/element.js';
 import { checkEquivocationEvidence } from './evidence/equivocation.js';
 import type { EvidenceExecutors, Finding } from './evidence/head.js';
 import { checkHeldOutEvidence } from './evidence/heldOut.js';
@@ -63,6 +63,7 @@ const CHECKERS: Checkers = {
   commitments: checkCommitmentsEvidence,
   diff: checkDiffEvidence,
   element: checkElementEvidence,
+  'witnessed-element': checkWitnessedEvidence,
   attestation: (executors, body) => checkAttestationEvidence(executors, body, checkEvidence),
   receipt: checkReceiptEvidence,
   'held-out': checkHeldOutEvidence,
@@ -117,7 +118,9 @@ async function checkKind<K extends EvidenceKind>(
   } catch (error) {
     throw failClosed(error);
   }
-  const { head } = body as { readonly head: Omit<EvidenceHead, 'recipe'> };
+  const { head } = (kind === 'witnessed-element' ? (body as EvidenceBody<'witnessed-element'>).proof : body) as {
+    readonly head: Omit<EvidenceHead, 'recipe'>;
+  };
   const { header } = head.claim;
   return {
     verdict: finding === undefined ? 'false-accusation' : 'guilty',

@@ -17,13 +17,14 @@ import { Challenger } from '../../src/protocol/dispute/players.js';
 import { type SubjectContext, subjectProgram } from '../../src/protocol/dispute/subject.js';
 import { openable, signTrace, type Trace, type TraceInputs, traceOf } from '../../src/protocol/dispute/trace.js';
 import { type Dispute, TURN } from '../../src/protocol/dispute/transactions.js';
-import { ElementProofType, SUBJECT_KIND } from '../../src/protocol/dispute/types.js';
+import { ElementProofType, hasStep, SUBJECT_KIND, WitnessedProofType } from '../../src/protocol/dispute/types.js';
+import { u64Bytes } from '../../src/protocol/domains.js';
 import { encodeTransaction, type Order, type OrderKind, signOrder } from '../../src/protocol/ledgerTypes.js';
 import { proveCommitment } from '../../src/protocol/listProof.js';
 import { receiptDuty } from '../../src/protocol/receipt.js';
 import type { Program } from '../../src/protocol/trace/program.js';
 import { runProgram } from '../../src/protocol/trace/runProgram.js';
-import { claimRoot as claimRootOf, type SignedClaim } from '../../src/protocol/types.js';
+import { ClaimHeaderType, claimRoot as claimRootOf, type SignedClaim } from '../../src/protocol/types.js';
 import { refusal } from '../support/refusal.js';
 import { changedUnits, type Lie, type Mined, type Stage } from '../support/stage.js';
 import { useStage } from '../support/stageFixture.js';
@@ -43,6 +44,8 @@ class Scene {
     readonly context: SubjectContext,
     readonly claim: SignedClaim,
     readonly miner: KeyPair,
+    /** The claim before it, where there is one. */
+    readonly parent: Mined | undefined,
   ) {
     this.program = subjectProgram(context);
     const { stepIndex, kind } = context.subject;
@@ -56,7 +59,9 @@ class Scene {
         ? [vectors[0]!, tokens]
         : kind === SUBJECT_KIND.model
           ? [last]
-          : [...vectors, ...units];
+          : kind === SUBJECT_KIND.diff
+            ? [parent!.model, mined.model]
+            : [...vectors, ...units];
     this.inputs = { externals, merkle: portableKernels };
   }
 
@@ -69,42 +74,46 @@ class Scene {
 
   static async open(
     stage: Stage,
-    kind: 'unit' | 'state' | 'model',
+    kind: keyof typeof SUBJECT_KIND,
     lie: Lie = {},
     parameters: NonNullable<Parameters<Stage['chain']>[0]>['parameters'] = {},
   ): Promise<Scene> {
     const chain = stage.chain({ parameters, verifiers: 3 });
     await chain.shares();
-    const mined = await stage.mine(chain, stage.start, lie);
+    const parent = kind === 'diff' ? await finalizedClaim(stage, chain) : undefined;
+    const mined = await stage.mine(chain, parent?.states.at(-1)!.saved ?? stage.start, lie);
     const claim = signClaim(nativeBls, chain.keyOf(chain.open.miner), mined.header);
     const miner = chain.keyOf(mined.header.miner);
     await chain.submit(encodeTransaction('claim', claim));
     await chain.shares();
+    const stepless = !hasStep(SUBJECT_KIND[kind]);
     const context: SubjectContext = {
       claim: mined.header,
       recipe: recipeOfHeader(recipeHeader(stage.recipe)),
       subject: { kind: SUBJECT_KIND[kind], stepIndex: 0, unit: 0 },
-      commitment: kind === 'model' ? undefined : mined.list[0]!,
-      header: kind === 'model' ? mined.states.at(-1)!.header : mined.start.header,
+      commitment: stepless ? undefined : mined.list[0]!,
+      header: stepless ? mined.states.at(-1)!.header : mined.start.header,
       rate: () => learningRateBits(stage.recipe, 0),
+      ...(parent === undefined ? {} : { fileBytes: mined.diff!.length, parentModelRoot: parent.header.modelRoot }),
     };
-    return new Scene(stage, chain, mined, context, claim, miner);
+    return new Scene(stage, chain, mined, context, claim, miner, parent);
   }
 
   index(name: string): number {
     return this.program.operations.findIndex((operation) => operation.name === name);
   }
 
-  /** A run with one output changed on the way; its trace and that output. */
-  run(change?: { readonly operation: number; readonly apply: (bytes: Uint8Array) => void }) {
+  /** A run with outputs changed on the way; its trace and the first of them. */
+  run(...changes: { readonly operation: number; readonly apply: (bytes: Uint8Array) => void }[]) {
     let output = new Uint8Array(0);
     const result = runProgram(this.program, {
       externals: this.inputs.externals,
       hash: portableHash,
       onOutput: (index, bytes) => {
-        if (index !== change?.operation) return;
+        const change = changes.find(({ operation }) => operation === index);
+        if (change === undefined) return;
         change.apply(bytes);
-        output = bytes.slice();
+        if (change === changes[0]) output = bytes.slice();
       },
     });
     return { trace: traceOf(this.program, result), output };
@@ -175,8 +184,13 @@ class Scene {
     const claim = this.claim;
     const statement = signTrace(nativeBls, accused, context, trace, portableKernels);
     const base = createProofBase(claim, this.stage.recipe, [...mined.list], context, statement);
-    const proof = ElementProofType.serialize(challenger.prove(base, this.stage.recipe, element));
-    return encodeTransaction('prove-element', { dispute: 0, proof });
+    const proof = challenger.prove(base, this.stage.recipe, element);
+    const { parent } = this;
+    const bytes =
+      parent === undefined
+        ? ElementProofType.serialize(proof)
+        : WitnessedProofType.serialize({ witness: ClaimHeaderType.serialize(parent.header), proof });
+    return encodeTransaction('prove-element', { dispute: 0, proof: bytes });
   }
 
   tick(id = 0): Uint8Array {
@@ -186,6 +200,24 @@ class Scene {
   changes(): string[] {
     return this.chain.events.flatMap((event) => (event.type === 'dispute' ? [event.change] : []));
   }
+}
+
+function changed(bytes: Uint8Array, change: (bytes: Uint8Array) => void): Uint8Array {
+  const copy = bytes.slice();
+  change(copy);
+  return copy;
+}
+
+/** An honest claim, final. */
+async function finalizedClaim(stage: Stage, chain: TestChain): Promise<Mined> {
+  const mined = await stage.mine(chain, stage.start, {});
+  await chain.submit(encodeTransaction('claim', signClaim(nativeBls, chain.keyOf(chain.open.miner), mined.header)));
+  await chain.shares();
+  await chain.attest();
+  if (chain.outcomes().length === 0) await chain.tick();
+  expect(chain.outcomes()).toEqual(['finalized']);
+  await chain.shares();
+  return mined;
 }
 
 /** One code of h0.fc.weight in unit 0 of step 0, changed by a miner that also has a trace for it. */
@@ -282,6 +314,68 @@ describe('a dispute on the ledger', () => {
     expect(chain.outcomes()).toEqual(['slashed']);
   });
 
+  it('convicts a miner of one false byte of its diff', async () => {
+    const last = (file: Uint8Array): void => {
+      file[file.length - 1]! ^= 1;
+    };
+    const scene = await Scene.open(stage(), 'diff', { committer: { diff: (file) => changed(file!, last) } });
+    const { chain } = scene;
+    const [verifier] = chain.demo.verifiers;
+    const operation = scene.index('diff');
+    const liar = scene.run({ operation, apply: last });
+    await scene.challenge(verifier!);
+    await chain.submit(scene.publication(liar.trace));
+    await scene.name(verifier!, liar.trace, operation);
+    await chain.submit(await scene.narrow(verifier!, liar.trace, operation, liar.output));
+    expect(scene.changes()).toEqual(['opened', 'traced', 'named', 'node-opened', 'convicted']);
+    expect(chain.outcomes()).toEqual(['finalized', 'slashed']);
+    expect(totalMoney(chain.state)).toBe(chain.money);
+  });
+
+  it('convicts a miner of a diff with bytes behind its end, and takes no other length for it', async () => {
+    const longer = (file: Uint8Array): Uint8Array => Uint8Array.from([...file, 0, 0, 0]);
+    const scene = await Scene.open(stage(), 'diff', { committer: { diff: (file) => longer(file!) } });
+    const { chain, mined } = scene;
+    const [verifier] = chain.demo.verifiers;
+    const operation = scene.index('diff.length');
+    const length = { operation, apply: (bytes: Uint8Array) => bytes.set(u64Bytes(mined.diff!.length)) };
+    const file = { operation: scene.index('diff'), apply: (bytes: Uint8Array) => bytes.set(mined.diff!) };
+    const liar = scene.run(length, file);
+    await scene.challenge(verifier!);
+    // The right length of a right diff is not that of the committed one.
+    const { trace } = scene.run(file);
+    expect(await refusal(chain.submit(scene.publication(trace)))).toMatch(/^MISMATCH.*length/);
+    const shorter = { ...liar.trace, end: { ...liar.trace.end, element: mined.diff!.length - 3 } };
+    expect(await refusal(chain.submit(scene.publication(shorter)))).toMatch(/^MISMATCH/);
+    const endless = { ...liar.trace, end: { ...liar.trace.end, element: 2 ** 40 } };
+    expect(await refusal(chain.submit(scene.publication(endless)))).toMatch(/^RANGE/);
+    await chain.submit(scene.publication(liar.trace));
+    await scene.name(verifier!, liar.trace, operation);
+    await chain.submit(await scene.narrow(verifier!, liar.trace, operation, liar.output));
+    expect(scene.changes().at(-1)).toBe('convicted');
+    expect(chain.outcomes()).toEqual(['finalized', 'slashed']);
+  });
+
+  it('pays an honest miner whose diff is challenged; a first claim has none to challenge', async () => {
+    const scene = await Scene.open(stage(), 'diff');
+    const { chain } = scene;
+    const [challenger] = chain.demo.verifiers;
+    const operation = scene.index('diff.chunks');
+    const { trace, output } = scene.run({ operation, apply: () => undefined });
+    await scene.challenge(challenger!);
+    await chain.submit(scene.publication(trace));
+    await scene.name(challenger!, trace, operation);
+    await chain.submit(await scene.narrow(challenger!, trace, operation, output, 20_000));
+    expect(scene.changes().at(-1)).toBe('lost');
+    await chain.attest();
+    expect(chain.outcomes()).toEqual(['finalized', 'finalized']);
+    const first = await Scene.open(stage(), 'model');
+    const subject = { kind: SUBJECT_KIND.diff, stepIndex: 0, unit: 0 };
+    const { claimRoot } = first.chain.open;
+    const order = { claimRoot, subject, bond: 10_000_000_000n };
+    expect(await refusal(first.send(first.chain.demo.verifiers[0]!, 'open-dispute', order))).toMatch(/first one/);
+  });
+
   it('convicts who does not answer, after its clock and not before', async () => {
     const scene = await Scene.open(stage(), 'unit', falseUnit(stage()).lie, { disputeClock: 3 });
     const { chain } = scene;
@@ -354,7 +448,7 @@ describe('a dispute on the ledger', () => {
     };
     const liar = scene.run({ operation, apply });
     /** No changed move is accepted; bytes that no signature or root covers there are none. */
-    const changed = async (move: Uint8Array): Promise<void> => {
+    const refusesChanged = async (move: Uint8Array): Promise<void> => {
       for (let i = 1; i < 160; i += 1) {
         const bytes = move.slice();
         // Dense in the containers' heads, sparse in the bytes behind them.
@@ -367,11 +461,11 @@ describe('a dispute on the ledger', () => {
       }
     };
     await scene.challenge(verifier!);
-    await changed(scene.publication(liar.trace));
+    await refusesChanged(scene.publication(liar.trace));
     await chain.submit(scene.publication(liar.trace));
     await scene.name(verifier!, liar.trace, operation);
     const proof = await scene.narrow(verifier!, liar.trace, operation, liar.output);
-    await changed(proof);
+    await refusesChanged(proof);
     await chain.submit(proof);
     expect(chain.outcomes()).toEqual(['slashed']);
   });

@@ -71,6 +71,22 @@ describe('pogo run with evidence of at most 64 KiB', () => {
     expect((await pogo(['evidence', evidence[0]?.['file'] as string], HOME)).code).toBe(0);
   });
 
+  it('a false diff is convicted by one byte of it', async () => {
+    let events: ReturnType<typeof eventsOf> = [];
+    // Until a seed draws the cheat for a claim with a parent: a first claim has no diff.
+    for (let seed = 1; seed < 9 && !events.some(({ type }) => type === 'dispute'); seed += 1) {
+      const options = ['--seed', `${seed}`.padStart(64, '0')];
+      const run = await pogo([...args('false-diff', join(folder.path, `diff-${seed}`)), ...options], HOME);
+      expect(run.code, run.stderr).toBe(0);
+      events = eventsOf(run.stdout);
+    }
+    expect(events.find((event) => event['change'] === 'convicted')?.['reason']).toContain('(diff)');
+    const evidence = events.filter(({ type }) => type === 'evidence');
+    expect(evidence.map(({ kind }) => kind)).toEqual(['witnessed-element']);
+    expect(evidence[0]?.['bytes']).toBeLessThanOrEqual(65_536);
+    expect((await pogo(['evidence', evidence[0]?.['file'] as string], HOME)).code).toBe(0);
+  });
+
   it.each(['traced', 'named', 'node-opened'])(
     'killed once its dispute is %s it goes on to the same end',
     async (change) => {

@@ -9,16 +9,19 @@ import { equalBytes } from '../../src/hex.js';
 import { checkEvidence as checkInBrowser } from '../../src/light.js';
 import { ADAPTER_TARGETS } from '../../src/model/recipe.js';
 import { createNobleBls } from '../../src/protocol/blsNoble.js';
-import { checkElementProof } from '../../src/protocol/dispute/elementProof.js';
+import { type SubjectContext, subjectProgram } from '../../src/protocol/dispute/subject.js';
 import { MAX_ELEMENT_PROOF_BYTES } from '../../src/protocol/dispute/types.js';
 import { checkEvidence, encodeEvidence } from '../../src/protocol/evidence.js';
 import type { Program, Rule } from '../../src/protocol/trace/program.js';
 import { adapterOver } from '../support/adapters.js';
 import {
+  checkProofOf,
   falseProof,
+  fileOf,
   type HonestTrace,
   honestTrace,
   lie,
+  middleOf,
   placesOf,
   play,
   type SubjectName,
@@ -40,6 +43,7 @@ const CASES: readonly (readonly [string, SubjectName, Parameters<typeof trainCla
   ['unit, gemma3: a window over two blocks, grouped heads', 'unit', SMALLEST_GEMMA],
   ['commit pass', 'state', {}],
   ['packed model', 'model', {}],
+  ['diff', 'diff', {}],
   ['unit of adapters', 'unit', { adapter: adapterOver(smallRecipe().recipe, ADAPTER_TARGETS) }],
   [
     'unit of adapters, gemma3',
@@ -49,6 +53,11 @@ const CASES: readonly (readonly [string, SubjectName, Parameters<typeof trainCla
 ];
 
 const kinds = new Set<string>();
+
+/** A parent's model whose difference has a chunk of each encoding: none, few, many. */
+function somewhatChanged(model: Uint8Array): Uint8Array {
+  return model.map((byte, i) => (i < 16_384 || (i < 32_768 && i % 97 !== 0) ? byte : byte ^ (i % 256)));
+}
 
 /** The program with one rule that takes one element from the accused's own output. */
 function believing(program: Program, index: number, element: number): Program {
@@ -70,7 +79,8 @@ describe.each(CASES)('a lie in any operation: %s', (_name, subject, changes) => 
   let honest: HonestTrace;
   beforeAll(() => {
     // Of adapters the second step: in the first one Bᵀ is zero, and nothing comes through it.
-    honest = honestTrace(trainClaim({}, changes), subject, changes?.adapter === undefined ? 0 : 1);
+    const parent = subject === 'diff' ? { parent: trainClaim({ model: somewhatChanged }, changes) } : {};
+    honest = honestTrace(trainClaim(parent, changes), subject, changes?.adapter === undefined ? 0 : 1);
   });
 
   it('first, middle and last element: convicted by a small proof after at most four moves', async () => {
@@ -81,10 +91,11 @@ describe.each(CASES)('a lie in any operation: %s', (_name, subject, changes) => 
       kinds.add(operation.rule.kind);
       for (const element of placesOf(program, index)) {
         // One consistent liar for each rule: all that follows the lie is computed from it.
-        const consistent = isNew && element === Math.floor(operation.length / 2);
+        const consistent = isNew && element === middleOf(operation);
         const { evidence, moves } = play(honest, lie(honest, index, element, consistent));
         const verdict = await third(evidence);
-        expect(verdict, `${operation.name} ${element}`).toMatchObject({ verdict: 'guilty', kind: 'element' });
+        const kind = subject === 'diff' ? 'witnessed-element' : 'element';
+        expect(verdict, `${operation.name} ${element}`).toMatchObject({ verdict: 'guilty', kind });
         expect(equalBytes(verdict.accused, honest.trained.miner.publicKey)).toBe(true);
         expect(moves).toBeLessThanOrEqual(4);
         largest = Math.max(largest, evidence.length);
@@ -103,14 +114,11 @@ describe.each(CASES)('a lie in any operation: %s', (_name, subject, changes) => 
     for (const [index, operation] of program.operations.entries()) {
       if (seen.has(operation.rule.kind)) continue;
       seen.add(operation.rule.kind);
-      const element = Math.floor(operation.length / 2);
+      const element = middleOf(operation);
       const { proof } = play(honest, lie(honest, index, element, false));
-      expect(checkElementProof(bls, proof), operation.rule.kind).toBeDefined();
-      const believed = believing(program, index, element);
-      expect(
-        checkElementProof(bls, proof, () => believed),
-        `${operation.rule.kind} replaced`,
-      ).toBeUndefined();
+      expect(checkProofOf(honest, proof), operation.rule.kind).toBeDefined();
+      const believed = (context: SubjectContext) => believing(subjectProgram(context), index, element);
+      expect(checkProofOf(honest, proof, believed), `${operation.rule.kind} replaced`).toBeUndefined();
     }
   });
 
@@ -121,7 +129,7 @@ describe.each(CASES)('a lie in any operation: %s', (_name, subject, changes) => 
       .chain((index) => fc.tuple(fc.constant(index), fc.nat(program.operations[index]!.length - 1)));
     await fc.assert(
       fc.asyncProperty(place, async ([index, element]) => {
-        const verdict = await third(encodeEvidence('element', falseProof(honest, index, element)));
+        const verdict = await third(fileOf(honest, falseProof(honest, index, element)));
         expect(verdict.verdict).toBe('false-accusation');
       }),
       { numRuns: 150 },
@@ -131,10 +139,12 @@ describe.each(CASES)('a lie in any operation: %s', (_name, subject, changes) => 
   it('a changed bit of a proof never convicts', async () => {
     const { program } = honest;
     const files = new Map<string, Uint8Array>();
-    program.operations.forEach(({ rule, length }, index) => {
+    program.operations.forEach((operation, index) => {
+      const { rule } = operation;
       if (files.has(rule.kind)) return;
-      files.set(rule.kind, encodeEvidence('element', falseProof(honest, index, Math.floor(length / 2))));
-      files.set(`lie in ${rule.kind}`, play(honest, lie(honest, index, Math.floor(length / 2), false)).evidence);
+      const element = middleOf(operation);
+      files.set(rule.kind, fileOf(honest, falseProof(honest, index, element)));
+      files.set(`lie in ${rule.kind}`, play(honest, lie(honest, index, element, false)).evidence);
     });
     const all = [...files.values()];
     const change = fc.tuple(fc.nat(all.length - 1), fc.nat(), fc.nat(7));

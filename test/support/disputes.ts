@@ -8,7 +8,9 @@ import { recipeHeader, recipeOfHeader } from '../../src/model/recipeHeader.js';
 import { learningRateBits } from '../../src/model/state.js';
 import type { KeyPair } from '../../src/protocol/bls.js';
 import { signClaim } from '../../src/protocol/claim.js';
+import { encodeDiff } from '../../src/protocol/diff.js';
 import { createProofBase, type ProofBase } from '../../src/protocol/dispute/buildProof.js';
+import { checkElementProof, checkWitnessedProof } from '../../src/protocol/dispute/elementProof.js';
 import { contest, movesLeft, nextOpening, openNode, opensNode } from '../../src/protocol/dispute/narrowing.js';
 import { Challenger, disputedOutput, planChallenge } from '../../src/protocol/dispute/players.js';
 import { committedResults, type SubjectContext, subjectProgram } from '../../src/protocol/dispute/subject.js';
@@ -20,11 +22,13 @@ import {
   type TraceInputs,
   traceOf,
 } from '../../src/protocol/dispute/trace.js';
-import { type ElementProof, SUBJECT_KIND } from '../../src/protocol/dispute/types.js';
+import { type ElementProof, hasStep, needsWitness, SUBJECT_KIND } from '../../src/protocol/dispute/types.js';
+import { u64Bytes } from '../../src/protocol/domains.js';
 import { encodeEvidence } from '../../src/protocol/evidence.js';
-import type { Program } from '../../src/protocol/trace/program.js';
+import type { Operation, Program } from '../../src/protocol/trace/program.js';
 import { runProgram } from '../../src/protocol/trace/runProgram.js';
 import {
+  ClaimHeaderType,
   type SignedClaim,
   type StateHeader,
   type StepCommitment,
@@ -47,15 +51,23 @@ export interface HonestTrace {
 
 function contextOf(trained: TrainedClaim, name: SubjectName, stepIndex: number, unit: number): SubjectContext {
   const kind = SUBJECT_KIND[name];
-  const isModel = name === 'model';
+  const stepless = !hasStep(kind);
   const step = trained.steps[stepIndex]!;
+  const { parent } = trained;
+  const isDiff = name === 'diff' && parent !== undefined;
   return {
     claim: trained.claim.header,
     recipe: recipeOfHeader(recipeHeader(trained.recipe)),
-    subject: { kind, stepIndex: isModel ? 0 : stepIndex, unit },
-    commitment: isModel ? undefined : trained.commitments[stepIndex]!,
-    header: isModel ? trained.steps.at(-1)!.postHeader : step.preHeader,
+    subject: { kind, stepIndex: stepless ? 0 : stepIndex, unit },
+    commitment: stepless ? undefined : trained.commitments[stepIndex]!,
+    header: stepless ? trained.steps.at(-1)!.postHeader : step.preHeader,
     rate: () => learningRateBits(trained.recipe, step.preHeader.step),
+    ...(isDiff
+      ? {
+          fileBytes: encodeDiff(parent.model, trained.model).length,
+          parentModelRoot: parent.claim.header.modelRoot,
+        }
+      : {}),
   };
 }
 
@@ -70,6 +82,7 @@ export function honestTrace(trained: TrainedClaim, name: SubjectName, stepIndex 
     unit: [theta, trained.tokenFile, ...(frozen === undefined ? [] : [bytesOf(frozen)])],
     state: [theta, m, v, ...(trained.recipe.ema ? [ema] : []), ...step.units],
     model: [trained.recipe.ema ? last.ema : last.theta],
+    diff: [trained.parent?.model ?? new Uint8Array(0), trained.model],
   }[name].map((bytes) => Uint8Array.from(bytes));
   const outputs: Uint8Array[] = [];
   const run = runProgram(program, {
@@ -133,8 +146,10 @@ export function lie(honest: HonestTrace, operation: number, element: number, con
 }
 
 /** The claim of a liar: honest but for the results of the subject, which are those of its trace. */
-export function commitTo(honest: HonestTrace, trace: Trace): Omit<Liar, 'operation' | 'output'> {
+export function commitTo(honest: HonestTrace, result: Trace): Omit<Liar, 'operation' | 'output'> {
   const { trained, context, program } = honest;
+  const fileBytes = statedLength(honest, result);
+  const trace = fileBytes === undefined ? result : { ...result, end: { ...result.end, element: fileBytes } };
   const { kind, stepIndex, unit } = context.subject;
   const root = (name: string): Uint8Array => {
     const operation = program.results.find((result) => result.name === name)!.operation;
@@ -145,6 +160,7 @@ export function commitTo(honest: HonestTrace, trace: Trace): Omit<Liar, 'operati
   let { header } = trained.claim;
   const isComplete = trace.end.operation === program.operations.length;
   if (kind === SUBJECT_KIND.model) header = { ...header, modelRoot: root('model') };
+  if (kind === SUBJECT_KIND.diff) header = { ...header, diffRoot: root('diff') };
   if (kind === SUBJECT_KIND.unit) {
     const commitment = commitments[stepIndex]!;
     const unitRoots = [...commitment.unitRoots];
@@ -163,6 +179,7 @@ export function commitTo(honest: HonestTrace, trace: Trace): Omit<Liar, 'operati
     ...context,
     claim: header,
     commitment: context.commitment === undefined ? undefined : commitments[stepIndex]!,
+    ...(fileBytes === undefined ? {} : { fileBytes }),
   };
   return {
     trace,
@@ -172,6 +189,20 @@ export function commitTo(honest: HonestTrace, trace: Trace): Omit<Liar, 'operati
     post,
     keys: trained.miner,
   };
+}
+
+/** The length of a diff that a trace ends in: the honest one, or one bit beside it. */
+function statedLength({ context, program, outputs }: HonestTrace, trace: Trace): number | undefined {
+  const { fileBytes } = context;
+  if (fileBytes === undefined) return undefined;
+  const operation = program.results.find(({ name }) => name === 'length')!.operation;
+  const wanted = trace.list.subarray(32 * operation, 32 * operation + 32);
+  for (const bit of [...outputs[operation]!.keys()].flatMap((byte) => [0, 2 ** (8 * byte)])) {
+    for (const candidate of [fileBytes + bit, fileBytes - bit]) {
+      if (candidate >= 0 && equalBytes(portableHash(u64Bytes(candidate)), wanted)) return candidate;
+    }
+  }
+  throw new Error('the liar’s length is too far away to be found');
 }
 
 /** Bits whose four bytes have the trace's loss root: the honest ones, or one of their neighbours. */
@@ -233,7 +264,33 @@ export function play(honest: HonestTrace, liar: Liar): PlayedDispute {
     if (moves > 1 + bound) throw new Error(`expected at most ${1 + bound} moves, found ${moves}`);
   }
   const proof = challenger.prove(base, honest.trained.recipe, element);
-  return { proof, evidence: encodeEvidence('element', proof), moves };
+  return { proof, evidence: fileOf(honest, proof), moves };
+}
+
+/** What a proof about the subject shows beside itself. */
+export function witnessOf({ trained, context }: HonestTrace): Uint8Array | undefined {
+  if (!needsWitness(context.subject.kind)) return undefined;
+  return ClaimHeaderType.serialize(trained.parent!.claim.header);
+}
+
+/** The file of evidence around a proof. */
+export function fileOf(honest: HonestTrace, proof: ElementProof): Uint8Array {
+  const witness = witnessOf(honest);
+  return witness === undefined
+    ? encodeEvidence('element', proof)
+    : encodeEvidence('witnessed-element', { witness, proof });
+}
+
+/** Checks a proof, with other programs than the shipped ones where a test hands them in. */
+export function checkProofOf(
+  honest: HonestTrace,
+  proof: ElementProof,
+  programOf?: (context: SubjectContext) => Program,
+): string | undefined {
+  const witness = witnessOf(honest);
+  return witness === undefined
+    ? checkElementProof(bls, proof, programOf)
+    : checkWitnessedProof(bls, { witness, proof }, programOf);
 }
 
 /** Outputs that a challenger has already. */
@@ -241,9 +298,16 @@ export function outputsOf(honest: HonestTrace): ReadonlyMap<number, Uint8Array> 
   return new Map(honest.outputs.map((bytes, index) => [index, bytes]));
 }
 
+/** The middle element of an operation's output. */
+export function middleOf({ length, rule }: Operation): number {
+  // The high word of a length: no ledger takes such a length, and no proof.
+  return rule.kind === 'diff.length' ? 0 : Math.floor(length / 2);
+}
+
 /** First, middle and last element of an operation's output. */
 export function placesOf(program: Program, operation: number): number[] {
-  const { length } = program.operations[operation]!;
+  const { length, rule } = program.operations[operation]!;
+  if (rule.kind === 'diff.length') return [0];
   return [...new Set([0, Math.floor(length / 2), length - 1])];
 }
 

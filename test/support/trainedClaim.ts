@@ -76,6 +76,8 @@ export interface TrainedClaim {
   readonly miner: KeyPair;
   readonly draw1: Uint8Array;
   readonly claim: SignedClaim;
+  /** What its diff is taken from. */
+  readonly parent: TrainedClaim | undefined;
 }
 
 /** A recipe as small as the rules allow, on a token file made here. */
@@ -268,7 +270,7 @@ export function trainClaim(tampering: Tampering = {}, changes: Partial<Recipe> =
     { commitments, modelRoot: blake3(model), diffRoot: diff === undefined ? ZERO_ROOT : blake3(diff) },
   );
   const claim = signClaim(bls, miner, header);
-  return { recipe, plan, tokenFile, steps, commitments, model, miner, draw1, claim };
+  return { recipe, plan, tokenFile, steps, commitments, model, miner, draw1, claim, parent };
 }
 
 /** Units that a cheater lengthened or cut are applied at their right length. */

@@ -32,7 +32,7 @@ import {
   verifyLeaf,
 } from '../../src/protocol/leafCheck.js';
 import { claimRoot } from '../../src/protocol/types.js';
-import { falseProof, honestTrace } from '../support/disputes.js';
+import { falseProof, fileOf, honestTrace } from '../support/disputes.js';
 import { bls, referenceExecutor, type Tampering, type TrainedClaim, trainClaim } from '../support/trainedClaim.js';
 
 const LAST = 1;
@@ -111,6 +111,10 @@ const FILES: Record<MinerKind, (trained: TrainedClaim, chunk?: number) => Uint8A
   commitments: (trained) => buildCommitmentsEvidence(accusation(trained), trained.steps[0]!.preHeader),
   diff: (trained) => buildDiffEvidence(trained, undefined, trained.model),
   element: (trained) => encodeEvidence('element', falseProof(honestTrace(trained, 'unit', LAST, 1), 40, 7)),
+  'witnessed-element': (trained) => {
+    const trace = honestTrace(trainClaim({ parent: trained }), 'diff');
+    return fileOf(trace, falseProof(trace, 4, 81));
+  },
 };
 
 let honest: TrainedClaim;

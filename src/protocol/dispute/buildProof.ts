@@ -9,7 +9,7 @@ import { CONSTRUCTORS, canonicalNaN, readerOver } from '../trace/arrays.js';
 import { ELEMENT_BYTES, type Operation, type Program, type Reader, type Source } from '../trace/program.js';
 import { claimRoot, type SignedClaim, type StateHeader, type StepCommitmentList } from '../types.js';
 import type { SubjectContext } from './subject.js';
-import { type ElementProof, type NamedOpening, type ProofHead, type SignedStatement, SUBJECT_KIND } from './types.js';
+import { type ElementProof, type NamedOpening, hasStep, type ProofHead, type SignedStatement } from './types.js';
 
 /** Which blob, without an offset. */
 export type BlobName = Pick<Source, 'kind' | 'index'>;
@@ -42,6 +42,7 @@ class RecordingReader {
       entry.chunks.set(index, chunk);
       const from = at - index * LEAF_BYTES;
       const part = chunk.subarray(from, Math.min(chunk.length, from + start + count - at));
+      if (part.length === 0) throw new PogoError('RANGE', `expected byte ${at} of ${key}, found the end`);
       out.set(part, at - start);
       at += part.length;
     }
@@ -109,7 +110,7 @@ export function createProofBase(
       claim,
       recipe: recipeHeader(recipe),
     },
-    step: subject.kind === SUBJECT_KIND.model ? undefined : proveCommitment(commitments, subject.stepIndex),
+    step: !hasStep(subject.kind) ? undefined : proveCommitment(commitments, subject.stepIndex),
     header: context.header,
     trace,
   };

@@ -23,14 +23,25 @@ import {
   type Reader,
   type Source,
 } from '../trace/program.js';
-import { claimRoot, type StateHeader, type StepCommitment, stateRoot } from '../types.js';
+import {
+  type ClaimHeader,
+  ClaimHeaderType,
+  claimRoot,
+  decodeStrict,
+  type StateHeader,
+  type StepCommitment,
+  stateRoot,
+} from '../types.js';
 import { externalRoots, listLength, rateOf, type SubjectContext, subjectProgram } from './subject.js';
 import {
   type BlobOpening,
   type ElementProof,
+  hasStep,
+  needsWitness,
   type SignedStatement,
   SUBJECT_KIND,
   TraceStatementType,
+  type WitnessedProof,
 } from './types.js';
 
 const malformed = (message: string): PogoError => new PogoError('MALFORMED', `element proof: ${message}`);
@@ -43,21 +54,45 @@ export function verifyStatement(bls: Bls, { statement, signature }: SignedStatem
   );
 }
 
+/** What computes a subject; only who shows that a rule matters hands in another than {@link subjectProgram}. */
+type ProgramOf = (context: SubjectContext) => Program;
+
 /**
  * Checks an element proof, trusting nothing in it.
  *
- * @param programOf what the subject is computed by; only who shows that a rule matters hands in another
  * @returns a sentence about what is false; undefined when the element is right
  * @throws PogoError MALFORMED: the proof convicts nobody
  */
 export function checkElementProof(
   bls: Bls,
   proof: ElementProof,
-  programOf: (context: SubjectContext) => Program = subjectProgram,
+  programOf: ProgramOf = subjectProgram,
+): string | undefined {
+  const { kind } = proof.trace.statement.subject;
+  if (needsWitness(kind)) throw malformed(`expected a subject that needs no witness, found ${kind}`);
+  return checkProof(bls, proof, undefined, programOf);
+}
+
+/** {@link checkElementProof} where something is shown beside the proof. */
+export function checkWitnessedProof(
+  bls: Bls,
+  { witness, proof }: WitnessedProof,
+  programOf: ProgramOf = subjectProgram,
+): string | undefined {
+  const { kind } = proof.trace.statement.subject;
+  if (!needsWitness(kind)) throw malformed(`expected a subject with a witness, found ${kind}`);
+  return checkProof(bls, proof, witness, programOf);
+}
+
+function checkProof(
+  bls: Bls,
+  proof: ElementProof,
+  witness: Uint8Array | undefined,
+  programOf: ProgramOf,
 ): string | undefined {
   const recipe = openRecipe(proof);
   checkBindings(bls, proof, recipe.root);
-  const context = openContext(proof, recipe);
+  const context = openContext(proof, recipe, witness);
   const program = programOf(context);
   const { end } = proof.trace.statement;
   const operation = program.operations[proof.operation];
@@ -124,26 +159,36 @@ function openRecipe({ head }: ElementProof): OpenedRecipeHeader {
   }
 }
 
-function openContext(proof: ElementProof, opened: OpenedRecipeHeader): SubjectContext {
+function openContext(proof: ElementProof, opened: OpenedRecipeHeader, witness: Uint8Array | undefined): SubjectContext {
   const { recipe } = opened;
   const { header: claim } = proof.head.claim;
-  const { subject } = proof.trace.statement;
+  const { subject, end } = proof.trace.statement;
   const commitment = openSubject(proof, recipe);
   requireState(proof.header, commitment?.preStateRoot ?? claim.toRoot);
   const [rateProof] = proof.learningRate;
   const rate = rateOf(opened, proof.header.step, rateProof);
-  return { claim, recipe, subject, commitment, header: proof.header, rate };
+  const context = { claim, recipe, subject, commitment, header: proof.header, rate };
+  if (witness === undefined) return context;
+  return { ...context, fileBytes: end.element, parentModelRoot: openParent(claim, witness).modelRoot };
+}
+
+/** The parent claim of a diff. */
+function openParent({ parentClaimRoot }: ClaimHeader, witness: Uint8Array): ClaimHeader {
+  const parent = decodeStrict(ClaimHeaderType, witness);
+  if (!equalBytes(claimRoot(parent), parentClaimRoot)) {
+    throw malformed(`expected the parent claim ${toHex(parentClaimRoot)}, found another`);
+  }
+  return parent;
 }
 
 function openSubject({ trace, step, head }: ElementProof, { unitsPerStep }: HeaderRecipe): StepCommitment | undefined {
   const { kind, stepIndex, unit } = trace.statement.subject;
-  const isModel = kind === SUBJECT_KIND.model;
   const [proven] = step;
-  if (isModel) {
-    if (proven !== undefined || stepIndex !== 0 || unit !== 0) throw malformed('expected no step for a model');
+  if (!hasStep(kind)) {
+    if (kind !== SUBJECT_KIND.model && kind !== SUBJECT_KIND.diff) throw malformed(`expected a subject, found ${kind}`);
+    if (proven !== undefined || stepIndex !== 0 || unit !== 0) throw malformed('expected no step for this subject');
     return undefined;
   }
-  if (kind !== SUBJECT_KIND.unit && kind !== SUBJECT_KIND.state) throw malformed(`expected a subject, found ${kind}`);
   if (proven === undefined || proven.index !== stepIndex) throw malformed(`expected step ${stepIndex} of the claim`);
   const { commitment } = openCommitment(head.claim.header.listRoot, proven);
   const units = Math.min(commitment.unitRoots.length, commitment.unitLosses.length);
@@ -162,7 +207,7 @@ function requireState(header: StateHeader, root: Uint8Array): void {
 function checkEnd({ subject }: SubjectContext, program: Program, { trace }: ElementProof): void {
   const { end } = trace.statement;
   const complete = program.operations.length;
-  if (end.operation === complete && end.element === 0) return;
+  if (end.operation === complete && end.element === (program.statedBytes ?? 0)) return;
   const operation = program.operations[end.operation];
   if (subject.kind !== SUBJECT_KIND.unit || operation === undefined || !(end.element < operation.length)) {
     throw malformed('expected a trace that ends where its program does, found another end');

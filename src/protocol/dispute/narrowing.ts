@@ -1,9 +1,10 @@
 /**
  * Narrowing: from the root of one operation's output down to a few chunks (docs/disputes.md §5).
  *
- * The accused opens the chaining values ten levels below a node, at most 1,024 of them; the challenger names the one that
- * it contests, and so on, until a node has at most 64 chunks: then the accused opens their bytes. Every move is checked
- * against the node that it opens. What must be opened follows from the length of the output, never from a move.
+ * The accused opens the chaining values ten levels below a node, at most 1,024 of them (twelve levels of an output over
+ * 64 GiB, 4,096); the challenger names the one that it contests, and so on, until a node has at most 64 chunks: then the
+ * accused opens their bytes. Every move is checked against the node that it opens. What must be opened follows from the
+ * length of the output, never from a move.
  */
 import { PogoError } from '../../errors.js';
 import { equalBytes } from '../../hex.js';
@@ -11,8 +12,10 @@ import { parentInto, parentRootInto, subtreeInto } from '../../merkle/compress.j
 import type { OpenableTree } from '../../merkle/opening.js';
 import { CV_BYTES, LEAF_BYTES, leafCount } from '../../merkle/shape.js';
 
-/** Levels of one move: 1,024 values. */
+/** Levels of one move: 1,024 values, 32 KiB. */
 const MOVE_LEVELS = 10;
+/** Of an output that would need a third such move: 4,096 values, 128 KiB. So two are enough up to 1 TiB. */
+const WIDE_MOVE_LEVELS = 12;
 /** A node of 2^6 chunks is opened as bytes. */
 const BYTES_LEVEL = 6;
 
@@ -39,6 +42,10 @@ export function startNarrowing(totalBytes: number, root: Uint8Array): Narrowing 
   return { totalBytes, level, index: 0, value: root, isRoot: true };
 }
 
+function moveLevels(totalBytes: number): number {
+  return leafCount(totalBytes) <= 2 ** (BYTES_LEVEL + 2 * MOVE_LEVELS) ? MOVE_LEVELS : WIDE_MOVE_LEVELS;
+}
+
 /** Values of a level. */
 function width(totalBytes: number, level: number): number {
   return Math.ceil(leafCount(totalBytes) / 2 ** level);
@@ -49,7 +56,7 @@ export function nextOpening({ totalBytes, level, index }: Narrowing): Opening {
     const size = LEAF_BYTES * 2 ** level;
     return { kind: 'bytes', start: index * size, end: Math.min(totalBytes, (index + 1) * size) };
   }
-  const below = Math.max(BYTES_LEVEL, level - MOVE_LEVELS);
+  const below = Math.max(BYTES_LEVEL, level - moveLevels(totalBytes));
   const low = index * 2 ** (level - below);
   return {
     kind: 'values',
@@ -60,8 +67,8 @@ export function nextOpening({ totalBytes, level, index }: Narrowing): Opening {
 }
 
 /** Moves of the accused from here to the bytes. */
-export function movesLeft({ level }: Pick<Narrowing, 'level'>): number {
-  return 1 + Math.max(0, Math.ceil((level - BYTES_LEVEL) / MOVE_LEVELS));
+export function movesLeft({ level, totalBytes }: Pick<Narrowing, 'level' | 'totalBytes'>): number {
+  return 1 + Math.max(0, Math.ceil((level - BYTES_LEVEL) / moveLevels(totalBytes)));
 }
 
 /** Whether values or bytes are those of the node: of the right length, leading to its value. */

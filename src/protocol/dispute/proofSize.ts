@@ -8,7 +8,7 @@ import { nodeSpan } from '../../merkle/shape.js';
 import type { Recipe } from '../../model/recipe.js';
 import { proveLearningRate, recipeHeader } from '../../model/recipeHeader.js';
 import { type Operation, outputBytes, type Program } from '../trace/program.js';
-import { ZERO_ROOT } from '../types.js';
+import { ClaimHeaderType, ZERO_ROOT } from '../types.js';
 import { type BlobName, readElement } from './buildProof.js';
 import { type BlobOpening, type ElementProof, ElementProofType } from './types.js';
 
@@ -23,7 +23,7 @@ export interface ProofSize {
 
 /**
  * @param recipe whose program it is
- * @param withStep whether the subject has a step: all but the model
+ * @param withStep whether the subject has a step: all but the model and the diff
  * @returns the size of the proof about one element, the file's kind byte included
  */
 export function proofSize(
@@ -65,7 +65,9 @@ export function proofSize(
     blobs,
   };
   const opened = blobs.reduce((sum, blob) => sum + blob.opening.indices.length, list.indices.length);
-  return { bytes: 1 + ElementProofType.value_serializedSize(proof), chunks: opened };
+  // Of a diff: two offsets, and the parent claim's header.
+  const beside = program.statedBytes === undefined ? 0 : 8 + ClaimHeaderType.maxSize;
+  return { bytes: 1 + beside + ElementProofType.value_serializedSize(proof), chunks: opened };
 }
 
 function zeroChunk(totalBytes: number, index: number): Uint8Array {

@@ -5,9 +5,11 @@
 import { PogoError } from '../../errors.js';
 import { equalBytes } from '../../hex.js';
 import { portableHash } from '../../merkle/portable.js';
-import { createLayout, unitFileBytes } from '../../model/layout.js';
+import { createLayout, packedModelLayout, unitFileBytes } from '../../model/layout.js';
 import { type HeaderRecipe, type OpenedRecipeHeader, openLearningRate } from '../../model/recipeHeader.js';
 import { NULL_LOSS_BITS } from '../../model/unit.js';
+import { u64Bytes } from '../domains.js';
+import { diffProgram, isDiffLength } from '../trace/diffProgram.js';
 import { MAX_OPERATIONS, type Program, requireSmallProgram } from '../trace/program.js';
 import { commitProgram, modelProgram } from '../trace/stateProgram.js';
 import { type ProgramRecipe, unitOperations, unitProgram } from '../trace/unitProgram.js';
@@ -20,12 +22,16 @@ export interface SubjectContext {
   readonly claim: ClaimHeader;
   readonly recipe: HeaderRecipe;
   readonly subject: DisputeSubject;
-  /** Of the subject's step; absent for the model. */
+  /** Of the subject's step; absent for the model and the diff. */
   readonly commitment: StepCommitment | undefined;
-  /** The pre-state; for the model the claim's last state. */
+  /** The pre-state; for the model and the diff the claim's last state. */
   readonly header: StateHeader;
   /** The learning rate of the step, asked for by one operation. */
   readonly rate: () => number;
+  /** For a diff: bytes of the file, as the accused states them. */
+  readonly fileBytes?: number;
+  /** For a diff: root of the parent's packed model. Whoever only looks at shapes needs none. */
+  readonly parentModelRoot?: Uint8Array;
 }
 
 /** Whether a subject can be disputed: a unit whose list of roots would be longer than any may be cannot. */
@@ -33,9 +39,11 @@ export function hasProgram(recipe: ProgramRecipe, { kind }: Pick<DisputeSubject,
   return kind !== SUBJECT_KIND.unit || unitOperations(recipe) <= MAX_OPERATIONS;
 }
 
-/** @throws PogoError MALFORMED for a unit that the recipe does not have, RANGE for a program that is too large */
-export function subjectProgram({ claim, recipe, subject, commitment, header, rate }: SubjectContext): Program {
+/** @throws PogoError MALFORMED for a unit that the recipe does not have, RANGE for a program that is too large or a diff of no such length */
+export function subjectProgram(context: SubjectContext): Program {
+  const { claim, recipe, subject, commitment, header, rate } = context;
   if (subject.kind === SUBJECT_KIND.model) return modelProgram(recipe);
+  if (subject.kind === SUBJECT_KIND.diff) return diffOf(context);
   const { step } = commitment as StepCommitment;
   if (subject.kind === SUBJECT_KIND.state) return commitProgram(recipe, header, rate);
   requireSmallProgram(unitOperations(recipe));
@@ -43,13 +51,29 @@ export function subjectProgram({ claim, recipe, subject, commitment, header, rat
   return unitProgram(recipe, { recipeRoot, draw1, step, unit: subject.unit });
 }
 
+function diffOf({ claim, recipe, fileBytes = 0, parentModelRoot }: SubjectContext): Program {
+  const { bytes } = packedModelLayout(createLayout(recipe));
+  if (!isDiffLength(bytes, fileBytes)) {
+    throw new PogoError('RANGE', `expected the length of a diff of models of ${bytes} bytes, found ${fileBytes}`);
+  }
+  const roots = () => ({ older: requireParent(parentModelRoot), newer: claim.modelRoot });
+  return diffProgram({ modelBytes: bytes, fileBytes, roots });
+}
+
+function requireParent(parentModelRoot: Uint8Array | undefined): Uint8Array {
+  if (parentModelRoot === undefined) throw new PogoError('MISSING', 'expected the parent claim of a diff, found none');
+  return parentModelRoot;
+}
+
 /** Roots of the program's externals, in its order. */
-export function externalRoots({ recipe, subject, commitment, header }: SubjectContext): readonly Uint8Array[] {
+export function externalRoots(context: SubjectContext): readonly Uint8Array[] {
+  const { claim, recipe, subject, commitment, header } = context;
   if (subject.kind === SUBJECT_KIND.unit) {
     const { data, adapter } = recipe;
     return [header.thetaRoot, data.tokensRoot, ...(adapter === undefined ? [] : [adapter.base])];
   }
   if (subject.kind === SUBJECT_KIND.model) return [recipe.ema ? header.emaRoot : header.thetaRoot];
+  if (subject.kind === SUBJECT_KIND.diff) return [requireParent(context.parentModelRoot), claim.modelRoot];
   const vectors = [header.thetaRoot, header.mRoot, header.vRoot, ...(recipe.ema ? [header.emaRoot] : [])];
   return [...vectors, ...(commitment as StepCommitment).unitRoots];
 }
@@ -60,10 +84,13 @@ export function externalRoots({ recipe, subject, commitment, header }: SubjectCo
  * @param post header of the state after the step; needed for a state only
  */
 export function committedResults(
-  { claim, subject, commitment, recipe }: SubjectContext,
+  { claim, subject, commitment, recipe, fileBytes = 0 }: SubjectContext,
   post: StateHeader | undefined,
 ): Readonly<Record<string, Uint8Array>> {
   if (subject.kind === SUBJECT_KIND.model) return { model: claim.modelRoot };
+  if (subject.kind === SUBJECT_KIND.diff) {
+    return { length: portableHash(u64Bytes(fileBytes)), diff: claim.diffRoot };
+  }
   if (subject.kind === SUBJECT_KIND.unit) {
     const { unitRoots, unitLosses } = commitment as StepCommitment;
     return { unit: unitRoots[subject.unit]!, loss: lossRoot(unitLosses[subject.unit]!) };

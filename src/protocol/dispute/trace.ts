@@ -63,7 +63,7 @@ export function traceOf(program: Program, { roots, end }: RunResult): Trace {
   roots.forEach((root, i) => {
     list.set(root, 32 * i);
   });
-  return { list, end: end ?? { operation: program.operations.length, element: 0 } };
+  return { list, end: end ?? { operation: program.operations.length, element: program.statedBytes ?? 0 } };
 }
 
 /** Runs a subject's program. @throws PogoError SHAPE for externals of a wrong length */
@@ -126,7 +126,7 @@ export function requireValidTrace(
   if (list.length !== 32 * Math.min(end.operation, complete)) {
     throw new PogoError('MISMATCH', `trace: expected ${end.operation} roots, found ${list.length / 32}`);
   }
-  if (end.operation !== complete || end.element !== 0) {
+  if (end.operation !== complete || end.element !== (program.statedBytes ?? 0)) {
     const operation = program.operations[end.operation];
     if (!isNullUnit(context) || operation === undefined || !(end.element < operation.length)) {
       throw new PogoError('MISMATCH', `trace: expected ${complete} operations, found an end at ${end.operation}`);

@@ -7,8 +7,8 @@ import { MAX_OPERATIONS } from '../trace/program.js';
 import { SignedClaimType, StateHeaderType } from '../types.js';
 import { BlobOpeningType, DisputeSubjectType, MAX_ELEMENT_PROOF_BYTES, SignedStatementType } from './types.js';
 
-/** Bytes that one move opens at most: 1,024 chaining values, or 64 chunks. */
-export const MAX_OPENED_BYTES = 1 << 16;
+/** Bytes that one move opens at most: 4,096 chaining values of an output over 64 GiB; of others 64 chunks. */
+export const MAX_OPENED_BYTES = 1 << 17;
 
 const order = { sender: PublicKey, nonce: Uint64 };
 

@@ -8,7 +8,17 @@ import { byteList, DomainTag, PublicKey, Root, Signature, Uint8, Uint32, Uint64 
 import { SignedClaimType, StateHeaderType } from '../types.js';
 
 /** Which computation of a claim is disputed. */
-export const SUBJECT_KIND = { unit: 1, state: 2, model: 3 } as const;
+export const SUBJECT_KIND = { unit: 1, state: 2, model: 3, diff: 4 } as const;
+
+/** Whether a subject belongs to one step of its claim. */
+export function hasStep(kind: number): boolean {
+  return kind === SUBJECT_KIND.unit || kind === SUBJECT_KIND.state;
+}
+
+/** Whether a proof about a subject shows something beside what claim and statement bind: {@link WitnessedProofType}. */
+export function needsWitness(kind: number): boolean {
+  return kind === SUBJECT_KIND.diff;
+}
 
 /** `stepIndex` counts inside the claim; `stepIndex` and `unit` are 0 where the kind has none. */
 export const DisputeSubjectType = new ContainerType(
@@ -18,8 +28,8 @@ export const DisputeSubjectType = new ContainerType(
 export type DisputeSubject = ValueOf<typeof DisputeSubjectType>;
 
 /**
- * Where a trace ends: the number of operations when all were done; else the first span that meets an Inf or NaN, which
- * makes the unit the null unit.
+ * Where a trace ends: the number of operations when all were done, and of a diff its bytes; else the first span that meets
+ * an Inf or NaN, which makes the unit the null unit.
  */
 export const TraceEndType = new ContainerType(
   { operation: Uint32, element: Uint64 },
@@ -91,7 +101,7 @@ export type NamedOpening = ValueOf<typeof NamedOpeningType>;
 /**
  * One element that the accused's own roots contradict. Everything is bound by the claim's or the statement's signature.
  *
- * `step` is absent for the model; `learningRate` is there for the operation that reads it; `blobs` holds the chunks that
+ * `step` is absent for the model and the diff; `learningRate` is there for the operation that reads it; `blobs` holds the chunks that
  * the operation's rule reads and the one that holds the element: externals first, then outputs, ascending.
  */
 export const ElementProofType = new ContainerType(
@@ -109,6 +119,16 @@ export const ElementProofType = new ContainerType(
   { typeName: 'ElementProof', jsonCase: 'eth2' },
 );
 export type ElementProof = ValueOf<typeof ElementProofType>;
+
+/**
+ * An element proof with what its subject is computed from and the accused's signatures bind only through a hash. For a
+ * diff: SSZ of the parent claim's header, under the claim's `parentClaimRoot`.
+ */
+export const WitnessedProofType = new ContainerType(
+  { witness: byteList(1024), proof: ElementProofType },
+  { typeName: 'WitnessedProof', jsonCase: 'eth2' },
+);
+export type WitnessedProof = ValueOf<typeof WitnessedProofType>;
 
 /** The largest proof that convicts. */
 export const MAX_ELEMENT_PROOF_BYTES = 1 << 16;

@@ -6,7 +6,7 @@
  * signature or compared with what the recipe says, so a changed byte never convicts anybody else or of anything else.
  */
 import { ContainerType, ListCompositeType, type ValueOf } from '@chainsafe/ssz';
-import { ElementProofType, MAX_ELEMENT_PROOF_BYTES } from '../dispute/types.js';
+import { ElementProofType, MAX_ELEMENT_PROOF_BYTES, WitnessedProofType } from '../dispute/types.js';
 import { LeafCheckType } from '../leafCheck.js';
 import { ProvenCommitmentType } from '../listProof.js';
 import { ChunkOpeningsType, ChunkOpeningType } from '../openings.js';
@@ -33,6 +33,7 @@ export const EVIDENCE_KIND = {
   commitments: 8,
   diff: 9,
   element: 10,
+  'witnessed-element': 11,
   attestation: 16,
   receipt: 17,
   'held-out': 18,
@@ -48,7 +49,7 @@ export const MAX_EVIDENCE_BYTES = 2 ** 32 - 1;
 
 /** The largest file of a kind that is looked at, without its kind byte. */
 export function maxEvidenceBytes(kind: EvidenceKind): number {
-  return kind === 'element' ? MAX_ELEMENT_PROOF_BYTES - 1 : MAX_EVIDENCE_BYTES;
+  return kind === 'element' || kind === 'witnessed-element' ? MAX_ELEMENT_PROOF_BYTES - 1 : MAX_EVIDENCE_BYTES;
 }
 
 /** Whom it accuses of what claim. `claim` and `recipe` are carried whole and checked against the roots. */
@@ -228,6 +229,7 @@ export const EVIDENCE_TYPES = {
   commitments: CommitmentsEvidenceType,
   diff: DiffEvidenceType,
   element: ElementProofType,
+  'witnessed-element': WitnessedProofType,
   attestation: AttestationEvidenceType,
   receipt: ReceiptEvidenceType,
   'held-out': HeldOutEvidenceType,

@@ -104,6 +104,8 @@ export interface Program {
   readonly operations: readonly Operation[];
   /** Operations whose outputs are bound by the claim. */
   readonly results: readonly Result[];
+  /** Length of the last result where the accused states it, as the end of its trace: that of a diff follows from its bytes. */
+  readonly statedBytes?: number;
 }
 
 export function outputBytes(operation: Pick<Operation, 'type' | 'length'>): number {
