@@ -81,7 +81,7 @@ class Scene {
     const chain = stage.chain({ parameters, verifiers: 3 });
     await chain.shares();
     const parent = kind === 'diff' ? await finalizedClaim(stage, chain) : undefined;
-    const mined = await stage.mine(chain, parent?.states.at(-1)!.saved ?? stage.start, lie);
+    const mined = await stage.mine(chain, (parent?.states.at(-1) ?? { saved: stage.start }).saved, lie);
     const claim = signClaim(nativeBls, chain.keyOf(chain.open.miner), mined.header);
     const miner = chain.keyOf(mined.header.miner);
     await chain.submit(encodeTransaction('claim', claim));

@@ -9,7 +9,7 @@ import { CONSTRUCTORS, canonicalNaN, readerOver } from '../trace/arrays.js';
 import { ELEMENT_BYTES, type Operation, type Program, type Reader, type Source } from '../trace/program.js';
 import { claimRoot, type SignedClaim, type StateHeader, type StepCommitmentList } from '../types.js';
 import type { SubjectContext } from './subject.js';
-import { type ElementProof, type NamedOpening, hasStep, type ProofHead, type SignedStatement } from './types.js';
+import { type ElementProof, hasStep, type NamedOpening, type ProofHead, type SignedStatement } from './types.js';
 
 /** Which blob, without an offset. */
 export type BlobName = Pick<Source, 'kind' | 'index'>;
