@@ -1,9 +1,8 @@
 // Stages the package as it is shipped in `.tools/package`: `dist/` compiled afresh, and the addons in
-// `prebuilds/<platform>-<arch>/` (prebuildify), from which an installed package loads them.
-//   node scripts/prebuild.mjs            stage; `npm pack .tools/package` makes the tarball
+// `prebuilds/<platform>-<arch>/`, from which an installed package loads them.
+//   node scripts/prebuild.mjs            stage; `npm pack ./.tools/package` makes the tarball
 //   node scripts/prebuild.mjs --check    also pack it, install it in an empty folder and run it there
 // Nothing is put into the checkout itself: the doors look into `prebuilds/` first, and an old one would hide later builds.
-// prebuildify builds native/cpu in a copy of the sources, because it moves the result out of the build folder.
 import {
   copyFileSync,
   existsSync,
@@ -15,62 +14,73 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { capture, cli, logExcerpt, progress, ROOT, runProgram, ScriptError, TOOLS, which } from './lib/project.mjs';
-import { scratchTree } from './lib/scratch.mjs';
-import { nodeDirectory } from './lib/toolchains.mjs';
 import { npmCommand, setup } from './setup.mjs';
 
 const STAGE = join(TOOLS, 'package');
 const TARGET = `${process.platform}-${process.arch}`;
-/** Node-API addons run on every newer Node: one build is enough. */
-const NAPI = ['--napi', '--strip', `--target=${process.versions.node}`];
 
 /** Pages that go with the package. */
 const PAGES = ['README.md', 'LICENSE'];
 
-/** Builds the addons and stages them. @returns names of the packed files */
+/** `package.json` as it is shipped: whoever installs it has no use for what a checkout does. */
+function shippedManifest() {
+  const { scripts, devDependencies, gypfile, ...manifest } = JSON.parse(
+    readFileSync(join(ROOT, 'package.json'), 'utf8'),
+  );
+  return `${JSON.stringify(manifest, null, 2)}\n`;
+}
+
+/** Stages the addons that set-up built. Node-API addons run on every newer Node: one of each is enough. @returns their names */
 export async function prebuild() {
   await setup({ quiet: true, required: ['cpu', 'merkle'], typescript: false });
-  const artifacts = join(TOOLS, 'prebuild-artifacts');
-  rmSync(artifacts, { recursive: true, force: true });
-  mkdirSync(artifacts, { recursive: true });
-  const merkle = join(ROOT, 'native', 'merkle');
-  for (const file of readdirSync(merkle).filter((name) => name.endsWith('.node'))) {
-    copyFileSync(join(merkle, file), join(artifacts, file));
-  }
-  // The CUDA runtime is linked in, so the addon also loads, and says why it is of no use, where there is no GPU.
-  const cuda = join(ROOT, 'native', 'cuda', 'build', 'Release', 'pogo_cuda.node');
-  if (existsSync(cuda)) copyFileSync(cuda, join(artifacts, 'pogo_cuda.node'));
-
   rmSync(STAGE, { recursive: true, force: true });
-  mkdirSync(STAGE, { recursive: true });
-  for (const name of ['package.json', ...PAGES.filter((page) => existsSync(join(ROOT, page)))]) {
-    copyFileSync(join(ROOT, name), join(STAGE, name));
+  const folder = join(STAGE, 'prebuilds', TARGET);
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(STAGE, 'package.json'), shippedManifest());
+  for (const name of PAGES) copyFileSync(join(ROOT, name), join(STAGE, name));
+  const merkle = join(ROOT, 'native', 'merkle');
+  const built = [
+    join(ROOT, 'build', 'Release', 'pogo_cpu.node'),
+    ...readdirSync(merkle).flatMap((name) => (name.endsWith('.node') ? [join(merkle, name)] : [])),
+    // The CUDA runtime is linked in, so the addon also loads, and says why it is of no use, where there is no GPU.
+    join(ROOT, 'native', 'cuda', 'build', 'Release', 'pogo_cuda.node'),
+  ].filter((file) => existsSync(file));
+  for (const file of built) {
+    const staged = join(folder, basename(file));
+    copyFileSync(file, staged);
+    if (process.platform !== 'linux' || which('strip') === undefined) continue;
+    const result = await runProgram('strip', [staged], { log: 'prebuild' });
+    if (result.code !== 0) throw new ScriptError(`prebuild: strip failed:\n${logExcerpt(result.log)}`);
   }
-  const folder = scratchTree('prebuild');
-  const prebuildify = join(ROOT, 'node_modules', 'prebuildify', 'bin.js');
-  const args = [
-    prebuildify,
-    ...NAPI,
-    '--name=pogo_cpu',
-    `--artifacts=${artifacts}`,
-    `--out=${STAGE}`,
-    `--cache=${TOOLS}`,
-  ];
-  const nodeGyp = join(ROOT, 'node_modules', '.bin', process.platform === 'win32' ? 'node-gyp.cmd' : 'node-gyp');
-  const env = { ...process.env, PREBUILD_NODE_GYP: nodeGyp, npm_config_nodedir: nodeDirectory(), JOBS: '2' };
-  const result = await runProgram(process.execPath, args, { cwd: folder, env, log: 'prebuild' });
-  if (result.code !== 0) throw new ScriptError(`prebuild: failed (${result.log}):\n${logExcerpt(result.log)}`);
-  rmSync(folder, { recursive: true });
-  const files = readdirSync(join(STAGE, 'prebuilds', TARGET)).sort();
-  progress(`prebuild: prebuilds/${TARGET}: ${files.join(', ')} in ${result.seconds.toFixed(1)} s`);
+  const files = readdirSync(folder).sort();
+  progress(`prebuild: prebuilds/${TARGET}: ${files.join(', ')}`);
   return files;
 }
 
+/** A stranger's program: every entry, by `import` and from CommonJS. */
 const CHECK_PROGRAM = `
-import * as library from 'proof-of-gradient';
-if (Object.keys(library).length === 0) throw new Error('the package exports nothing');
+import { createRequire } from 'node:module';
+const entries = Object.keys(createRequire(import.meta.url)('./node_modules/proof-of-gradient/package.json').exports);
+for (const entry of entries) {
+  const name = entry.replace(/^[.]/, 'proof-of-gradient');
+  if (Object.keys(await import(name)).length === 0) throw new Error(name + ' exports nothing');
+}
+`;
+const COMMON_JS_PROGRAM = `
+Promise.all(['', '/light', '/kernels'].map((entry) => import('proof-of-gradient' + entry))).then(([library]) => {
+  if (library.loadRecipe('tiny').name !== 'tiny') throw new Error('no recipe');
+});
+`;
+/** What an editor of a strict TypeScript project sees; our declarations may need no others' that are not installed. */
+const TYPES_PROGRAM = `
+import { type Backend, createMiner, type Ledger, loadRecipe, openBackend, PogoError, verifyBundle } from 'proof-of-gradient';
+import { openBackend as openKernels } from 'proof-of-gradient/kernels';
+import { checkEvidence, createNobleBls } from 'proof-of-gradient/light';
+const backend: Backend = openBackend();
+let ledger: Ledger | undefined;
+export { backend, checkEvidence, createMiner, createNobleBls, ledger, loadRecipe, openKernels, PogoError, verifyBundle };
 `;
 
 /** `dist/` of the package: compiled from nothing, so that no output of a deleted source is shipped. */
@@ -115,8 +125,21 @@ export async function checkPackage() {
       await runProgram(npm, [...prefix, 'ci', '--no-audit', '--no-fund'], { ...inFolder, env: noCompiler }),
       'npm ci there',
     );
-    writeFileSync(join(folder, 'check.mjs'), CHECK_PROGRAM);
-    demand(await runProgram(process.execPath, ['check.mjs'], inFolder), 'import of the package');
+    for (const [name, text] of [
+      ['check.mjs', CHECK_PROGRAM],
+      ['check.cjs', COMMON_JS_PROGRAM],
+    ]) {
+      writeFileSync(join(folder, name), text);
+      demand(await runProgram(process.execPath, [name], inFolder), `import of the package (${name})`);
+    }
+    writeFileSync(join(folder, 'check.ts'), TYPES_PROGRAM);
+    const tsc = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc');
+    const strict = ['--strict', '--noEmit', '--skipLibCheck', 'false', '--module', 'nodenext', '--target', 'es2022'];
+    const types = ['--types', 'node', '--typeRoots', join(ROOT, 'node_modules', '@types')];
+    demand(
+      await runProgram(process.execPath, [tsc, ...strict, ...types, 'check.ts'], inFolder),
+      'types of the package',
+    );
     const installed = join(folder, 'node_modules', 'proof-of-gradient');
     const { bin } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'));
     const text = await capture(process.execPath, [join(installed, bin.pogo), 'doctor', '--json', '--quick'], {
@@ -137,7 +160,13 @@ export async function checkPackage() {
 }
 
 await cli(async (args) => {
-  if (process.platform === 'linux' && which('strip') === undefined) NAPI.splice(NAPI.indexOf('--strip'), 1);
+  // `npm pack` of the checkout itself would leave the addons out: the package would compute, but slowly.
+  if (args.includes('--refuse')) {
+    throw new ScriptError(
+      'error USAGE: the checkout is not packed as it is, its addons would be missing; use: node scripts/prebuild.mjs && npm pack ./.tools/package',
+      2,
+    );
+  }
   await prebuild();
   await stageLibrary();
   if (args.includes('--check')) await checkPackage();

@@ -6,8 +6,8 @@
  */
 import { readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join, relative } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join, relative } from 'node:path';
+import { packageRoot, prebuildTarget, setupFix } from './packageRoot.js';
 
 /** What the build and the machine offer for one instruction set. */
 export interface CpuIsa {
@@ -112,14 +112,11 @@ export type LoadedCpuAddon =
   | { readonly addon: CpuAddon; readonly path: string }
   | { readonly addon?: undefined; readonly reason: string; readonly fix: string };
 
-/** The root of the package: this file lies two folders below it, in `src/` as in `dist/`. */
-const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
-
 /** The override alone if there is one, then shipped builds, then the local one. */
 function candidates(): string[] {
   const forced = process.env['POGO_CPU_ADDON'];
   if (forced !== undefined && forced !== '') return [join(process.cwd(), relative(process.cwd(), forced))];
-  const shipped = join(packageRoot, 'prebuilds', `${process.platform}-${process.arch}`);
+  const shipped = join(packageRoot, 'prebuilds', prebuildTarget);
   let files: string[] = [];
   try {
     files = readdirSync(shipped).filter((file) => file.endsWith('.node') && !/pogo_(cuda|merkle)/.test(file));
@@ -136,7 +133,7 @@ function isCpuAddon(value: unknown): value is CpuAddon {
 }
 
 function load(): LoadedCpuAddon {
-  const fix = 'npm run setup (needs a C++17 compiler, make and python3)';
+  const fix = `${setupFix()} (needs a C++17 compiler, make and python3)`;
   // Views are passed by their bytes; the file formats are little-endian.
   if (new Uint8Array(new Uint16Array([1]).buffer)[0] !== 1) {
     return { reason: 'this machine is big-endian', fix: 'use POGO_BACKEND=reference' };

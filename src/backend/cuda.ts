@@ -8,6 +8,7 @@ import { PogoError } from '../errors.js';
 import { type CudaAddon, type CudaFailure, type CudaOperation, type CudaValue, loadCudaAddon } from './cudaAddon.js';
 import type { Kernels, OperationName } from './ops.js';
 import { OPERATIONS } from './ops.js';
+import { setupFix } from './packageRoot.js';
 import { referenceKernels } from './reference.js';
 import { shapeChecked } from './shapes.js';
 import type { Backend, BackendMiss, IsaName } from './types.js';
@@ -91,7 +92,7 @@ const INSUFFICIENT_DRIVER = 35;
 function cudaAdvice(cudaCode: number, deviceLost: boolean): string {
   if (cudaCode === INSUFFICIENT_DRIVER) return 'update the NVIDIA driver to 580 or newer';
   if (cudaCode === NO_KERNEL_IMAGE) {
-    return 'the addon has no machine code for this device: build it here (npm run setup -- --cuda --force)';
+    return `the addon has no machine code for this device: build it here (${setupFix('--cuda --force')})`;
   }
   if (deviceLost) return 'the device can be used again after a restart of the process; nvidia-smi says what it reports';
   return 'run pogo doctor';
@@ -143,7 +144,7 @@ export function cudaKernels(addon: CudaAddon, device: number): Kernels {
 /** @param operations names without a kernel */
 export function unavailable(operations: readonly string[]): PogoError {
   const reason = `its addon has no kernel for ${operations.join(', ')}`;
-  const fix = 'build it again (npm run setup -- --cuda --force) or use POGO_BACKEND=cpu';
+  const fix = `build it again (${setupFix('--cuda --force')}) or use POGO_BACKEND=cpu`;
   return new PogoError('ENVIRONMENT', `expected all operations on CUDA, found that ${reason}; ${fix}`, {
     backend: 'cuda',
     reason,

@@ -6,8 +6,8 @@
  */
 import { readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join, relative } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join, relative } from 'node:path';
+import { packageRoot, prebuildTarget, setupFix } from './packageRoot.js';
 
 /** One GPU. */
 export interface CudaDevice {
@@ -139,11 +139,8 @@ export type LoadedCudaAddon =
 /** Machine code is built for 8.0 and newer. */
 const MINIMUM_MAJOR = 8;
 
-/** The root of the package: this file lies two folders below it, in `src/` as in `dist/`. */
-const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
-
 function candidates(): string[] {
-  const shipped = join(packageRoot, 'prebuilds', `${process.platform}-${process.arch}`);
+  const shipped = join(packageRoot, 'prebuilds', prebuildTarget);
   let files: string[] = [];
   try {
     files = readdirSync(shipped).filter((file) => file.startsWith('pogo_cuda') && file.endsWith('.node'));
@@ -200,7 +197,7 @@ function load(files: readonly string[]): LoadedCudaAddon {
   const missing = attempts.every((line) => line.includes('Cannot find module'));
   return {
     reason: missing ? 'the CUDA addon is not built' : `the CUDA addon cannot be loaded: ${attempts.join('; ')}`,
-    fix: 'npm run setup -- --cuda',
+    fix: setupFix('--cuda'),
   };
 }
 

@@ -7,11 +7,11 @@
  */
 import { readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join, relative } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join, relative } from 'node:path';
 import type { MerkleKernels } from '../merkle/kernels.js';
 import { portableKernels } from '../merkle/portable.js';
 import { CV_BYTES, treeBytes } from '../merkle/shape.js';
+import { packageRoot, prebuildTarget, setupFix } from './packageRoot.js';
 
 /** What `native/merkle/src/lib.rs` exports. */
 interface MerkleAddon extends Omit<MerkleKernels, 'name'> {
@@ -50,10 +50,8 @@ export type LoadedMerkleAddon =
   | { readonly addon: MerkleKernels; readonly path: string; readonly hashFilePieces?: HashFilePieces }
   | { readonly addon?: undefined; readonly hashFilePieces?: undefined; readonly reason: string };
 
-/** The root of the package: this file lies two folders below it, in `src/` as in `dist/`. */
-const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
-
-const FIX = 'install Rust 1.88 or later (https://rustup.rs) and a C compiler, then run: node native/merkle/build.mjs';
+/** What makes the addon. */
+export const MERKLE_FIX = `${setupFix()} (needs Rust 1.88 or newer, https://rustup.rs, and a C compiler)`;
 
 /** Length and BLAKE3 of the bytes 0…250, 0…250, …: from the official test vectors, more than 16 chunks and one short. */
 const KNOWN_LENGTH = 31744;
@@ -66,10 +64,10 @@ function patternBytes(length: number): Uint8Array {
 
 /** Addon files that could fit this machine, shipped ones first. One for another C library fails to load and is passed over. */
 function candidates(): string[] {
-  const target = `${process.platform}-${process.arch}`;
+  const built = `merkle.${prebuildTarget}`;
   const folders = [
-    { folder: join(packageRoot, 'prebuilds', target), wanted: (file: string) => file.startsWith('merkle') },
-    { folder: join(packageRoot, 'native', 'merkle'), wanted: (file: string) => file.startsWith(`merkle.${target}`) },
+    { folder: join(packageRoot, 'prebuilds', prebuildTarget), wanted: (file: string) => file.startsWith('merkle') },
+    { folder: join(packageRoot, 'native', 'merkle'), wanted: (file: string) => file.startsWith(built) },
   ];
   return folders.flatMap(({ folder, wanted }) => {
     let files: string[] = [];
@@ -116,9 +114,8 @@ function load(): LoadedMerkleAddon {
       attempts.push(`${shown}: ${error instanceof Error ? error.message.split('\n')[0] : String(error)}`);
     }
   }
-  const target = `${process.platform}-${process.arch}`;
-  if (attempts.length === 0) attempts.push(`no merkle*.node in prebuilds/${target} or native/merkle`);
-  return { reason: `the BLAKE3 addon cannot be used: ${attempts.join('; ')}. To fix it, ${FIX}` };
+  if (attempts.length === 0) attempts.push(`no merkle*.node in prebuilds/${prebuildTarget} or native/merkle`);
+  return { reason: `the BLAKE3 addon cannot be used: ${attempts.join('; ')}. To fix it: ${MERKLE_FIX}` };
 }
 
 let loaded: LoadedMerkleAddon | undefined;

@@ -4,13 +4,12 @@
  */
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
+import { packageRoot } from '../backend/packageRoot.js';
 import { EXIT, PogoError } from '../errors.js';
 
 /** This file lies two folders below the root of the package, in `src` as in `dist`. */
-const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 
 interface BenchFlags {
   readonly only?: string;

@@ -2,17 +2,16 @@
  * `pogo doctor`: what this machine can compute with. Every backend and instruction set runs all known-answer vectors here, so
  * an operator finds a broken device before it stakes.
  */
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { openCpuBackend } from '../backend/cpu.js';
 import { loadCpuAddon } from '../backend/cpuAddon.js';
 import { cudaIsa, cudaKernels, cudaTable, missingOperations } from '../backend/cuda.js';
 import { loadCudaAddon } from '../backend/cudaAddon.js';
 import { CUDA_HARDWARE } from '../backend/cudaHardware.js';
-import { loadMerkleAddon } from '../backend/merkleAddon.js';
+import { loadMerkleAddon, MERKLE_FIX } from '../backend/merkleAddon.js';
 import { openBackend } from '../backend/open.js';
 import { type Kernels, OPERATIONS } from '../backend/ops.js';
+import { packageRoot, setupFix } from '../backend/packageRoot.js';
 import { referenceKernels } from '../backend/reference.js';
 import { selfTest } from '../backend/selfTest.js';
 import type { IsaName } from '../backend/types.js';
@@ -53,8 +52,6 @@ export interface DoctorReport {
   readonly setup: readonly SetupComponent[];
 }
 
-const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
-
 /** Runs the vectors of the given operations. */
 function checked(backend: DoctorBackend['backend'], isa: string, kernels: Kernels, quick: boolean): DoctorBackend {
   const results = selfTest(kernels, { quick });
@@ -71,7 +68,7 @@ function checked(backend: DoctorBackend['backend'], isa: string, kernels: Kernel
     fix:
       wrong.length === 0
         ? ''
-        : 'rebuild (npm run setup -- --force); if that does not help, do not stake with this machine',
+        : `rebuild (${setupFix('--force')}); if that does not help, do not stake with this machine`,
   };
 }
 
@@ -112,9 +109,7 @@ function cudaBackends(quick: boolean, addonFile: string | undefined): DoctorBack
   const table = cudaTable(addon);
   const lacking = missingOperations(table);
   if (lacking.length > 0) {
-    return [
-      missing('cuda', '', `its addon has no kernel for ${lacking.join(', ')}`, 'npm run setup -- --cuda --force'),
-    ];
+    return [missing('cuda', '', `its addon has no kernel for ${lacking.join(', ')}`, setupFix('--cuda --force'))];
   }
   return info.devices.map((device, index) => {
     const found = checked('cuda', cudaIsa(device.major, device.minor), cudaKernels(addon, index), quick);
@@ -143,8 +138,8 @@ function merkleBackend(): DoctorBackend {
   if (merkle.addon !== undefined) {
     return { backend: 'merkle', isa: 'rust', state: 'ok', vectors: 1, vectorsPassed: 1, reason: '', fix: '' };
   }
-  const fix = 'install Rust 1.88 or newer (https://rustup.rs) and a C compiler, then: npm run setup';
-  return missing('merkle', 'rust', merkle.reason.replace(/\. To fix it.*/s, '; BLAKE3 runs in TypeScript'), fix);
+  const reason = merkle.reason.replace(/\. To fix it.*/s, '; BLAKE3 runs in TypeScript');
+  return missing('merkle', 'rust', reason, MERKLE_FIX);
 }
 
 export interface ExamineOptions {

@@ -6,7 +6,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { packageRoot } from '../backend/packageRoot.js';
 import { PogoError } from '../errors.js';
 import type { Ledger } from '../ledger/ledger.js';
 import { serveLedger } from './ipc.js';
@@ -65,8 +65,6 @@ interface Child {
   readonly ended: Promise<ChildExit>;
   readonly end: (exit: ChildExit) => void;
 }
-
-const packageRoot = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', '..');
 
 /** The script of a role. @throws PogoError ENVIRONMENT if the project is not built */
 export function roleScript(role: string): string {

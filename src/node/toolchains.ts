@@ -7,6 +7,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { setupFix } from '../backend/packageRoot.js';
 
 const run = promisify(execFile);
 /** A compiler that does not answer in this time counts as missing. */
@@ -94,7 +95,7 @@ function probes(packageRoot: string): readonly Probe[] {
         ...[process.env['CUDACXX'], 'nvcc', cudaHome && join(cudaHome, 'bin', 'nvcc'), '/usr/local/cuda/bin/nvcc'],
         fetchedNvcc(packageRoot),
       ],
-      fix: 'npm run setup -- --cuda',
+      fix: setupFix('--cuda'),
     },
   ];
 }

@@ -90,7 +90,7 @@ describe('pogo run with evidence of at most 64 KiB', () => {
   it.each(['traced', 'named', 'node-opened'])(
     'killed once its dispute is %s it goes on to the same end',
     async (change) => {
-      const whole = await pogo(args('false-state', join(folder.path, `whole-${change}`)), HOME);
+      const whole = await undisturbed;
       const dir = join(folder.path, `killed-${change}`);
       const first = startPogo(args('false-state', dir), HOME);
       await first.until((text) => text.includes(`"change":"${change}"`));

@@ -15,7 +15,9 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const ROOT = /^[0-9a-f]{64}$/;
 const HOME = { POGO_HOME: join(folder, 'home') };
-const TINY = ['run', '--recipe', 'tiny', '--claims', '2', '--json'];
+const DEFAULTS = ['run', '--recipe', 'tiny', '--claims', '2', '--json'];
+/** Every verifier is a process to start: only the first test has all four. */
+const TINY = [...DEFAULTS, '--verifiers', '2'];
 
 interface Summary {
   readonly stateRoot: string;
@@ -33,7 +35,7 @@ const honest = pogo([...TINY, '--cheat', 'none', '--dir', join(folder, 'honest')
 
 describe('pogo run', () => {
   it('trains, verifies, finalizes, and prints the documented events', async () => {
-    const { code, stdout, stderr } = await honest;
+    const { code, stdout, stderr } = await pogo([...DEFAULTS, '--cheat', 'none', '--dir', join(folder, 'four')], HOME);
     expect(code, stderr).toBe(0);
     const events = eventsOf(stdout);
     const types = new Set(events.map((event) => event['type']));
@@ -49,6 +51,8 @@ describe('pogo run', () => {
     const summary = summaryOf(stdout);
     expect(summary).toMatchObject({ finalized: 2, slashed: 0, rejected: 0, steps: 8, claims: 2 });
     expect(summary.stateRoot).toBe(steps.at(-1)?.['stateRoot']);
+    const verifiers = events.flatMap((event) => (event['type'] === 'attestation' ? [event['verifier']] : []));
+    expect(new Set(verifiers)).toEqual(new Set(['verifier-0', 'verifier-1', 'verifier-2', 'verifier-3']));
   });
 
   it('ends in the same state with other kernels and lanes', async () => {

@@ -33,7 +33,7 @@ describe('the addon', () => {
     const result = loadMerkleAddon();
     if (result.addon === undefined) {
       console.warn(`native kernels are not tested here: ${result.reason}`);
-      expect(result.reason).toContain('node native/merkle/build.mjs');
+      expect(result.reason).toContain('npm run setup');
     } else {
       expect(result.addon.name).toBe('native');
     }

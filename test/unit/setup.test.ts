@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
+import { setupFix } from '../../src/backend/packageRoot.js';
 import { COMMANDS } from '../../src/cli/commands.js';
 
 const root = join(import.meta.dirname, '..', '..');
@@ -94,6 +95,15 @@ describe('counts of npm test', () => {
   it('count a file that could not be loaded as a failure', () => {
     const testResults = [{ status: 'failed', assertionResults: [] }];
     expect(countResults({ ...report, testResults })).toMatchObject({ failed: 2 });
+  });
+});
+
+describe('the fix for a native part that is missing', () => {
+  it('is set-up in a checkout; an installed package has nothing to build', () => {
+    expect(setupFix('--cuda')).toBe('npm run setup -- --cuda');
+    expect(setupFix('', join(root, 'no-checkout'))).toMatch(
+      /^install a package with addons for .*: npm run setup, node /,
+    );
   });
 });
 

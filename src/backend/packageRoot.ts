@@ -1,0 +1,20 @@
+/** Where the package lies, and how its native parts are made there. Node only. */
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** The root of the package: this file lies two folders below it, in `src/` as in `dist/`. */
+export const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+
+/** `linux-x64`: the folder below `prebuilds` with this machine's addons. */
+export const prebuildTarget = `${process.platform}-${process.arch}`;
+
+/**
+ * What makes a native part: set-up in a checkout. A package that was installed has no sources to build from.
+ * @param options of set-up, such as `--cuda`
+ */
+export function setupFix(options = '', root = packageRoot): string {
+  const command = options === '' ? 'npm run setup' : `npm run setup -- ${options}`;
+  if (existsSync(join(root, 'scripts', 'setup.mjs'))) return command;
+  return `install a package with addons for ${prebuildTarget}, which a checkout makes: ${command}, node scripts/prebuild.mjs`;
+}
