@@ -1,6 +1,7 @@
-// Losses and logits of ours against those of `transformers`, on small models that it builds and saves.
+// Losses and logits of ours against those of `transformers`, on small models that it builds and saves, alone and with
+// adapters that `peft` puts on them and saves.
 //   npm run build && node scripts/hf-parity.mjs --python PYTHON [--write]
-// PYTHON needs torch, transformers and safetensors (several GB, so CI does not run this). --write puts the values into
+// PYTHON needs torch, transformers, peft and safetensors (several GB, so CI does not run this). --write puts the values into
 // test/vectors/hfParity.json, which `npm test` compares with, and the table into docs/huggingface.md.
 // Exit code 1 where a loss is off by more than 0.01 nats, or logits by more than a case allows.
 import { spawnSync } from 'node:child_process';
@@ -9,16 +10,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { openBackend } from '../dist/backend/open.js';
+import { toHex } from '../dist/hex.js';
+import { portableHash } from '../dist/merkle/portable.js';
 import { describeHfConfig, hfConfig } from '../dist/model/hf.js';
 import { readCheckpointWeights } from '../dist/model/node/checkpoint.js';
 import { recipeOfShape } from '../dist/model/node/checkpointRecipe.js';
 import { writeHfModel } from '../dist/model/node/hfWrite.js';
+import { readPeft, writePeft } from '../dist/model/node/peftFile.js';
 import { recipeRope } from '../dist/model/rope.js';
 import { mix } from '../dist/model/seeds.js';
 import { BoundTape } from '../dist/model/tape.js';
 import { evaluationTape } from '../dist/model/tapes.js';
 import { byteTokenizer } from '../dist/model/tokenizer.js';
-import { allocateWeights, modelPlan, quantizeWeights } from '../dist/model/unit.js';
+import { allocateWeights, modelPlan, quantizeWeights, withFrozen } from '../dist/model/unit.js';
 import { cli, ROOT, ScriptError } from './lib/project.mjs';
 
 const MAX_LOSS_DIFFERENCE = 0.01;
@@ -178,6 +182,63 @@ const CASES = [
     spread: 2,
     most: 0.04,
   },
+  // Adapters: all of GPT-2's Conv1D layers; some of Gemma's, of which three and two are one of ours; all of them.
+  {
+    name: 'gpt2-lora-all',
+    config: gpt2({ vocab_size: 257, n_embd: 64, n_layer: 2, n_head: 2, n_positions: 64 }),
+    prefix: 'transformer.',
+    adapter: { r: 8, alpha: 16, targets: ['c_attn', 'c_proj', 'c_fc'] },
+  },
+  {
+    name: 'gpt2-lora-attention',
+    config: gpt2({ vocab_size: 613, n_embd: 128, n_layer: 3, n_head: 2, n_positions: 128 }),
+    prefix: 'transformer.',
+    context: 128,
+    adapter: { r: 3, alpha: 8, targets: ['attn.c_proj'] },
+  },
+  {
+    name: 'gemma3-lora-queries-values',
+    config: gemma({
+      vocab_size: 300,
+      hidden_size: 64,
+      intermediate_size: 128,
+      num_hidden_layers: 3,
+      num_attention_heads: 4,
+      num_key_value_heads: 2,
+      head_dim: 32,
+      max_position_embeddings: 256,
+      sliding_window: 64,
+      sliding_window_pattern: 3,
+      query_pre_attn_scalar: 24,
+    }),
+    prefix: 'model.',
+    context: 128,
+    postGain: -0.5,
+    adapter: { r: 4, alpha: 8, targets: ['q_proj', 'v_proj'] },
+  },
+  {
+    name: 'gemma3-lora-all',
+    config: gemma({
+      vocab_size: 517,
+      hidden_size: 128,
+      intermediate_size: 192,
+      num_hidden_layers: 2,
+      num_attention_heads: 2,
+      num_key_value_heads: 1,
+      head_dim: 64,
+      max_position_embeddings: 128,
+      sliding_window: 64,
+      sliding_window_pattern: 2,
+      query_pre_attn_scalar: 64,
+    }),
+    prefix: 'model.',
+    postGain: -0.5,
+    adapter: {
+      r: 8,
+      alpha: 12,
+      targets: ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'],
+    },
+  },
 ].map((test, i) => ({
   seed: 1000 + i,
   spread: 0,
@@ -188,6 +249,7 @@ const CASES = [
   dtype: 'F32',
   shards: 1,
   head: false,
+  adapter: null,
   ...test,
 }));
 
@@ -195,24 +257,36 @@ const GOLDEN = 0x9e3779b9;
 const tokensOf = (vocab, count, seed) =>
   Uint32Array.from({ length: count }, (_, i) => mix((seed + Math.imul(i + 1, GOLDEN)) >>> 0) % vocab);
 
-/** Our mean loss, from logits in double precision, and our logits of every window. */
-async function ours(test, folder, kernels) {
+/** A model of `transformers` as a plan and its θ; with adapters the plan has the model, and θ is theirs. */
+async function imported(test, folder) {
   const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8'));
   const recipe = recipeOfShape({ ...describeHfConfig(config).shape, context: test.context }, byteTokenizer);
-  const plan = modelPlan(recipe);
+  const model = new Float32Array(new SharedArrayBuffer(4 * modelPlan(recipe).layout.length));
+  await readCheckpointWeights(folder, recipe, model);
+  if (test.adapter === null) return { plan: modelPlan(recipe), theta: model };
+  const { adapter, fill } = await readPeft(join(folder, 'adapter'), recipe);
+  const base = portableHash(new Uint8Array(model.buffer).slice());
+  const plan = withFrozen(modelPlan({ ...recipe, adapter: { ...adapter, base } }), model);
   const theta = new Float32Array(new SharedArrayBuffer(4 * plan.layout.length));
-  await readCheckpointWeights(folder, recipe, theta);
+  fill(plan.layout, theta);
+  return { plan, theta };
+}
+
+/** Our mean loss, from logits in double precision, and our logits of every window. */
+async function ours(test, folder, kernels) {
+  const { plan, theta } = await imported(test, folder);
+  const { recipe } = plan;
   const weights = allocateWeights(plan, theta);
   quantizeWeights(plan, kernels, weights);
   const given = {
-    theta: weights.theta,
+    theta: weights.frozen ?? weights.theta,
     weightCodes: weights.codes,
     weightScales: weights.scales,
     rope: recipeRope(recipe),
   };
-  const bound = new BoundTape(evaluationTape(recipe, plan.layout, plan.weights, 1, true).tape, kernels, given);
+  const bound = new BoundTape(evaluationTape(recipe, plan.model, plan.weights, 1, true).tape, kernels, given);
   const { context, vocab } = recipe;
-  const { rows } = plan.layout.byName('wte');
+  const { rows } = plan.model.byName('wte');
   const text = tokensOf(vocab, context * test.windows + 1, test.seed);
   const logits = new Float32Array(test.windows * context * vocab);
   let loss = 0;
@@ -230,6 +304,10 @@ async function ours(test, folder, kernels) {
   // And out again, in one file or several, for `transformers` to open.
   const out = join(folder, 'exported');
   mkdirSync(out);
+  if (recipe.adapter !== undefined) {
+    await writePeft(recipe, recipe.adapter, theta, { folder: out, baseRoot: toHex(recipe.adapter.base) });
+    return { loss: loss / (test.windows * context), logits, vocab };
+  }
   const source = { read: (element, values) => values.set(theta.subarray(element, element + values.length)) };
   await writeHfModel(join(out, 'model.safetensors'), recipe, source, test.shards > 1 ? 100_000 : undefined);
   writeFileSync(join(out, 'config.json'), JSON.stringify(hfConfig(recipe)));

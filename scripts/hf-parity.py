@@ -1,6 +1,6 @@
 # Small models of `transformers` with weights from integers, their losses and logits. Called by scripts/hf-parity.mjs.
 #   python scripts/hf-parity.py CASES.json FOLDER      writes FOLDER/<case>/ (safetensors, config.json) and FOLDER/results.json
-# Needs torch, transformers, safetensors, numpy. The numbers are those of test/support/hfParity.ts.
+# Needs torch, transformers, peft, safetensors, numpy. The numbers are those of test/support/hfParity.ts.
 import json
 import os
 import re
@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import torch
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import save_file
 from transformers.utils import logging
 from transformers import AutoModelForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel
@@ -33,6 +34,8 @@ def hash_name(name, seed):
 
 
 def magnitude(name, spread):
+    if re.search(r"lora_[AB]\.weight$", name):
+        return 3
     if re.search(r"(?:wte|embed_tokens)\.weight$", name):
         return 2
     if name.endswith("wpe.weight"):
@@ -89,6 +92,26 @@ def build(case):
     return model.eval(), state
 
 
+def adapt(case, model, strip, folder):
+    # Adapters from integers on a model that was saved before, saved by peft.
+    adapter = case["adapter"]
+    config = LoraConfig(
+        r=adapter["r"],
+        lora_alpha=adapter["alpha"],
+        target_modules=adapter["targets"],
+        fan_in_fan_out=case["config"]["model_type"] == "gpt2",
+        task_type="CAUSAL_LM",
+    )
+    adapted = get_peft_model(model, config)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_" in name:
+                own = name[len("base_model.model." + strip):].replace(".default.weight", ".weight")
+                parameter.copy_(values(own, parameter.shape, case))
+    adapted.save_pretrained(os.path.join(folder, "adapter"))
+    return adapted.eval()
+
+
 def save(case, model, state, folder):
     os.makedirs(folder)
     if case["shards"] > 1 and case["prefix"] in ("transformer.", "model."):
@@ -124,7 +147,14 @@ def check_exports(cases, root):
     worst = 0.0
     for case in cases:
         folder = os.path.join(root, case["name"], "exported")
-        model, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, attn_implementation="eager")
+        is_adapted = case["adapter"] is not None
+        whole = os.path.join(root, case["name"]) if is_adapted else folder
+        model, report = AutoModelForCausalLM.from_pretrained(whole, output_loading_info=True, attn_implementation="eager")
+        if is_adapted:
+            model = PeftModel.from_pretrained(model, folder)
+            loaded = model.load_adapter(folder, "again")
+            assert not loaded.unexpected_keys, (case["name"], loaded.unexpected_keys)
+            assert not [key for key in loaded.missing_keys if "lora_" in key and ".again." in key], case["name"]
         for key in ("missing_keys", "unexpected_keys", "mismatched_keys"):
             assert not report[key], (case["name"], key, report[key])
         case = {**case, "config": case["config"].get("text_config", case["config"])}
@@ -149,13 +179,17 @@ def main():
         model, state = build(case)
         folder = os.path.join(root, case["name"])
         save(case, model, state, folder)
+        if case["adapter"] is not None:
+            strip = "transformer." if case["config"]["model_type"] == "gpt2" else "model."
+            model = adapt(case, model, strip, folder)
         loss, logits = evaluate(case, model)
         np.stack([part.numpy().astype(np.float32) for part in logits]).tofile(os.path.join(folder, "logits.f32"))
         results[case["name"]] = {"loss": loss, "logits": [round(x, 4) for x in logits[-1][-1].tolist()]}
     json.dump(results, open(os.path.join(root, "results.json"), "w"))
+    import peft
     import transformers
 
-    print(f"transformers {transformers.__version__}, torch {torch.__version__}")
+    print(f"transformers {transformers.__version__}, peft {peft.__version__}, torch {torch.__version__}")
 
 
 main()

@@ -1,6 +1,6 @@
 /**
- * `pogo export` and `pogo import`: a state folder to safetensors and back, in our own format or as a model of Hugging
- * Face.
+ * `pogo export` and `pogo import`: a state folder to safetensors and back, in our own format, as a model of Hugging Face,
+ * or as adapters of its `peft`.
  */
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,6 +14,7 @@ import {
   readCheckpointInfo,
   writeCheckpoint,
 } from '../model/node/checkpoint.js';
+import { peftFolder } from '../model/node/peftFile.js';
 import { openRecipe } from '../model/node/recipeFile.js';
 import { SINGLE_FILE } from '../model/node/tensorFiles.js';
 import { type Recipe, recipeRoot, recipeToJson } from '../model/recipe.js';
@@ -26,7 +27,8 @@ import { readStateFolder, readStateHeader, writeStateFolder } from '../node/file
 import { exportHf } from '../node/hfExport.js';
 import { importHf } from '../node/hfImport.js';
 import { mergedState } from '../node/mergeAdapters.js';
-import { findRecipe } from '../node/recipeStore.js';
+import { exportPeft, importPeft } from '../node/peftState.js';
+import { findRecipe, keepRecipe } from '../node/recipeStore.js';
 import { headerOf } from '../protocol/stateHeader.js';
 import { type StateHeader, stateRoot } from '../protocol/types.js';
 import { printEvent } from './events.js';
@@ -36,8 +38,11 @@ interface Options {
   readonly state: string;
   readonly checkpoint: string;
   readonly recipe?: string;
-  readonly format?: CheckpointFormat;
+  readonly format?: CheckpointFormat | 'peft';
   readonly weights?: 'ema' | 'theta';
+  /** Of adapters: the model under them; on export what `adapter_config.json` calls it. */
+  readonly base?: string;
+  readonly baseRecipe?: string;
   readonly maxShardBytes?: number;
   readonly recipeOut?: string;
   readonly context?: number;
@@ -58,6 +63,15 @@ async function exportState(options: Options): Promise<void> {
   if (weights === 'ema' && !recipe.ema) {
     throw new PogoError('USAGE', `--weights: expected theta (recipe ${recipe.name} has no EMA), found ema`);
   }
+  if (options.base !== undefined && format !== 'peft') {
+    throw new PogoError('USAGE', `--base: expected --format peft, found ${format}`);
+  }
+  if (format === 'peft') {
+    const { state, checkpoint: folder, base } = options;
+    const places = { state, folder, weights, ...(base === undefined ? {} : { base }) };
+    printExported(options, recipe, header, format, await exportPeft(recipe, places));
+    return;
+  }
   const isFolder = statSync(options.checkpoint, { throwIfNoEntry: false })?.isDirectory() === true;
   const checkpoint =
     isFolder || options.checkpoint.endsWith('/') ? join(options.checkpoint, SINGLE_FILE) : options.checkpoint;
@@ -65,21 +79,29 @@ async function exportState(options: Options): Promise<void> {
   const whole = merged ?? { folder: options.state, recipe };
   let written: readonly string[];
   try {
-    written = await writeWhole(
-      whole.folder,
-      whole.recipe,
-      checkpoint,
-      merged === undefined ? weights : 'theta',
-      options,
-    );
+    written = await writeWhole(whole.folder, whole.recipe, checkpoint, merged === undefined ? weights : 'theta', {
+      ...options,
+      format,
+    });
   } finally {
     merged?.remove();
   }
+  printExported(options, recipe, header, format, written);
+}
+
+function printExported(
+  { json }: Options,
+  recipe: Recipe,
+  header: StateHeader,
+  format: string,
+  files: readonly string[],
+): void {
   const root = toHex(stateRoot(header));
-  if (options.json === true)
-    printEvent({ type: 'result', command: 'export', files: written, format, stateRoot: root, step: header.step });
-  else
-    process.stdout.write(`${written.join(' and ')}: recipe ${recipe.name}, step ${header.step}, state root ${root}\n`);
+  if (json === true) {
+    printEvent({ type: 'result', command: 'export', files, format, stateRoot: root, step: header.step });
+    return;
+  }
+  process.stdout.write(`${files.join(' and ')}: recipe ${recipe.name}, step ${header.step}, state root ${root}\n`);
 }
 
 /** @returns the files */
@@ -88,7 +110,7 @@ async function writeWhole(
   recipe: Recipe,
   checkpoint: string,
   weights: 'ema' | 'theta',
-  { format = 'pogo', maxShardBytes: shardBytes }: Options,
+  { format, maxShardBytes: shardBytes }: { readonly format: CheckpointFormat; readonly maxShardBytes?: number },
 ): Promise<readonly string[]> {
   if (format === 'hf') {
     const places = { state, checkpoint, weights, dataFolder: dataFolder() };
@@ -101,6 +123,14 @@ async function writeWhole(
 }
 
 async function importState(options: Options): Promise<void> {
+  const folder = peftFolder(options.checkpoint);
+  if (folder !== undefined) {
+    await importAdapters(options, folder);
+    return;
+  }
+  if (options.base !== undefined) {
+    throw new PogoError('USAGE', `--base: expected adapters of peft in ${options.checkpoint}, found none`);
+  }
   const info = await readCheckpointInfo(options.checkpoint);
   if (options.format !== undefined && options.format !== info.format) {
     throw new PogoError('USAGE', `--format: expected ${info.format} (the file's), found ${options.format}`);
@@ -108,7 +138,44 @@ async function importState(options: Options): Promise<void> {
   const given = options.recipe === undefined ? undefined : openRecipe(options.recipe);
   const { header, recipe, whole } =
     info.format === 'hf' ? await importWeights(options, given) : await importOwn(options, given ?? info.recipe);
-  const recipeFile = writeRecipe(options, recipe, info.format === 'hf' && given === undefined);
+  const made = info.format === 'hf' && given === undefined;
+  if (made) keepRecipe(pogoHome(), recipe);
+  const recipeFile = writeRecipe(options, recipe, made);
+  printImported(options, { header, recipe, whole }, info.format, recipeFile);
+}
+
+/** Adapters of `peft`: a start state of adapters, and the recipe that goes on with them. */
+async function importAdapters(options: Options, folder: string): Promise<void> {
+  const { state, name, base, baseRecipe, weights } = options;
+  if (options.format !== undefined && options.format !== 'peft') {
+    throw new PogoError('USAGE', `--format: expected peft (adapter_config.json is there), found ${options.format}`);
+  }
+  if (options.recipe === undefined) {
+    throw new PogoError(
+      'USAGE',
+      'expected --recipe (data, schedule and the shape of the model under the adapters), found no such option',
+    );
+  }
+  const under = base === undefined ? undefined : { from: base, recipe: baseRecipe, weights };
+  const imported = await importPeft({
+    folder,
+    state,
+    recipe: openRecipe(options.recipe),
+    home: pogoHome(),
+    ...(name === undefined ? {} : { name }),
+    ...(under === undefined ? {} : { base: under }),
+  });
+  keepRecipe(pogoHome(), imported.recipe);
+  const recipeFile = writeRecipe(options, imported.recipe, true);
+  printImported(options, { ...imported, whole: false }, 'peft', recipeFile);
+}
+
+function printImported(
+  options: Options,
+  { header, recipe, whole }: Imported,
+  format: string,
+  recipeFile: string | undefined,
+): void {
   const stateText = toHex(stateRoot(header));
   const thetaRoot = toHex(header.thetaRoot);
   if (options.json === true) {
@@ -116,7 +183,7 @@ async function importState(options: Options): Promise<void> {
       type: 'result',
       command: 'import',
       state: options.state,
-      format: info.format,
+      format,
       stateRoot: stateText,
       thetaRoot,
       step: header.step,
@@ -187,15 +254,16 @@ export function register(program: Command): void {
       )
       .option('--recipe <name|file>', 'recipe; not needed for a built-in one, or a file that carries it')
       .addOption(
-        new Option('--format <format>', 'own names and whole state, or a model of Hugging Face').choices([
-          'pogo',
-          'hf',
-        ]),
+        new Option(
+          '--format <format>',
+          'own names and whole state, a model of Hugging Face, or adapters of its peft',
+        ).choices(['pogo', 'hf', 'peft']),
       )
       .option('--json', 'events instead of text');
   common(program.command('export'))
     .description('write a state as fp32 safetensors')
-    .addOption(new Option('--weights <vector>', 'what the format hf ships').choices(['ema', 'theta']))
+    .addOption(new Option('--weights <vector>', 'what the formats hf and peft ship').choices(['ema', 'theta']))
+    .option('--base <name>', 'what adapter_config.json calls the model under the adapters')
     .option(
       '--max-shard-bytes <n>',
       'largest file of the format hf; more make several with an index (default: 5e9)',
@@ -206,6 +274,9 @@ export function register(program: Command): void {
     .description('read fp32, fp16 or bf16 safetensors into a new state folder')
     .option('--recipe-out <file>', 'the recipe that starts there (default for the format hf: beside the state)')
     .option('--name <name>', 'name of that recipe (default: imported)')
+    .option('--base <path>', 'the model under adapters: a state folder, a run, or a checkpoint')
+    .option('--base-recipe <name|file>', 'recipe of that model, where nothing beside it says it')
+    .addOption(new Option('--weights <vector>', 'which vector of that model').choices(['ema', 'theta']))
     .option('--context <n>', 'fewer positions than the model has', integerOption('--context', 1, 1 << 20))
     .action((options: Options) => importState(options));
 }

@@ -1,4 +1,4 @@
-/** Fields of a Hugging Face `config.json`, each checked as it is read: such files come from strangers. */
+/** Fields of a `config.json` of Hugging Face, or `adapter_config.json`, each checked as it is read: such files come from strangers. */
 
 import { PogoError } from '../errors.js';
 import { decimalToBits } from './fp32.js';
@@ -17,10 +17,12 @@ export class ConfigReader {
   readonly #fields: Readonly<Record<string, unknown>>;
   /** Where the fields lie in the file, for messages. */
   readonly #path: string;
+  readonly #file: string;
 
   /** @throws PogoError MISMATCH for anything but an object */
-  constructor(value: unknown, path = '') {
+  constructor(value: unknown, path = '', file = 'config.json') {
     this.#path = path;
+    this.#file = file;
     this.#fields = {};
     if (typeof value !== 'object' || value === null || Array.isArray(value))
       this.mismatch('an object', value, '(whole)');
@@ -69,7 +71,7 @@ export class ConfigReader {
     const field = `${this.#path}${key}`;
     throw new PogoError(
       'MISMATCH',
-      `config.json field ${field}: expected ${expected}, found ${shown}; this model is not supported`,
+      `${this.#file} field ${field}: expected ${expected}, found ${shown}; this is not supported`,
       { field },
     );
   }

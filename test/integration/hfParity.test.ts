@@ -14,7 +14,9 @@ import {
   parityCases,
   parityRecipe,
   parityTokens,
+  readParityModel,
   relativeError,
+  writeParityAdapter,
   writeParityModel,
 } from '../support/hfParity.js';
 
@@ -32,10 +34,9 @@ describe('against transformers', () => {
   it.each(cases.map((test) => [test.name, test] as const))('%s', async (name, test) => {
     const path = join(folder.path, name);
     await writeParityModel(path, test);
-    const recipe = parityRecipe(test);
-    const plan = modelPlan(recipe);
-    const weights = new Float32Array(new SharedArrayBuffer(4 * plan.layout.length));
-    await readCheckpointWeights(path, recipe, weights);
+    if (test.adapter !== null) await writeParityAdapter(join(path, 'adapter'), test);
+    const { plan, theta: weights } = await readParityModel(path, test);
+    const { recipe } = plan;
     const tokens = parityTokens(recipe.vocab, test.context * test.windows + 1, test.seed);
     const model = { path, format: 'hf', plan, weights, codec: byteTokenizer } as const;
     const { loss } = await evaluateText(environment, model, { tokens, root: new Uint8Array(32), kind: 'tokens' });

@@ -7,14 +7,17 @@ import { join } from 'node:path';
 import type { Kernels } from '../../src/backend/ops.js';
 import { describeHfConfig, hfModel } from '../../src/model/hf.js';
 import { createLayout } from '../../src/model/layout.js';
+import { readCheckpointWeights } from '../../src/model/node/checkpoint.js';
 import { recipeOfShape } from '../../src/model/node/checkpointRecipe.js';
+import { readPeft } from '../../src/model/node/peftFile.js';
+import { peftModules, peftNames } from '../../src/model/peft.js';
 import type { Recipe } from '../../src/model/recipe.js';
 import { recipeRope } from '../../src/model/rope.js';
 import { mix } from '../../src/model/seeds.js';
 import { BoundTape } from '../../src/model/tape.js';
 import { evaluationTape } from '../../src/model/tapes.js';
 import { byteTokenizer } from '../../src/model/tokenizer.js';
-import { allocateWeights, type ModelPlan, quantizeWeights } from '../../src/model/unit.js';
+import { allocateWeights, type ModelPlan, modelPlan, quantizeWeights, withFrozen } from '../../src/model/unit.js';
 import { type FileTensor, writeSharded, writeTensors } from './hfTensors.js';
 
 /** A case of `test/vectors/hfParity.json`. */
@@ -37,6 +40,8 @@ export interface ParityCase {
   readonly shards: number;
   /** Whether the file has a head that equals the table. */
   readonly head: boolean;
+  /** Adapters of `peft` on the model. */
+  readonly adapter: { readonly r: number; readonly alpha: number; readonly targets: readonly string[] } | null;
   /** Mean loss of all windows in `transformers`, fp32. */
   readonly loss: number;
   /** Its logits of the last position of the last window. */
@@ -59,6 +64,7 @@ function hashName(name: string, seed: number): number {
 
 /** Largest magnitude of a tensor's values is 2^−this. Matrices: a standard deviation of 0.036 × 2^spread. */
 function magnitude(name: string, spread: number): number {
+  if (/lora_[AB]\.weight$/.test(name)) return 3;
   if (/(?:wte|embed_tokens)\.weight$/.test(name)) return 2;
   if (/wpe\.weight$/.test(name)) return 3;
   if (/bias$/.test(name)) return 5;
@@ -115,20 +121,69 @@ export async function writeParityModel(folder: string, test: ParityCase): Promis
   writeFileSync(join(folder, 'config.json'), JSON.stringify(test.config));
 }
 
+/** Writes a case's adapters as `peft` would. */
+export async function writeParityAdapter(folder: string, test: ParityCase): Promise<void> {
+  const { adapter, config } = test;
+  if (adapter === null) throw new TypeError(`${test.name} has no adapters`);
+  mkdirSync(folder, { recursive: true });
+  const { modules } = peftModules(parityRecipe(test));
+  const wanted = modules.filter(({ name }) => adapter.targets.some((target) => peftNames(target, name)));
+  const tensors = wanted.flatMap(({ name, rows, inputs }) =>
+    [
+      { own: `${name}.lora_A.weight`, shape: [adapter.r, inputs] },
+      { own: `${name}.lora_B.weight`, shape: [rows, adapter.r] },
+    ].map(({ own, shape }): FileTensor => {
+      const values = parityValues(own, (shape[0] as number) * (shape[1] as number), test);
+      return { name: `base_model.model.${test.prefix}${own}`, shape, values, dtype: 'F32' };
+    }),
+  );
+  await writeTensors(join(folder, 'adapter_model.safetensors'), tensors, { format: 'pt' });
+  const text = {
+    peft_type: 'LORA',
+    task_type: 'CAUSAL_LM',
+    r: adapter.r,
+    lora_alpha: adapter.alpha,
+    target_modules: adapter.targets,
+    fan_in_fan_out: config['model_type'] === 'gpt2',
+    bias: 'none',
+  };
+  writeFileSync(join(folder, 'adapter_config.json'), JSON.stringify(text));
+}
+
+/** A case's plan and θ, read from its files: with adapters the plan has the model under them, and θ is theirs. */
+export async function readParityModel(
+  folder: string,
+  test: ParityCase,
+): Promise<{ readonly plan: ModelPlan; readonly theta: Float32Array }> {
+  const recipe = parityRecipe(test);
+  const plan = modelPlan(recipe);
+  const theta = new Float32Array(new SharedArrayBuffer(4 * plan.layout.length));
+  await readCheckpointWeights(folder, recipe, theta);
+  if (test.adapter === null) return { plan, theta };
+  const { adapter, fill } = await readPeft(join(folder, 'adapter'), recipe);
+  const adapted = withFrozen(
+    modelPlan({ ...recipe, adapter: { ...adapter, base: new Uint8Array(32).fill(1) } }),
+    theta,
+  );
+  const own = new Float32Array(new SharedArrayBuffer(4 * adapted.layout.length));
+  fill(adapted.layout, own);
+  return { plan: adapted, theta: own };
+}
+
 /** Logits of every position of one window: f32 [context, vocab]. */
 export function logitsOf(plan: ModelPlan, kernels: Kernels, theta: Float32Array, tokens: Uint32Array): Float32Array {
-  const { recipe, layout } = plan;
+  const { recipe, model } = plan;
   const weights = allocateWeights(plan, theta);
   quantizeWeights(plan, kernels, weights);
-  const bound = new BoundTape(evaluationTape(recipe, layout, plan.weights, 1, true).tape, kernels, {
-    theta: weights.theta,
+  const bound = new BoundTape(evaluationTape(recipe, model, plan.weights, 1, true).tape, kernels, {
+    theta: weights.frozen ?? weights.theta,
     weightCodes: weights.codes,
     weightScales: weights.scales,
     rope: recipeRope(recipe),
   });
   (bound.array('tokens') as Uint32Array).set(tokens.subarray(0, recipe.context));
   bound.run();
-  const { rows } = layout.byName('wte');
+  const { rows } = model.byName('wte');
   const all = bound.array('logits') as Float32Array;
   const out = new Float32Array(recipe.context * recipe.vocab);
   for (let t = 0; t < recipe.context; t++) {

@@ -167,6 +167,11 @@ export class TensorFiles {
     return this.#all.keys();
   }
 
+  /** Shape of a tensor; undefined where there is none of that name. */
+  shapeOf(name: string): readonly number[] | undefined {
+    return this.#all.get(name)?.shape;
+  }
+
   /** Bytes of all tensors. */
   get bytes(): number {
     let sum = 0;
