@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { PogoError } from '../errors.js';
 import { toHex } from '../hex.js';
 import { withEnvironment } from '../node/environment.js';
+import { BlobStore } from '../node/files/blobStore.js';
 import { hashBytes } from '../node/files/digest.js';
 import { readWholeFile, realFiles } from '../node/files/fileLayer.js';
 import { MAX_EVIDENCE_BYTES } from '../protocol/evidence/types.js';
@@ -12,19 +13,30 @@ import { bytesText } from './format.js';
 
 const out = (line: string): void => void process.stdout.write(`${line}\n`);
 
-async function evidence(file: string, json: boolean): Promise<void> {
+async function evidence(file: string, json: boolean, blobs: string | undefined): Promise<void> {
   const bytes = readWholeFile(realFiles, file, MAX_EVIDENCE_BYTES);
   // Before a backend is opened: most malformed files end here.
-  evidenceKind(bytes);
-  const verdict = await withEnvironment({ lanes: 1 }, ({ bls, executor }) =>
-    checkEvidence(bytes, { bls, executor, hash: hashBytes }),
-  );
+  const kind = evidenceKind(bytes);
+  const verdict = await withEnvironment({ lanes: 1 }, async ({ bls, executor, models }) => {
+    if (blobs !== undefined) models.add(BlobStore.reader(blobs));
+    try {
+      return await checkEvidence(bytes, { bls, executor, hash: hashBytes });
+    } catch (error) {
+      throw error instanceof PogoError && error.code === 'MISSING' ? withAdvice(error, kind) : error;
+    }
+  });
   if (json) printVerdict(verdict, file, bytes.length);
   else showVerdict(verdict, file, bytes.length);
   if (verdict.verdict === 'guilty') return;
   throw new PogoError('FALSE_ACCUSATION', `expected evidence of a lie in ${file}, found: ${verdict.reason}`, {
     kind: verdict.kind,
   });
+}
+
+/** Kinds that recompute over a whole model carry the adapters and not what lies under them, which may be gigabytes. */
+function withAdvice({ message, details }: PogoError, kind: string): PogoError {
+  const advice = `evidence of kind ${kind} recomputes over the whole model; the bundle or run has it, too: --blobs BUNDLE/blobs`;
+  return new PogoError('MISSING', `${message}; ${advice}`, details);
 }
 
 function printVerdict(verdict: Verdict, file: string, bytes: number): void {
@@ -60,15 +72,19 @@ export function register(program: Command): void {
     .command('evidence')
     .description('check a fraud proof as a third party')
     .argument('<file>', 'file of evidence, as pogo verify and pogo run write it')
+    .option('--blobs <folder>', 'where the model under adapters is looked for, beside the data directory')
     .option('--json', 'events instead of text')
     .addHelpText(
       'after',
       `
-Exit codes: 0 the accused lied, 3 the accusation is false, 2 the file is malformed. Nothing is written.
+Exit codes: 0 the accused lied, 3 the accusation is false, 2 the file is malformed, 4 it recomputes a unit of adapters and
+nobody has the model under them. Nothing is written.
 
 Examples:
   pogo evidence claims-of-tiny.claim-1.unit.evidence
   pogo evidence proof.evidence --json`,
     )
-    .action((file: string, options: { json?: true }) => evidence(file, options.json === true));
+    .action((file: string, options: { json?: true; blobs?: string }) =>
+      evidence(file, options.json === true, options.blobs),
+    );
 }

@@ -242,6 +242,16 @@ describe('adapters over a trained model', () => {
     await mineLora(at(`lora-${cheat}`), 1, cheat);
     const { evidence } = await verify(at(`lora-${cheat}`), { exhaustive: true });
     expect(evidence?.kind).toBe(kind);
+    // A third party has the file and nothing else. Who recomputes a unit needs the model under the adapters.
+    const third = (...more: string[]) =>
+      pogo(['evidence', evidence!.file, ...more], { POGO_HOME: at(`third-${cheat}`) });
+    const alone = await third();
+    expect(alone.code).toBe(kind === 'unit' ? 4 : 0);
+    if (kind !== 'unit') return;
+    expect(alone.stderr).toMatch(
+      /error MISSING: .*evidence of kind unit recomputes over the whole model; .*--blobs BUNDLE/,
+    );
+    expect((await third('--blobs', join(at(`lora-${cheat}`), 'blobs'))).code).toBe(0);
   });
 });
 
