@@ -9,7 +9,7 @@
 import { blake3 } from '@noble/hashes/blake3.js';
 import { Bench } from 'tinybench';
 import { PogoError } from '../src/errors.js';
-import type { Ceiling } from './ceilings.js';
+import type { Ceiling, FootprintCopy } from './ceilings.js';
 import { machine } from './machine.js';
 
 export interface BenchLine {
@@ -94,6 +94,8 @@ export interface Job {
   /** value in the same base unit as `value` (bytes/s, operations/s, tokens/s, seconds) */
   readonly ceiling?: Ceiling | undefined;
   readonly peer?: Ceiling | undefined;
+  /** of a pass over memory: a copy over as much memory, a second ceiling that stands in the details */
+  readonly footprint?: FootprintCopy;
   readonly details?: Readonly<Record<string, string | number | boolean>>;
   /** One call. Synchronous kernels stay synchronous; a promise is awaited inside the timed window. */
   run(): unknown;
@@ -183,7 +185,17 @@ export function lineOf(job: Omit<Job, 'run'>, samplesMs: readonly number[], resu
     cores,
     features,
     result: result === undefined ? null : hex(blake3(result)),
-    details: job.details ?? {},
+    details: { ...job.details, ...footprintDetails(job, isTime ? (job.bytes ?? 0) / base : base) },
+  };
+}
+
+/** @param rate bytes a second that the pass moved */
+function footprintDetails({ footprint }: Omit<Job, 'run'>, rate: number): Record<string, number> {
+  if (footprint === undefined) return {};
+  return {
+    footprintMiB: round(footprint.bytes / 2 ** 20, 4),
+    footprintCopyGBs: round(footprint.rate / 1e9, 4),
+    ofFootprintCopy: round(rate / footprint.rate, 4),
   };
 }
 

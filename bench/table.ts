@@ -33,9 +33,14 @@ export function textLine(line: BenchLine): string {
   const parts = [line.name.padEnd(28), `${number(line.value)} ${line.unit}`.padEnd(24)];
   parts.push(`±${number(line.spread.mad)} (${number(line.spread.min)}–${number(line.spread.max)})`);
   if (line.ratio !== null) parts.push(`${percent(line.ratio)} of ${line.ceilingName} ${number(line.ceiling)}`);
+  const { ofFootprintCopy, footprintCopyGBs, footprintMiB, ...details } = line.details;
+  if (typeof ofFootprintCopy === 'number') {
+    const copy = `a copy of its footprint (${Number(footprintMiB).toFixed(0)} MiB) ${number(Number(footprintCopyGBs))}`;
+    parts.push(`${percent(ofFootprintCopy)} of ${copy}`);
+  }
   if (line.peer !== null) parts.push(`${times(line.peerRatio)} of ${line.peer} ${number(line.peerValue)}`);
   if (line.peakBytes !== null) parts.push(`peak ${mebibytes(line.peakBytes)}`);
-  const notes = Object.entries(line.details).map(([key, value]) => `${key} ${value}`);
+  const notes = Object.entries(details).map(([key, value]) => `${key} ${value}`);
   if (notes.length > 0) parts.push(`(${notes.join(', ')})`);
   const peers = line.peers.map((peer) => {
     const { min, max, mad } = peer.spread;

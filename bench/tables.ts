@@ -129,20 +129,26 @@ function gemmTable(lines: Lines): string {
 }
 
 /** Value, ceiling, share, spread: for lines that have a ceiling of memory or of another kind. */
-function ceilingTable(lines: Lines, copy?: BenchLine): string {
+function ceilingTable(lines: Lines): string {
   if (lines.length === 0) return '';
-  // Best of three sizes, the ceiling may be that of a cache; beside it stands what copies of 128 MiB reach.
-  const large = copy === undefined ? undefined : detail(copy, 'GBs128MiB');
+  // Best of three sizes, the ceiling may be that of a cache; beside it stands a copy of the pass' own footprint.
+  const hasFootprint = lines.some((line) => detail(line, 'ofFootprintCopy') !== undefined);
+  const footprint = (line: BenchLine): string[] => {
+    const share = detail(line, 'ofFootprintCopy');
+    if (share === undefined) return ['–', '–'];
+    const [mib, rate] = [detail(line, 'footprintMiB'), detail(line, 'footprintCopyGBs')];
+    return [`${number(rate)} GB/s: ${number(mib)} MiB`, percent(share)];
+  };
   const rows = lines.map((line) => [
     line.details['recipe'] === undefined ? line.name : `${line.name} (${recipeOf(line)})`,
     line.isa,
     `${valueCell(line)} (${between(line.spread)})`,
     line.ceiling === null ? '–' : `${number(line.ceiling)} ${line.unit}: ${line.ceilingName}`,
     percent(line.ratio),
-    ...(large === undefined ? [] : [line.unit === 'GB/s' && line.ceiling !== null ? percent(line.value / large) : '–']),
+    ...(hasFootprint ? footprint(line) : []),
   ]);
   const head = ['line', 'set', 'value (min–max)', 'ceiling', 'of it'];
-  return markdownTable(large === undefined ? head : [...head, 'of copies of 128 MiB'], rows, 2);
+  return markdownTable(hasFootprint ? [...head, 'copy of its footprint', 'of that'] : head, rows, 2);
 }
 
 function hashTable(lines: Lines): string {
@@ -300,7 +306,6 @@ function sections(lines: Lines): Section[] {
           'commit/',
           'log-replay',
         ),
-        named(lines, 'ceiling/copy')[0],
       ),
     },
     { title: 'Units', text: ceilingTable(named(lines, 'unit-replay')) },

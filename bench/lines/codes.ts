@@ -1,6 +1,6 @@
 /** `quantize4`, `dequantize4`, `pack-model`: 4-bit codes at memory speed, one core, against copy bandwidth. */
 
-import { copyBandwidth } from '../ceilings.js';
+import { copyBandwidth, copyOfFootprint } from '../ceilings.js';
 import type { BenchGroup } from '../group.js';
 import { bytesOf, fillGaussian, measure, requireSameBytes, shared } from '../harness.js';
 
@@ -29,6 +29,7 @@ export const codes: BenchGroup = {
       unit: { name: 'GB/s', perCall: bytes } as const,
       bytes,
       ceiling: copyBandwidth(),
+      footprint: copyOfFootprint(bytes),
       details: { elements: n },
       budgetMs: quick ? 50 : 700,
     };

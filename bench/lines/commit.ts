@@ -9,7 +9,7 @@ import type { Kernels } from '../../src/backend/types.js';
 import { unitFileBytes } from '../../src/model/layout.js';
 import { commitLeafRange, leafCount, START_SCALARS, type StateVectors } from '../../src/model/state.js';
 import { type ModelPlan, modelPlan } from '../../src/model/unit.js';
-import { copyBandwidth } from '../ceilings.js';
+import { copyBandwidth, copyOfFootprint } from '../ceilings.js';
 import { makeUnits, newVectors, OPTIMIZER, startWeights, type UnitPlanes } from '../commitArguments.js';
 import type { BenchGroup } from '../group.js';
 import { bytesOf, measure, requireSameBytes, shared } from '../harness.js';
@@ -72,6 +72,7 @@ export const commit: BenchGroup = {
         name,
         unit: { name: 'GB/s', perCall: bytes },
         bytes,
+        footprint: copyOfFootprint(n * (STATE_BYTES / 2 + (updateEma ? EMA_BYTES / 2 : 0) + UNITS * UNIT_BYTES)),
         details: { elements: n, units: UNITS, hashing: false },
         run: () => kernels.commitLeaves(argument),
         check: () => checkCommit(reference, units, n, updateEma, argument),
@@ -90,6 +91,7 @@ export const commit: BenchGroup = {
       name: 'log-replay',
       unit: { name: 'ms', perCall: 1 },
       bytes,
+      footprint: copyOfFootprint((length * STATE_BYTES) / 2 + recipe.unitsPerStep * files[0].length),
       ceiling: { name: `streaming the step's bytes at ${name}`, value: bytes / value },
       details: { recipe: recipe.name, parameters: length, units: recipe.unitsPerStep, hashing: false },
       run: () => commitLeafRange(plan, kernels, state, START_SCALARS, files, 0, leafCount(plan.layout)),

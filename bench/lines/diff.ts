@@ -5,7 +5,7 @@
 
 import { hashBytes } from '../../src/backend/merkleAddon.js';
 import { applyDiff, DIFF_CHUNK_BYTES, encodeDiff } from '../../src/protocol/diff.js';
-import { copyBandwidth } from '../ceilings.js';
+import { copyBandwidth, copyOfFootprint } from '../ceilings.js';
 import type { BenchGroup } from '../group.js';
 import { measure, median, requireSameBytes, shared } from '../harness.js';
 
@@ -47,6 +47,7 @@ export const diff: BenchGroup = {
       backend: backend.name,
       isa: backend.isa,
       ceiling: copyBandwidth(),
+      footprint: copyOfFootprint(bytes),
       budgetMs: quick ? 50 : 700,
       unit: { name: 'GB/s', perCall: bytes } as const,
       bytes,

@@ -1,7 +1,7 @@
 // Copy bandwidth: bytes read plus bytes written a second, by 1 and by all given threads at once, each between buffers of its
 // own. Of every size the best of memcpy and of stores that pass the caches, median of eleven copies.
 // Prints one line a size and thread count: "<threads> <bytes of a buffer> <bytes per second of all threads>".
-// Usage: copypeak [threads]
+// Usage: copypeak [threads [bytes of a buffer, a multiple of 64]]: of that size alone, else of three.
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdint.h>
@@ -80,16 +80,22 @@ static double measure(struct buffers *buffers, int threads) {
 int main(int count, char **arguments) {
   int most = count > 1 ? atoi(arguments[1]) : 1;
   if (most < 1 || most > MAX_THREADS) return 2;
-  static const size_t sizes[] = {8u << 20, 32u << 20, 128u << 20};
+  size_t sizes[] = {8u << 20, 32u << 20, 128u << 20};
+  int size_count = 3;
+  if (count > 2) {
+    sizes[0] = strtoull(arguments[2], NULL, 10);
+    size_count = 1;
+    if (sizes[0] == 0 || sizes[0] % 64 != 0) return 2;
+  }
   static struct buffers buffers[MAX_THREADS];
   for (int i = 0; i < most; i++) {
-    size_t bytes = sizes[2];
+    size_t bytes = sizes[size_count - 1];
     if (posix_memalign((void **)&buffers[i].from, 4096, bytes) || posix_memalign((void **)&buffers[i].to, 4096, bytes)) return 1;
     memset(buffers[i].from, 1, bytes);
     memset(buffers[i].to, 2, bytes);
   }
   for (int threads = 1;; threads = most) {
-    for (int s = 0; s < 3; s++) {
+    for (int s = 0; s < size_count; s++) {
       buffer_bytes = sizes[s];
       copy_now = copy_cached;
       double best = measure(buffers, threads);
