@@ -1,15 +1,19 @@
 // The whole measurement of a machine: every instruction set, the recipes, the peers, into one file of lines.
-//   node bench/measure.mjs --out bench/results/2026-11-26-zen5-2cores.jsonl [--minutes 20] [--parts PART,…] [--quick] [--list]
+//   node bench/measure.mjs --out bench/results/2026-11-26-zen5-2cores.jsonl [--minutes 20] [--parts PART,…] [--only NAME,…] [--again]
+//                          [--quick] [--no-peers] [--list]
 //
 // The machine must be idle. Parts run one after the other, the important ones first; a part's lines are written when it is
-// complete, so the same command goes on where it was stopped. Parts that do not fit the minutes are skipped and said so:
-// a second call with more minutes adds them. Then: node bench/writeTables.mjs, and npm run bench -- --from FILE --write-baseline.
+// complete, so the same command goes on where it was stopped, also after a kill. A part that does not fit the minutes that are left
+// (by what it took before, where that is known) is skipped and said so: a second call with more minutes adds it. --again measures
+// complete parts once more, --only some of their lines; what is measured takes the place of the lines that were there, all others
+// stay with their own time. Then: node bench/writeTables.mjs, and npm run bench -- --from FILE --write-baseline.
 import { spawn } from 'node:child_process';
-import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { buildBench } from './build.mjs';
+import { isComplete, namesAsked, partsText, readParts, withMeasured } from './resultParts.mjs';
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 /** Of a forced set, after `gpt-5m` with its peers. */
@@ -20,7 +24,7 @@ const RECIPE_LINES = 'step,pipeline/scaling,unit-replay,unit-profile/,log-replay
 const PROCESS_LINES = 'claim/';
 const SET_LINES = 'boundary,ceiling/,gemm/,quantize4,dequantize4,pack-model,commit,commit/ema';
 /** What no instruction set of the CPU kernels changes: measured once. */
-const COMMON_LINES = 'merkle/,hash,diff,patch,leaf-check';
+const COMMON_LINES = 'merkle/,hash,diff,patch,leaf-check,element-check,aggregate';
 /** A part that hangs must not take the rest with it. */
 const PART_MINUTES = 9;
 
@@ -77,6 +81,14 @@ function bestMode(lines, recipe) {
   return `${free[0].kind}${free[0].name.includes('compiled') ? '-compiled' : ''}`;
 }
 
+/** The text of the newest file of bench/results, or none. */
+function readNewest() {
+  const folder = join(ROOT, 'bench', 'results');
+  const files = readdirSync(folder).filter((name) => name.endsWith('.jsonl'));
+  const last = files.sort().at(-1);
+  return last === undefined ? '' : readFileSync(join(folder, last), 'utf8');
+}
+
 /** Runs one part. @returns its lines of text, or why there are none */
 function run(program, part, flags, minutes) {
   const env = { ...process.env, POGO_BACKEND: 'cpu', POGO_ISA: part.set };
@@ -107,6 +119,8 @@ const { values } = parseArgs({
     out: { type: 'string' },
     minutes: { type: 'string', default: '20' },
     parts: { type: 'string' },
+    only: { type: 'string' },
+    again: { type: 'boolean', default: false },
     quick: { type: 'boolean', default: false },
     list: { type: 'boolean', default: false },
     peers: { type: 'boolean', default: true },
@@ -122,26 +136,34 @@ if (values.list) {
 if (values.out === undefined) throw new Error('expected --out FILE, found none');
 mkdirSync(dirname(values.out), { recursive: true });
 const program = await buildBench();
-const before = existsSync(values.out)
-  ? readFileSync(values.out, 'utf8')
-      .split('\n')
-      .filter((line) => line !== '')
-  : [];
-const lines = before.map((line) => JSON.parse(line));
-const done = new Set(lines.filter(({ type }) => type === 'bench-part').map(({ part }) => part));
+// Lines that no part closes are those of a part that was cut: it is measured again.
+let known = readParts(existsSync(values.out) ? readFileSync(values.out, 'utf8') : '').filter(({ name }) => name !== '');
+/** The newest results that are committed: what their parts took. */
+const former = readParts(readNewest());
 const asked = values.parts?.split(',');
+const names = values.only?.split(',');
 const end = Date.now() + Number(values.minutes) * 60e3;
 for (const part of parts) {
-  if (done.has(part.name) || (asked !== undefined && !asked.includes(part.name))) continue;
+  if (asked !== undefined && !asked.includes(part.name)) continue;
+  if (names !== undefined) part.only = namesAsked(part.only, names).join(',');
+  if (part.only === '' || (!values.again && names === undefined && isComplete(known, part.name))) continue;
   const left = (end - Date.now()) / 60e3;
-  if (left <= 0) {
-    process.stderr.write(`${part.name}: no time left; the same command with more --minutes adds it\n`);
+  const earlierParts = [...known, ...former];
+  // A part that was never measured: what the recipe took under another instruction set.
+  const one =
+    earlierParts.find(({ name }) => name === part.name) ??
+    earlierParts.find(({ name }) => name.endsWith(`/${part.recipe}`));
+  const took = one?.closings[0]?.seconds;
+  const earlier = names === undefined ? took : undefined;
+  if (left <= (earlier ?? 0) / 60) {
+    const why = earlier === undefined ? '' : ` for ${earlier} s`;
+    process.stderr.write(`${part.name}: no time left${why}; the same command with more --minutes adds it\n`);
     continue;
   }
   const flags = part.recipe === 'kernels' ? ['--recipe', 'moby'] : ['--recipe', part.recipe];
   flags.push('--seconds', values.seconds);
   if (part.peers === false || !values.peers) flags.push('--no-peers');
-  else flags.push(...part.peers(lines));
+  else flags.push(...part.peers(known.flatMap(({ lines }) => lines)));
   if (values.quick) flags.push('--quick');
   process.stderr.write(`${part.name}: ${part.only} ${flags.join(' ')}\n`);
   const start = Date.now();
@@ -156,8 +178,12 @@ for (const part of parts) {
     process.exitCode = 1;
     continue;
   }
-  const closing = { type: 'bench-part', time: new Date().toISOString(), part: part.name, seconds };
-  appendFileSync(values.out, [...result.lines, JSON.stringify(closing)].map((line) => `${line}\n`).join(''));
-  lines.push(...result.lines.map((line) => JSON.parse(line)), closing);
+  const only = names === undefined ? {} : { only: part.only };
+  const closing = { type: 'bench-part', time: new Date().toISOString(), part: part.name, seconds, ...only };
+  const measured = result.lines.map((line) => JSON.parse(line));
+  known = withMeasured(known, measured, closing);
+  // Whole or not at all: a kill while it is written leaves the file as it was.
+  writeFileSync(`${values.out}.partial`, partsText(known));
+  renameSync(`${values.out}.partial`, values.out);
   process.stderr.write(`${part.name}: ${result.lines.length} lines in ${seconds} s\n`);
 }

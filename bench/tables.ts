@@ -26,10 +26,23 @@ function chosenSet(lines: Lines): string | undefined {
   return lines.find(({ isa }) => SETS.has(isa))?.isa;
 }
 
-/** The machine and the date, once: all lines of a file are of one machine. */
+/**
+ * The machine and the date, once: all lines of a file are of one machine. Most are of one day; those that were measured again on
+ * another are named.
+ */
 export function machineText(lines: Lines): string {
-  const [{ time, cpu, cores, features }] = lines;
-  return `${time.slice(0, 10)}, ${cpu}, ${cores} cores (${features.join(' ')})`;
+  const [{ cpu, cores, features }] = lines;
+  const dayOf = ({ time }: BenchLine): string => time.slice(0, 10);
+  const days = [...new Set(lines.map(dayOf))].sort();
+  const count = (day: string): number => lines.filter((line) => dayOf(line) === day).length;
+  const main = days.reduce((most, day) => (count(day) > count(most) ? day : most));
+  const others = days
+    .filter((day) => day !== main)
+    .map((day) => {
+      const names = new Set(lines.filter((line) => dayOf(line) === day).map(({ name, isa }) => `${name} (${isa})`));
+      return `; of ${day}: ${[...names].join(', ')}`;
+    });
+  return `${main}, ${cpu}, ${cores} cores (${features.join(' ')})${others.join('')}`;
 }
 
 /** The peers of a recipe that were measured beside any instruction set. */
@@ -129,15 +142,20 @@ function gemmTable(lines: Lines): string {
 }
 
 /** Value, ceiling, share, spread: for lines that have a ceiling of memory or of another kind. */
-function ceilingTable(lines: Lines): string {
+function ceilingTable(lines: Lines, copy?: BenchLine): string {
   if (lines.length === 0) return '';
   // Best of three sizes, the ceiling may be that of a cache; beside it stands a copy of the pass' own footprint.
-  const hasFootprint = lines.some((line) => detail(line, 'ofFootprintCopy') !== undefined);
+  // Lines of an older measurement have the largest of the three sizes there.
+  const large = copy === undefined ? undefined : detail(copy, 'GBs128MiB');
+  const hasFootprint = large !== undefined || lines.some((line) => detail(line, 'ofFootprintCopy') !== undefined);
   const footprint = (line: BenchLine): string[] => {
     const share = detail(line, 'ofFootprintCopy');
-    if (share === undefined) return ['–', '–'];
-    const [mib, rate] = [detail(line, 'footprintMiB'), detail(line, 'footprintCopyGBs')];
-    return [`${number(rate)} GB/s: ${number(mib)} MiB`, percent(share)];
+    if (share !== undefined) {
+      const [mib, rate] = [detail(line, 'footprintMiB'), detail(line, 'footprintCopyGBs')];
+      return [`${number(rate)} GB/s: ${number(mib)} MiB`, percent(share)];
+    }
+    if (large === undefined || line.unit !== 'GB/s' || line.ceiling === null) return ['–', '–'];
+    return [`${number(large)} GB/s: 256 MiB`, percent(line.value / large)];
   };
   const rows = lines.map((line) => [
     line.details['recipe'] === undefined ? line.name : `${line.name} (${recipeOf(line)})`,
@@ -306,6 +324,7 @@ function sections(lines: Lines): Section[] {
           'commit/',
           'log-replay',
         ),
+        named(lines, 'ceiling/copy')[0],
       ),
     },
     { title: 'Units', text: ceilingTable(named(lines, 'unit-replay')) },
