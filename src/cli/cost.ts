@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { alternatives } from '../cost/alternatives.js';
 import { type Analysis, analyse, type CostInputs, DEFAULT_INPUTS } from '../cost/analysis.js';
 import { assumedDevice, type Device, H100, measuredDevice } from '../cost/device.js';
+import { DUTY_SHARE, shortestClaimWithin } from '../cost/dutyLength.js';
 import type { Figure } from '../cost/figure.js';
 import { MEASURED } from '../cost/measured.js';
 import { figureText } from '../cost/text.js';
@@ -69,12 +70,26 @@ function printJson(analysis: Analysis): void {
     inputs,
     samples,
     detection,
+    stepsForOnePercent: shortestClaimWithin(work, device, inputs)?.work.stepsPerClaim ?? null,
     sections: sections.map(({ title, rows }) => ({
       title,
       rows: rows.map(({ name, figure }) => ({ name, ...figure })),
     })),
     alternatives: alternatives(analysis),
   });
+}
+
+/** From which length on a seat's duty is within a hundredth of training, by computing and by its line. */
+function dutyText({ work, device, inputs }: Analysis): string {
+  const within = shortestClaimWithin(work, device, inputs);
+  if (within === undefined)
+    return 'A seat’s duty is above 1 % of training however long a claim is: replaying its log alone takes more.';
+  const { stepsPerClaim } = within.work;
+  const line = { value: (8 * within.claimBytes.value) / (DUTY_SHARE * within.claimSeconds.value), unit: 'bit/s' };
+  return (
+    `A seat’s duty is within 1 % of training for claims of ${stepsPerClaim.toLocaleString('en-US')} steps or more (${within.samples} units drawn of ` +
+    `${stepsPerClaim * work.unitsPerStep}, ${figureText(within.claimBytes)}); fetching them is, on a line of ${figureText(line)}`
+  );
 }
 
 function printText(analysis: Analysis): void {
@@ -85,6 +100,8 @@ function printText(analysis: Analysis): void {
     out(title);
     for (const { name, figure } of rows) out(row(name, figure));
   }
+  out();
+  out(dutyText(analysis));
   out();
   out(`The same claim checked in other ways (training it takes ${figureText(analysis.claimSeconds)})`);
   for (const { name, checker, prover, bytes } of alternatives(analysis)) {

@@ -57,6 +57,8 @@ export interface Analysis {
   readonly claimSeconds: Figure;
   readonly verifySeconds: Figure;
   readonly verifyToTrain: Figure;
+  /** Parts of a seat's duty. */
+  readonly duty: Duty;
   readonly samples: number;
   readonly detection: number;
   readonly claimBytes: Figure;
@@ -102,10 +104,14 @@ export function stepsOfDraw(steps: number, unitsPerStep: number, samples: number
 }
 
 /** Parts of a verifier's duty, in seconds on one machine. */
-interface Duty {
+export interface Duty {
+  /** Drawn units. */
   readonly units: number;
+  /** The log's replay: commit passes, and weights at drawn steps. */
   readonly replay: number;
+  /** The log read from disk. */
   readonly read: number;
+  /** State roots at drawn steps and at the end. */
   readonly hash: number;
   readonly heldOut: number;
 }
@@ -307,6 +313,7 @@ export function analyse(work: Workload, device: Device, inputs: CostInputs): Ana
     claimSeconds: claim,
     verifySeconds: verify,
     verifyToTrain: ratio,
+    duty,
     samples,
     detection,
     claimBytes: counted(bytes.total, 'B', 'published bytes'),

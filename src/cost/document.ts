@@ -5,6 +5,7 @@ import { alternatives } from './alternatives.js';
 import { type Analysis, analyse, type CostInputs, DEFAULT_INPUTS, stepSeconds } from './analysis.js';
 import { type BarGroup, logBars } from './chart.js';
 import { assumedDevice, type Device, H100, measuredDevice } from './device.js';
+import { DUTY_SHARE, shortestClaimWithin } from './dutyLength.js';
 import type { Figure } from './figure.js';
 import { MEASURED } from './measured.js';
 import { figureText } from './text.js';
@@ -116,6 +117,31 @@ function lengths(all: readonly Model[], device: Device): string {
     ]),
   );
   return table(['model', 'bad units that are found', ...CLAIMS.map((steps) => `K = ${steps}`)], rows);
+}
+
+/** The shortest claims whose duty is within a hundredth of training, part by part, with the line that they need. */
+function dutyParts(all: readonly Model[], device: Device): string {
+  const rows = all.flatMap(({ name, work }) =>
+    [100_000, 10_000].map((fractionPpm) => {
+      const within = shortestClaimWithin(work, device, { ...DEFAULT_INPUTS, fractionPpm });
+      const title = [name, `${fractionPpm / 1e4} %`];
+      if (within === undefined) return [...title, 'none', ...Array.from({ length: 9 }, () => '–')];
+      const { duty, claimSeconds, claimBytes, samples, work: long } = within;
+      const share = (seconds: number): string => figureText({ value: seconds / claimSeconds.value, unit: 'share' });
+      const line = { value: (8 * claimBytes.value) / (DUTY_SHARE * claimSeconds.value), unit: 'bit/s' };
+      return [
+        ...title,
+        long.stepsPerClaim.toLocaleString('en-US'),
+        `${samples} of ${(long.stepsPerClaim * long.unitsPerStep).toLocaleString('en-US')}`,
+        ...[duty.units, duty.replay, duty.read, duty.hash, duty.heldOut].map(share),
+        share(duty.units + duty.replay + duty.read + duty.hash + duty.heldOut),
+        cell(claimBytes),
+        figureText(line),
+      ];
+    }),
+  );
+  const parts = ['drawn units', 'replay', 'reading', 'hashes', 'held-out loss', 'together'];
+  return table(['model', 'found', 'K from', 'units drawn', ...parts, 'bytes of a claim', 'line'], rows);
 }
 
 function charts(all: readonly Model[]): { name: string; text: string }[] {
@@ -253,6 +279,16 @@ ${shares(all, cpu)}
 A seat draws about as many units from a long claim as from a short one, so the share of drawn units falls with the length of a claim (units drawn by each of ${DEFAULT_INPUTS.committee} seats, assumed GPUs):
 
 ${lengths(all, gpu)}
+The shortest claims for which it is, with recipes as they are otherwise (all three have half a million tokens a step or more), on the measured machine: shares of training, and the line on which fetching the claim takes a hundredth of
+it, too. Unit, commit pass a byte, hashing and reading are measured there; units of these sizes are derived from its passes. A drawn step mostly has one drawn unit, so that of two lanes one waits: machine time counts it.
+
+${dutyParts(all, cpu)}
+and on assumed GPUs:
+
+${dutyParts(all, gpu)}
+Built-in recipes have claims of 20 steps, in which ${DEFAULT_INPUTS.committee} seats must draw 11 of 320 units each to find a tenth that is bad: **their duty is 3.4 % of the units, above one percent**. Longer claims are another recipe root (\`stepsPerClaim\`), or bounds of K
+within which the ledger sets it.
+
 ## Bytes
 
 ![bytes of a claim](cost-bytes.svg)

@@ -7,6 +7,7 @@ import { analyse, claimBytes, DEFAULT_INPUTS, stepSeconds, stepsOfDraw } from '.
 import { logBars } from '../../src/cost/chart.js';
 import { assumedDevice, H100, measuredDevice } from '../../src/cost/device.js';
 import { checkedText } from '../../src/cost/document.js';
+import { DUTY_SHARE, shortestClaimWithin } from '../../src/cost/dutyLength.js';
 import { MEASURED } from '../../src/cost/measured.js';
 import { besideSeconds, fitBeside, fitRate, type PointLine, passSeconds, readPoints } from '../../src/cost/points.js';
 import { figureText } from '../../src/cost/text.js';
@@ -113,6 +114,27 @@ describe('points', () => {
 
   test('a file without steps is refused', () => {
     expect(() => readPoints([], 'x.jsonl')).toThrow(/x\.jsonl: expected lines of pogo bench/);
+  });
+});
+
+describe('the length of a claim from which on a seat’s duty is within a hundredth of training', () => {
+  test.each([100_000, 10_000])('is the shortest such one, and its parts are all of it (%i ppm)', (fractionPpm) => {
+    const work = workloadOf(loadRecipe('gpt2-124m'));
+    const inputs = { ...DEFAULT_INPUTS, fractionPpm };
+    const device = measuredDevice(MEASURED);
+    const within = shortestClaimWithin(work, device, inputs)!;
+    const { stepsPerClaim } = within.work;
+    expect(within.verifyToTrain.value).toBeLessThanOrEqual(DUTY_SHARE);
+    const shorter = analyse({ ...work, stepsPerClaim: stepsPerClaim - 1 }, device, inputs);
+    expect(shorter.verifyToTrain.value).toBeGreaterThan(DUTY_SHARE);
+    const parts = Object.values(within.duty).reduce((sum, seconds) => sum + seconds, 0);
+    expect(parts).toBe(within.verifySeconds.value);
+    expect(within.detection).toBeGreaterThanOrEqual(0.99);
+  });
+
+  test('is none where replaying the log alone takes more', () => {
+    const work = workloadOf(loadRecipe('gpt2-124m'));
+    expect(shortestClaimWithin(work, measuredDevice(MEASURED), DEFAULT_INPUTS, 1e-6)).toBeUndefined();
   });
 });
 
