@@ -2,7 +2,7 @@
 
 import { createLayout } from '../model/layout.js';
 import type { Recipe } from '../model/recipe.js';
-import { claimBytes, memoryOf, type Section } from './analysis.js';
+import { claimBytes, memoryOf, type Row, type Section } from './analysis.js';
 import { type Figure, figure } from './figure.js';
 import { type Workload, workloadOf } from './workload.js';
 
@@ -28,9 +28,15 @@ function layoutSection(recipe: Recipe, work: Workload): Section {
       { name: 'largest tensor', figure: counted(largest.size, '', `${largest.name}; ${beyond(largest.size)}`) },
       { name: 'bytes of a vector', figure: counted(vectorBytes, 'B', `${work.vectors} of them are the state`) },
       { name: 'segments of a vector', figure: counted(Math.ceil(vectorBytes / SEGMENT_BYTES), '', '256 MiB each') },
+      ...frozenRows(work, 'elements of the frozen model', 1, '', 'what adapters stand on: no state, never changed'),
       { name: 'leaves of a vector', figure: counted(work.length / 256, '', '1 KiB each') },
     ],
   };
+}
+
+/** A row about the model under adapters, where there are any. */
+function frozenRows({ frozenLength }: Workload, name: string, each: number, unit: string, source: string): Row[] {
+  return frozenLength === 0 ? [] : [{ name, figure: counted(each * frozenLength, unit, source) }];
 }
 
 function beyond(count: number): string {
@@ -47,12 +53,13 @@ function laneSection(work: Workload): Section {
         name: 'memory: integer weights',
         figure: counted(weights, 'B', 'codes and scales, both orientations, and packed'),
       },
+      ...frozenRows(work, 'memory: θ of the frozen model', 4, 'B', 'embeddings, gains and biases are read from it'),
       { name: 'memory: activations', figure: counted(lane, 'B', 'buffers of the tape for one unit') },
       { name: 'memory: its unit', figure: counted(unitBytes, 'B', '4-bit codes and their scales') },
       { name: 'out, a unit', figure: counted(unitBytes, 'B', 'what it made') },
       {
         name: 'in, a step, state elsewhere',
-        figure: counted(work.weightBytes, 'B', 'integer weights of the next state'),
+        figure: counted(work.movingBytes, 'B', 'integer weights of the next state'),
       },
       {
         name: 'in, a step, own state',
@@ -111,7 +118,7 @@ function verifierSection(work: Workload): Section {
       {
         name: 'memory',
         figure: counted(
-          4 * work.length + memoryOf(work).weights + work.laneBytes,
+          4 * (work.length + work.frozenLength) + memoryOf(work).weights + work.laneBytes,
           'B',
           'θ, integer weights, one lane; the rest from disk',
         ),

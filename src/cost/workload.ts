@@ -1,11 +1,11 @@
 /** What a recipe asks for, counted from its layout and its tape: bytes and operations, no times. */
 
-import { countParameters, createLayout, packedModelLayout, unitFileBytes } from '../model/layout.js';
+import { countParameters, packedModelLayout, unitFileBytes } from '../model/layout.js';
 import { passCost } from '../model/passes.js';
 import { type Recipe, tokensPerStep } from '../model/recipe.js';
 import { laneBytes } from '../model/tape.js';
-import { trainingTape } from '../model/tapes.js';
-import { weightsLayout } from '../model/weights.js';
+import { modelPlan, unitTape } from '../model/unit.js';
+import { panels, type WeightPlace } from '../model/weights.js';
 
 export interface Work {
   readonly operations: number;
@@ -17,6 +17,8 @@ export interface Workload {
   readonly parameters: number;
   /** Elements of a state vector, padding included. */
   readonly length: number;
+  /** Elements of the frozen θ that adapters stand on; 0 where the whole model is trained. */
+  readonly frozenLength: number;
   /** State vectors: θ, m, v, and the EMA where the recipe has one. */
   readonly vectors: 3 | 4;
   readonly unitBytes: number;
@@ -38,6 +40,8 @@ export interface Workload {
   readonly laneBytes: number;
   /** Codes and scales of the integer weights, both orientations. */
   readonly weightBytes: number;
+  /** Those of them that change with the state: not those of a frozen model. */
+  readonly movingBytes: number;
 }
 
 /** @param change units a step and steps a claim other than the recipe's */
@@ -45,9 +49,9 @@ export function workloadOf(
   recipe: Recipe,
   change: { readonly unitsPerStep?: number; readonly stepsPerClaim?: number } = {},
 ): Workload {
-  const layout = createLayout(recipe);
-  const weights = weightsLayout(layout);
-  const { tape } = trainingTape(recipe, layout, weights);
+  const plan = modelPlan(recipe);
+  const { layout, model, weights } = plan;
+  const { tape } = unitTape(plan);
   const unit = new Map<string, Work>();
   for (const entry of tape.entries) {
     const { operations, bytes } = passCost(tape, entry);
@@ -65,6 +69,7 @@ export function workloadOf(
     recipe,
     parameters: countParameters(layout, recipe),
     length: layout.length,
+    frozenLength: recipe.adapter === undefined ? 0 : model.length,
     vectors: recipe.ema ? 4 : 3,
     unitBytes: unitFileBytes(layout).total,
     modelBytes: packedModelLayout(layout).bytes,
@@ -77,5 +82,9 @@ export function workloadOf(
     modelFlopPerToken: (unitOperations - attention / 7) / tokensPerUnit,
     laneBytes: laneBytes(tape),
     weightBytes: weights.codesLength + 4 * weights.scalesLength,
+    movingBytes: weights.moving.reduce((bytes, i) => {
+      const { rows, cols, size } = (weights.places[i] as WeightPlace).tensor;
+      return bytes + 2 * size + 4 * (panels(cols) * rows + panels(rows) * cols);
+    }, 0),
   };
 }

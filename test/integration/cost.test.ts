@@ -68,4 +68,22 @@ describe('pogo recipe --plan', () => {
     const text = await pogo(['recipe', 'gpt2-124m', '--plan']);
     expect(text.stdout).toMatch(/A verifier of one claim/);
   });
+
+  it('of adapters: the state is theirs, the frozen model is memory', async () => {
+    const rowsOf = async (recipe: string): Promise<Map<string, number>> => {
+      const { stdout } = await pogo(['recipe', recipe, '--plan', '--json']);
+      const [{ sections }] = eventsOf(stdout) as [{ sections: { rows: { name: string; value: number }[] }[] }];
+      return new Map(sections.flatMap(({ rows }) => rows).map(({ name, value }) => [name, value]));
+    };
+    const [whole, lora] = await Promise.all([rowsOf('sotu-finetune'), rowsOf('sotu-lora')]);
+    expect(lora.get('parameters')).toBe(131_072);
+    expect(lora.get('elements of the frozen model')).toBe(whole.get('elements of a vector'));
+    expect(lora.get('memory: θ of the frozen model')).toBe(whole.get('bytes of a vector'));
+    expect(lora.get('memory: integer weights')).toBeGreaterThan(whole.get('memory: integer weights') as number);
+    // Of the weights that a lane elsewhere needs in a step, nothing is of the frozen model.
+    expect(lora.get('in, a step, state elsewhere')).toBeLessThan(
+      (whole.get('in, a step, state elsewhere') as number) / 1.5,
+    );
+    expect(whole.has('elements of the frozen model')).toBe(false);
+  });
 });
