@@ -5,7 +5,7 @@ import { embeddedParameters } from '../ledger/stateGenesis.js';
 import { openRecipe } from '../model/node/recipeFile.js';
 import type { Recipe } from '../model/recipe.js';
 import { traceCost } from '../protocol/dispute/traceCost.js';
-import { beaconTries, economics, type Inequality } from '../protocol/economics.js';
+import { beaconBias, beaconTries, economics, type Inequality } from '../protocol/economics.js';
 import { type ProtocolParameters, ROLE } from '../protocol/ledgerTypes.js';
 import { printEvent } from './events.js';
 import { traceText } from './format.js';
@@ -22,6 +22,8 @@ interface Options {
   readonly json?: true;
 }
 
+/** Of the outcome whose bias by withheld beacon shares is printed. */
+const BIAS_CHANCE = 0.1;
 /** Verifiers of a run, if nothing else is said. */
 const DEFAULT_COMMITTEE = 4;
 
@@ -52,7 +54,8 @@ function show(options: Options): void {
   const trace = traceCost(recipe);
   const failing = result.inequalities.filter(({ holds }) => !holds);
   if (options.json === true) {
-    const figures = { committee, honest, ...result, beacon, trace };
+    const bias = { chance: BIAS_CHANCE, most: beaconBias(withholders, BIAS_CHANCE) };
+    const figures = { committee, honest, ...result, beacon: { ...beacon, bias }, trace };
     printEvent({ type: 'result', command: 'economics', recipe: recipe.name, ...figures });
     requireHolding(failing);
     return;
@@ -65,6 +68,8 @@ function show(options: Options): void {
   out(
     `  ${withholders} withholders see at most ${beacon.tries} draws of a beacon, for ${amount(beacon.cost, 'coins')}`,
   );
+  const bias = (100 * beaconBias(withholders, BIAS_CHANCE)).toFixed(1);
+  out(`  so an outcome that a draw gives with ${100 * BIAS_CHANCE} % is theirs with at most ${bias} %`);
   out(`  ${traceText(trace)}`);
   out();
   for (const line of result.inequalities) {

@@ -255,3 +255,11 @@ export function beaconTries(withholders: number, parameters: ProtocolParameters)
     cost: withholders * coins(bond + claimReward + usefulnessBonus + beaconFineSurplus),
   };
 }
+
+/**
+ * The most that withholders can make of an outcome that one draw gives with probability `chance`: each share that is kept
+ * back shows one more draw, and the best of w + 1 is taken.
+ */
+export function beaconBias(withholders: number, chance: number): number {
+  return 1 - (1 - chance) ** (withholders + 1);
+}

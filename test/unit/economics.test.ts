@@ -6,8 +6,8 @@ import { loadRecipe } from '../../src/model/recipe.js';
 import { RECIPE_NAMES } from '../../src/model/recipes.js';
 import { createNativeBls } from '../../src/protocol/blsNative.js';
 import { deriveHash, u64Bytes } from '../../src/protocol/domains.js';
-import { drawUnits } from '../../src/protocol/draws.js';
-import { beaconTries, economics } from '../../src/protocol/economics.js';
+import { drawMiner, drawUnits } from '../../src/protocol/draws.js';
+import { beaconBias, beaconTries, economics } from '../../src/protocol/economics.js';
 
 const moby = { recipe: loadRecipe('moby'), parameters: EMBEDDED_PARAMETERS, committee: 4, honest: 1 };
 const of = (setting: typeof moby, name: string) => economics(setting).inequalities.find((line) => line.name === name)!;
@@ -100,6 +100,22 @@ describe('the economics of a recipe', () => {
   it('w withholders see w + 1 draws, each for a fine', () => {
     expect(beaconTries(3, EMBEDDED_PARAMETERS)).toEqual({ tries: 4, cost: 3300 });
   });
+
+  it.each([0, 1, 3])(
+    '%i withholders that take the best of their draws have their miner drawn as often as the bound says',
+    (w) => {
+      // The miner that withholders want has a tenth of the stake; beacons are hashed, so a hash of a counter stands for one.
+      const miners = [1, 9].map((stake, i) => ({ publicKey: new Uint8Array(48).fill(i), stake: BigInt(stake) }));
+      const trials = 3000;
+      let wins = 0;
+      for (let trial = 0; trial < trials; trial += 1) {
+        const tries = Array.from({ length: w + 1 }, (_, i) => deriveHash('bias', u64Bytes(trial), u64Bytes(i)));
+        if (tries.some((beacon) => drawMiner(beacon, miners)![0] === 0)) wins += 1;
+      }
+      const bound = beaconBias(w, 0.1);
+      expect(Math.abs(wins / trials - bound)).toBeLessThanOrEqual(3 * Math.sqrt((bound * (1 - bound)) / trials));
+    },
+  );
 
   it('refuses committees in which nobody checks', () => {
     for (const honest of [0, 5, 1.5]) expect(() => economics({ ...moby, honest })).toThrow(/honest seats/);
