@@ -183,9 +183,10 @@ const VARIANTS = {
       progress(`== arm: compiled for AArch64 only, not run: ${reason}`);
       return;
     }
-    for (const [cpu, sets] of Object.entries(ARM_CPUS)) {
+    const play = async ([cpu, sets]) => {
       expectSets(cpu, await check(`arm-${cpu}`, [emulator, '-cpu', cpu, program], cases), sets);
-    }
+    };
+    await Promise.all(Object.entries(ARM_CPUS).map(play));
   },
 };
 

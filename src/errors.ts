@@ -116,8 +116,9 @@ export class PogoError extends Error {
       const system = systemErrorCode(value);
       if (system !== undefined) {
         const { syscall, path } = value as SystemError;
-        if (syscall === undefined || path === undefined) return new PogoError('IO', value.message, { system }, value);
-        return new PogoError('IO', systemErrorText(syscall, path, system, value), { system, path }, value);
+        if (syscall === undefined) return new PogoError('IO', value.message, { system }, value);
+        const details = path === undefined ? { system } : { system, path };
+        return new PogoError('IO', systemErrorText(syscall, path ?? '', system, value), details, value);
       }
       return new PogoError('INTERNAL', value.message, {}, value);
     }

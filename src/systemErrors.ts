@@ -32,8 +32,11 @@ export function systemErrorCode(error: Error): string | undefined {
   return typeof code === 'string' && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
 }
 
-/** `cannot open FILE (ENOENT): no such file or directory: check the path`. */
+/**
+ * `cannot open FILE (ENOENT): no such file or directory: check the path`.
+ * @param target empty where the system does not say it, as of a write to an open file
+ */
 export function systemErrorText(action: string, target: string, code: string, error: unknown): string {
   const meaning = ADVICE[code] ?? (error instanceof Error ? error.message : String(error));
-  return `cannot ${action} ${target} (${code}): ${meaning}`;
+  return `cannot ${action}${target === '' ? '' : ` ${target}`} (${code}): ${meaning}`;
 }

@@ -68,16 +68,16 @@ async function main(argv: readonly string[]): Promise<number> {
 }
 
 // A reader that closes the pipe (`pogo … | head`) wants no more: what can be interrupted is, in order, and nothing that was not
-// decided is told as decided.
+// decided is told as decided. Output that cannot be written at all (a full disk) is an error like any other.
 let closed = false;
-function onPipeError(error: NodeJS.ErrnoException): void {
-  if (error.code !== 'EPIPE') throw error;
+function onOutputError(error: NodeJS.ErrnoException): void {
   if (closed) return;
   closed = true;
+  if (error.code !== 'EPIPE') process.exit(reportFailure(error, false));
   if (process.listenerCount('SIGTERM') === 0) process.exit(EXIT.interrupted);
   process.emit('SIGTERM');
 }
-process.stdout.on('error', onPipeError);
-process.stderr.on('error', onPipeError);
+process.stdout.on('error', onOutputError);
+process.stderr.on('error', onOutputError);
 
 process.exitCode = await main(process.argv);
