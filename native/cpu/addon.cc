@@ -80,6 +80,8 @@ class CpuAddon : public Napi::Addon<CpuAddon> {
                              InstanceMethod<&CpuAddon::Geglu>("geglu"),
                              InstanceMethod<&CpuAddon::GegluGradient>("gegluGradient"),
                              InstanceMethod<&CpuAddon::WeightGradient4>("weightGradient4"),
+                             InstanceMethod<&CpuAddon::AttentionForwardRows>("attentionForwardRows"),
+                             InstanceMethod<&CpuAddon::AttentionBackwardRows>("attentionBackwardRows"),
                          });
   }
   ~CpuAddon() { pogo_arena_delete(arena_); }

@@ -153,6 +153,10 @@ struct PogoKernels {
   // Several operations in one pass: src/backend/fusions.ts.
   PogoResult (*weight_gradient4)(PogoArena*, PogoCodes e, PogoCodes x, uint8_t* codes, uint16_t* scales,
                                  const uint32_t* seed, int64_t N, int64_t K, int64_t T);
+  PogoResult (*attention_forward_rows)(PogoArena*, const PogoAttention& a, const int8_t* qkv, const float* qkv_scales,
+                                       float* lambda, int8_t* codes, float* scales);
+  PogoResult (*attention_backward_rows)(PogoArena*, const PogoAttentionBackward& x, int8_t* codes, float* scales,
+                                        float* bias, const uint32_t* seed, bool accumulate);
 };
 
 extern const PogoKernels pogo_kernels_scalar;

@@ -172,6 +172,22 @@ function nativeFusions(native: CpuAddon): Required<FusedKernels> {
   return {
     weightGradient4: (g, q) =>
       native.weightGradient4(g.N, g.K, g.T, g.et, g.etScales, g.xt, g.xtScales, q.codes, q.scales, q.seed),
+    attentionForwardRows: (a, q) =>
+      native.attentionForwardRows(
+        ...[a.T, a.H, a.H, a.C / a.H, a.context, 0, a.C / a.H],
+        ...[a.qkv, a.qkvScales, a.lambda, q.codes, q.scales],
+      ),
+    groupedAttentionForwardRows: (a, q) =>
+      native.attentionForwardRows(
+        ...[a.T, a.H, a.G, a.h, a.context, a.window, a.scalar],
+        ...[a.qkv, a.qkvScales, a.lambda, q.codes, q.scales],
+      ),
+    attentionBackwardRows: (a, q) =>
+      native.attentionBackwardRows(
+        ...[a.T, a.H, a.H, a.C / a.H, a.context, 0, a.C / a.H, a.t0, a.U, q.accumulate],
+        ...[a.qkv, a.qkvScales, a.dO, a.dOScales, a.lambda, a.seedV, a.seedK, a.seedQ],
+        ...[q.codes, q.scales, q.bias, q.seed],
+      ),
   };
 }
 
@@ -220,7 +236,7 @@ function guarded(native: CpuAddon, isa: string): LaneKernels {
   return { ...checked, packing: packing(native, isa), fused: guardedFusions(native, isa) };
 }
 
-/** Fusions behind the checks of their parts. An error is the last part's: it quantizes. */
+/** Fusions behind the checks of their parts. An error is told as the last part's. */
 function guardedFusions(native: CpuAddon, isa: string): FusedKernels {
   const fusions = nativeFusions(native);
   const guardedOne = (name: FusionName): ((...parts: readonly object[]) => void) => {

@@ -80,6 +80,8 @@ export const NATIVE_OPERATIONS = [
   'geglu',
   'gegluGradient',
   'weightGradient4',
+  'attentionForwardRows',
+  'attentionBackwardRows',
 ] as const;
 
 /** What `native/cpu/addon.cc` exports. */

@@ -18,14 +18,26 @@ export interface Fusion {
   readonly parts: readonly OperationName[];
   /** Tensors that nothing after the parts reads: they are not written. */
   readonly hidden: readonly Link[];
-  /** Tensors that are written, but not read again. */
-  readonly kept?: readonly Link[];
 }
 
 /** In the order in which they are looked for. */
 export const FUSIONS = {
   /** The gradient of a weight straight to 4-bit codes; not where the gradient goes on from another micro-batch. */
   weightGradient4: { parts: ['weightGradient', 'quantize4'], hidden: [{ of: 0, from: 'dw', into: 1, to: 'x' }] },
+  /** Row codes of what attention gives, a sequence at a time. */
+  attentionForwardRows: {
+    parts: ['attentionForward', 'quantizeRows'],
+    hidden: [{ of: 0, from: 'o', into: 1, to: 'x' }],
+  },
+  groupedAttentionForwardRows: {
+    parts: ['groupedAttentionForward', 'quantizeRows'],
+    hidden: [{ of: 0, from: 'o', into: 1, to: 'x' }],
+  },
+  /** The error codes of the layer that gave q, k and v. */
+  attentionBackwardRows: {
+    parts: ['attentionBackward', 'quantizeGradientRows'],
+    hidden: [{ of: 0, from: 'dqkv', into: 1, to: 'x' }],
+  },
 } as const satisfies Record<string, Fusion>;
 
 export type FusionName = keyof typeof FUSIONS;
@@ -41,6 +53,10 @@ export type FusionParts<F extends FusionName> = Arguments<(typeof FUSIONS)[F]['p
 const CONDITIONS: { readonly [F in FusionName]: (...parts: FusionParts<F>) => boolean } = {
   weightGradient4: (gradient, codes) =>
     !gradient.accumulate && gradient.K % 64 === 0 && codes.rows === gradient.N && codes.cols === gradient.K,
+  attentionForwardRows: (attention, rows) => rows.T === attention.T && rows.N === attention.C,
+  groupedAttentionForwardRows: (attention, rows) => rows.T === attention.T && rows.N === attention.H * attention.h,
+  attentionBackwardRows: (attention, rows) =>
+    rows.T === attention.T && rows.N === 3 * attention.C && rows.t0 === attention.t0,
 };
 
 /** Whether operations with these numbers and flags may run as the fusion; their arrays do not matter. */

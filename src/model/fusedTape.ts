@@ -11,7 +11,6 @@ import {
   type Fusion,
   type FusionName,
   fusionFits,
-  type Link,
 } from '../backend/fusions.js';
 import type { HostArray, Ref, Tape, TapeEntry } from './tape.js';
 
@@ -21,15 +20,10 @@ export interface TapeStep {
   readonly fusion?: FusionName;
 }
 
-/** Tensors that go from part to part of a step without being read from memory; `written`: they are still written to it. */
-export function movedTensors(tape: Tape, { entries, fusion }: TapeStep): { ref: Ref<HostArray>; written: boolean }[] {
+/** Tensors between the parts of a step: they are neither written nor read where the step runs as a fusion. */
+export function hiddenTensors(tape: Tape, { entries, fusion }: TapeStep): Ref<HostArray>[] {
   if (fusion === undefined) return [];
-  const { hidden, kept = [] }: Fusion = FUSIONS[fusion];
-  const tensor = ({ of, from }: Link) => argument(tape.entries[entries[of] as number] as TapeEntry, from);
-  return [
-    ...hidden.map((link) => ({ ref: tensor(link), written: false })),
-    ...kept.map((link) => ({ ref: tensor(link), written: true })),
-  ];
+  return FUSIONS[fusion].hidden.map(({ of, from }) => argument(tape.entries[entries[of] as number] as TapeEntry, from));
 }
 
 function argument(entry: TapeEntry, name: string): Ref<HostArray> {
@@ -53,6 +47,11 @@ function overwrites(entry: TapeEntry, name: string): boolean {
       return name === 'dw' && !entry.args.accumulate;
     case 'embedBackward':
       return name === 'dWpe';
+    case 'attentionForward':
+    case 'groupedAttentionForward':
+      return name === 'o';
+    case 'attentionBackward':
+      return name === 'dqkv';
     default:
       return false;
   }
@@ -79,13 +78,13 @@ function isReadLater(tape: Tape, tensor: Ref<HostArray>, first: number): boolean
 }
 
 function fits(tape: Tape, fusion: FusionName, first: number): boolean {
-  const { parts, hidden, kept = [] }: Fusion = FUSIONS[fusion];
+  const { parts, hidden }: Fusion = FUSIONS[fusion];
   const entries = tape.entries.slice(first, first + parts.length);
   if (parts.some((kind, i) => entries[i]?.kind !== kind)) return false;
   const of = (part: number, name: string) => argument(entries[part] as TapeEntry, name);
   const args = entries.map((entry) => entry.args);
   return (
-    [...hidden, ...kept].every((link) => isSame(of(link.of, link.from), of(link.into, link.to))) &&
+    hidden.every((link) => isSame(of(link.of, link.from), of(link.into, link.to))) &&
     fusionFits(fusion, args) &&
     hidden.every((link) => !isReadLater(tape, of(link.of, link.from), first + parts.length))
   );

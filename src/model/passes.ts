@@ -4,7 +4,7 @@
  */
 
 import type { FusedKernels } from '../backend/fusions.js';
-import { movedTensors, tapeSteps } from './fusedTape.js';
+import { hiddenTensors, tapeSteps } from './fusedTape.js';
 import { BYTES_OF, type HostArray, type Ref, type Tape, type TapeEntry } from './tape.js';
 
 export interface PassCost {
@@ -144,9 +144,8 @@ export function passesOf(tape: Tape, fused: FusedKernels = {}): Pass[] {
     const costs = entries.map((entry) => passCost(tape, entry));
     const sum = (field: keyof PassCost): number => costs.reduce((total, cost) => total + cost[field], known[field]);
     // What stays in the pass was counted as written by one part and as read by another.
-    const saved = movedTensors(tape, step).reduce((bytes, { ref, written }) => {
-      const { dtype } = tape.buffers[ref.buffer] as Tape['buffers'][number];
-      return bytes + (written ? 1 : 2) * BYTES_OF[dtype] * ref.length;
+    const saved = hiddenTensors(tape, step).reduce((bytes, { buffer, length }) => {
+      return bytes + 2 * BYTES_OF[(tape.buffers[buffer] as Tape['buffers'][number]).dtype] * length;
     }, 0);
     passes.set(name, {
       name,

@@ -38,6 +38,15 @@ describe('steps of a tape', () => {
     expect(fused(2)).toEqual([]);
   });
 
+  test('attention leaves row codes in both directions', () => {
+    const { attentionForwardRows, attentionBackwardRows } = ALL;
+    const fused = tapeSteps(tapeOf('gpt-5m'), {
+      ...(attentionForwardRows && { attentionForwardRows }),
+      ...(attentionBackwardRows && { attentionBackwardRows }),
+    }).filter(({ fusion }) => fusion !== undefined);
+    expect(fused.length).toBe(2 * 6);
+  });
+
   test('a tensor that stays inside a step is not counted as moved', () => {
     const { recipe, layout, weights } = modelPlan(benchRecipe('gpt-5m'));
     const { tape } = trainingTape(recipe, layout, weights);
