@@ -4,6 +4,8 @@
 
 #[path = "../../src/chaining.rs"]
 mod chaining;
+#[path = "../../src/lone.rs"]
+mod lone;
 #[path = "../../src/tree.rs"]
 mod tree;
 
