@@ -13,6 +13,7 @@ import { recipeRope } from './rope.js';
 import { ditherSeed } from './seeds.js';
 import { BoundTape } from './tape.js';
 import { adapterTape, evaluationTape, type GptTape, trainingTape, unitTokens } from './tapes.js';
+import { type TokenSequence, tokenRange } from './tokens.js';
 import { PlaceWatch, type UnitPlace } from './unitPlaces.js';
 import { type WeightPlace, type WeightsLayout, weightsLayout } from './weights.js';
 
@@ -281,11 +282,7 @@ export function splitSequences(
 }
 
 /** Copies the sequences that start at `offsets` out of a token file: u32 [offsets, context + 1]. */
-export function gatherSequences(
-  tokens: Uint16Array | Uint32Array,
-  offsets: readonly number[],
-  context: number,
-): Uint32Array {
+export function gatherSequences(tokens: TokenSequence, offsets: readonly number[], context: number): Uint32Array {
   const out = new Uint32Array(offsets.length * (context + 1));
   offsets.forEach((from, i) => {
     if (from + context + 1 > tokens.length) {
@@ -294,7 +291,7 @@ export function gatherSequences(
         `a sequence at ${from} of ${context + 1} tokens exceeds the ${tokens.length} tokens`,
       );
     }
-    out.set(tokens.subarray(from, from + context + 1), i * (context + 1));
+    out.set(tokenRange(tokens, from, context + 1), i * (context + 1));
   });
   return out;
 }

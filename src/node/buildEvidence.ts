@@ -5,6 +5,7 @@
  */
 import { merkleKernels } from '../backend/merkleAddon.js';
 import { invariant, PogoError } from '../errors.js';
+import { isInMemory, type TokenSequence, tokenBytes } from '../model/tokens.js';
 import { type DisputeSubject, SUBJECT_KIND } from '../protocol/dispute/types.js';
 import {
   type Accusation,
@@ -30,7 +31,7 @@ export interface FaultSubject extends Accusation {
   /** Header of the parent claim; absent for a first claim. */
   readonly parent?: ClaimHeader;
   /** The recipe's token file. */
-  readonly tokens: Uint16Array | Uint32Array;
+  readonly tokens: TokenSequence;
 }
 
 function source(bytes: Uint8Array): BlobSource {
@@ -119,7 +120,12 @@ export function subjectFromFault(fault: Fault): DisputeSubject | undefined {
 
 function unitSubject(subject: FaultSubject, fault: Extract<Fault, { kind: 'unit' | 'loss' }>) {
   const { tokens } = subject;
-  const file = new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength);
   const { stepIndex, unit, pre } = fault;
-  return { stepIndex, unit, preHeader: pre.header, theta: pre.theta, tokenFile: source(file) };
+  return {
+    stepIndex,
+    unit,
+    preHeader: pre.header,
+    theta: pre.theta,
+    tokenFile: isInMemory(tokens) ? source(tokenBytes(tokens)) : tokens,
+  };
 }

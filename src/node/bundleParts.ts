@@ -1,8 +1,10 @@
 /** The blobs of a bundle by meaning: start state, tokens, and the proof that there are no others. */
 import { PogoError } from '../errors.js';
 import { equalBytes, fromHex, toHex } from '../hex.js';
+import { heldTokenBytes, TokenFile } from '../model/node/tokenFile.js';
 import { bytesPerToken, type Recipe } from '../model/recipe.js';
 import { START_SCALARS, type StateVectors, seedState } from '../model/state.js';
+import type { TokenSequence } from '../model/tokens.js';
 import type { ModelPlan } from '../model/unit.js';
 import { STATE_VERSION, type StateHeader, ZERO_ROOT } from '../protocol/types.js';
 import type { OpenBundle } from './bundle.js';
@@ -74,13 +76,15 @@ export async function bundleTokens(
   opened: OpenBundle,
   recipe: Recipe,
   environment: Environment,
-): Promise<Uint16Array | Uint32Array> {
+): Promise<TokenSequence> {
   const { tokensRoot, tokens: count } = recipe.data;
   if (opened.bundle.blobs.some(({ root }) => equalBytes(root, tokensRoot))) {
-    const memory = new SharedArrayBuffer(opened.length(tokensRoot));
-    if (memory.byteLength !== count * bytesPerToken(recipe)) {
+    const bytes = opened.length(tokensRoot);
+    if (bytes !== count * bytesPerToken(recipe)) {
       throw new PogoError('MALFORMED', `bundle: expected a token file of ${count} tokens, found another length`);
     }
+    if (bytes > heldTokenBytes()) return bundledTokenFile(opened, recipe);
+    const memory = new SharedArrayBuffer(bytes);
     opened.blobs.getInto(tokensRoot, new Uint8Array(memory));
     const tokens = bytesPerToken(recipe) === 2 ? new Uint16Array(memory) : new Uint32Array(memory);
     if (tokens.some((token) => token >= recipe.vocab)) {
@@ -94,6 +98,21 @@ export async function bundleTokens(
     if (!(error instanceof PogoError) || error.code !== 'DATA') throw error;
     throw new PogoError('MISSING', error.message, { root: toHex(tokensRoot) }, error);
   }
+}
+
+/** Tokens that stay in the bundle's file. @throws PogoError MISSING for other bytes, MALFORMED for tokens beyond the vocabulary */
+function bundledTokenFile({ blobs }: OpenBundle, recipe: Recipe): TokenFile {
+  const { tokensRoot } = recipe.data;
+  let file: TokenFile | undefined;
+  try {
+    file = TokenFile.open(blobs.path(tokensRoot), recipe);
+  } catch (error) {
+    if (!(error instanceof PogoError) || error.code !== 'DATA') throw error;
+    throw new PogoError('MALFORMED', `bundle: ${error.message}`, {}, error);
+  }
+  if (file !== undefined) return file;
+  const root = toHex(tokensRoot);
+  throw new PogoError('MISSING', `expected blob ${root} in ${blobs.directory}, found bytes of another root`, { root });
 }
 
 /**

@@ -10,6 +10,7 @@ import { PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
 import { unitFileBytes } from '../model/layout.js';
 import { type StateScalars, type StateVectors, vectorBytes } from '../model/state.js';
+import type { TokenSequence } from '../model/tokens.js';
 import { gatherSequences } from '../model/unit.js';
 import type { Trainer } from '../pipeline/trainer.js';
 import { type CommitmentFault, checkStepCommitments } from '../protocol/claim.js';
@@ -86,7 +87,7 @@ export interface CheckOptions {
   /** Positioned at the claim's from state; at the end of a true claim it stands at the to state. */
   readonly trainer: Trainer;
   readonly source: ClaimSource;
-  readonly tokens: Uint16Array | Uint32Array;
+  readonly tokens: TokenSequence;
   /** Units to recompute. */
   readonly drawn: readonly DrawnUnit[];
   /** The parent's packed model; undefined for the first claim. */

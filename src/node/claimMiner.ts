@@ -10,6 +10,7 @@ import * as path from 'node:path';
 import { PogoError } from '../errors.js';
 import { equalBytes, fromHex, toHex } from '../hex.js';
 import { unitFileBytes } from '../model/layout.js';
+import type { TokenSequence } from '../model/tokens.js';
 import type { Trainer } from '../pipeline/trainer.js';
 import { type Committer, type TrainedStep, trainSteps } from '../pipeline/trainSteps.js';
 import type { Bls, KeyPair } from '../protocol/bls.js';
@@ -40,7 +41,7 @@ const ASSIGNMENT_CONTEXT = 'pogo/mine-assignment/1';
 export interface ClaimMinerOptions {
   /** At any state; the miner moves it to where an assignment starts. */
   readonly trainer: Trainer;
-  readonly tokens: Uint16Array | Uint32Array;
+  readonly tokens: TokenSequence;
   readonly bls: Bls;
   readonly keys: KeyPair;
   /** For checkpoints and logs; its lock is held by the caller. */

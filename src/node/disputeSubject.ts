@@ -6,6 +6,7 @@ import { unitFileBytes } from '../model/layout.js';
 import type { Recipe } from '../model/recipe.js';
 import { recipeHeader, recipeOfHeader } from '../model/recipeHeader.js';
 import { learningRateBits, vectorBytes } from '../model/state.js';
+import { type TokenSequence, tokenBytes } from '../model/tokens.js';
 import type { Trainer } from '../pipeline/trainer.js';
 import type { Committer } from '../pipeline/trainSteps.js';
 import { encodeDiff, maxDiffBytes } from '../protocol/diff.js';
@@ -42,7 +43,7 @@ export interface DisputedClaim {
   readonly claim: SignedClaim;
   readonly recipe: Recipe;
   readonly source: ClaimSource;
-  readonly tokens: Uint16Array | Uint32Array;
+  readonly tokens: TokenSequence;
   /** Header of the claim's parent, where it has one that is known. */
   readonly parent: ClaimHeader | undefined;
   /** At the claim's from state; left further on. */
@@ -144,8 +145,7 @@ function externalsOf(
 ): readonly Uint8Array[] {
   if (kind === SUBJECT_KIND.unit) {
     const { frozen } = trainer.plan;
-    const file = new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength).slice();
-    return [theta, file, ...(frozen === undefined ? [] : [vectorBytes(frozen)])];
+    return [theta, tokenBytes(tokens).slice(), ...(frozen === undefined ? [] : [vectorBytes(frozen)])];
   }
   if (kind === SUBJECT_KIND.model) return [recipe.ema ? ema : theta];
   return [theta, m, v, ...(recipe.ema ? [ema] : []), ...units];

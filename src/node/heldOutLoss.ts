@@ -2,6 +2,7 @@
 
 import { referenceKernels } from '../backend/reference.js';
 import { unpackModel } from '../model/state.js';
+import type { TokenSequence } from '../model/tokens.js';
 import { gatherSequences } from '../model/unit.js';
 import type { Trainer } from '../pipeline/trainer.js';
 
@@ -10,7 +11,7 @@ export class HeldOutLoss {
   readonly #sequences: Uint32Array;
 
   /** @param offsets of the sequences in the token file */
-  constructor(trainer: Trainer, tokens: Uint16Array | Uint32Array, offsets: readonly number[]) {
+  constructor(trainer: Trainer, tokens: TokenSequence, offsets: readonly number[]) {
     this.#trainer = trainer;
     this.#sequences = gatherSequences(tokens, offsets, trainer.plan.recipe.context);
   }

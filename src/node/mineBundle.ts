@@ -10,6 +10,7 @@ import * as path from 'node:path';
 import { PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
 import { encodeRecipe, loadRecipe, RECIPE_NAMES, type Recipe } from '../model/recipe.js';
+import { isInMemory, type TokenSequence } from '../model/tokens.js';
 import { type ModelPlan, modelPlan } from '../model/unit.js';
 import type { Trainer } from '../pipeline/trainer.js';
 import type { Committer } from '../pipeline/trainSteps.js';
@@ -270,7 +271,7 @@ class BundleMiner {
     fromRoot: Uint8Array,
     claims: readonly BundleClaim[],
     trainer: Trainer,
-    tokens: Uint16Array | Uint32Array,
+    tokens: TokenSequence,
   ): Promise<MinedBundle> {
     const { recipe, directory, keys } = this.#options;
     const roots = claims.flatMap(({ signedClaim: { header }, steps }) => [
@@ -287,7 +288,10 @@ class BundleMiner {
       const { vectors } = await this.#start();
       for (const vector of Object.values(vectors) as Float32Array[]) put(vector);
     }
-    if (!isBuiltInData(recipe)) put(tokens);
+    if (!isBuiltInData(recipe)) {
+      if (isInMemory(tokens)) put(tokens);
+      else roots.push(this.#blobs.putPieces(recipe.data.tokensRoot, tokens.totalBytes, tokens.pieces()));
+    }
     if (trainer.plan.frozen !== undefined) put(trainer.plan.frozen);
     const bundle = writeBundle(
       directory,

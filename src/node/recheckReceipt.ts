@@ -4,6 +4,7 @@ import { PogoError } from '../errors.js';
 import { equalBytes } from '../hex.js';
 import { unitFileBytes } from '../model/layout.js';
 import type { Recipe } from '../model/recipe.js';
+import { isInMemory, type TokenSequence, tokenBytes } from '../model/tokens.js';
 import { gatherSequences } from '../model/unit.js';
 import type { ComputedUnit, Trainer } from '../pipeline/trainer.js';
 import { type DrawnUnit, drawBatch, unitOffsets } from '../protocol/draws.js';
@@ -19,7 +20,7 @@ export interface RecheckOptions {
   /** At the claim's from state; left where the part was looked at. */
   readonly trainer: Trainer;
   readonly source: ClaimSource;
-  readonly tokens: Uint16Array | Uint32Array;
+  readonly tokens: TokenSequence;
   readonly booked: BookedReceipt;
   readonly recipe: Recipe;
   /** Chooses the part, modulo their number. */
@@ -43,7 +44,7 @@ export async function recheckReceipt(options: RecheckOptions): Promise<RecheckRe
   const prove = async (): Promise<Uint8Array> =>
     buildReceiptEvidence({ ...booked, recipe, commitments: source.list }, part, {
       ...(await capture(trainer)),
-      tokenFile: blobSource(new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength), merkleKernels()),
+      tokenFile: isInMemory(tokens) ? blobSource(tokenBytes(tokens), merkleKernels()) : tokens,
     });
   if (parts.length !== duty.parts) return { part: 0, evidence: await prove() };
   const drawn = duty.units[part];

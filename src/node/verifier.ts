@@ -15,6 +15,7 @@ import { findByKey, type LedgerState, LedgerStateType } from '../ledger/stateTyp
 import { type Recipe, recipeRoot } from '../model/recipe.js';
 import { recipeHeader } from '../model/recipeHeader.js';
 import { START_SCALARS } from '../model/state.js';
+import type { TokenSequence } from '../model/tokens.js';
 import { modelPlan } from '../model/unit.js';
 import type { Trainer } from '../pipeline/trainer.js';
 import { LOSS_NOT_MEASURED, signAttestation } from '../protocol/attestation.js';
@@ -75,7 +76,7 @@ type AttestDuty = Extract<Duty, { duty: 'attest' }>;
 interface Opened {
   readonly trainer: Trainer;
   readonly follower: StateFollower;
-  readonly tokens: Uint16Array | Uint32Array;
+  readonly tokens: TokenSequence;
 }
 
 interface Losses {
@@ -249,7 +250,7 @@ export class Verifier {
     { claim: { claimRoot }, verifier }: RecheckDuty,
     { claim, receipt, opening }: BookedReceipt,
     falseUnit: Extract<Fault, { kind: 'unit' | 'loss' }> | undefined,
-    tokens: Uint16Array | Uint32Array,
+    tokens: TokenSequence,
   ): Uint8Array | undefined {
     const vote = this.receipts.voteOf(claimRoot, verifier);
     if (vote === undefined) return undefined;

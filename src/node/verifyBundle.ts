@@ -12,6 +12,7 @@ import { invariant, PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
 import { differsInStartOnly } from '../model/deriveRecipe.js';
 import { decodeRecipe, type Recipe, recipeRoot as recipeRootOf } from '../model/recipe.js';
+import type { TokenSequence } from '../model/tokens.js';
 import { modelPlan } from '../model/unit.js';
 import type { Trainer } from '../pipeline/trainer.js';
 import { badUnits, detectionProbability, samplesForDetection } from '../protocol/detection.js';
@@ -174,7 +175,7 @@ class BundleCheck {
   async #checkClaim(
     claim: ChainedClaim,
     trainer: Trainer,
-    tokens: Uint16Array | Uint32Array,
+    tokens: TokenSequence,
     parentModel: Uint8Array,
     parent: ClaimHeader | undefined,
   ): Promise<FoundFalse | { readonly model: Uint8Array }> {

@@ -5,6 +5,8 @@
  * handed to `record` (units synced, then the commitment) before the step after the next starts, so a crash costs at
  * most one step of training.
  */
+
+import type { TokenSequence } from '../model/tokens.js';
 import { gatherSequences } from '../model/unit.js';
 import { batchDigest, drawBatch, unitOffsets } from '../protocol/draws.js';
 import type { StepCommitment } from '../protocol/types.js';
@@ -37,7 +39,7 @@ export interface TrainedStep {
 export interface TrainStepsOptions {
   readonly trainer: Trainer;
   readonly draw1: Uint8Array;
-  readonly tokens: Uint16Array | Uint32Array;
+  readonly tokens: TokenSequence;
   /** Trains from the trainer's current step up to this one. */
   readonly untilStep: number;
   readonly committer?: Committer;

@@ -8,6 +8,7 @@ import { toHex } from '../../src/hex.js';
 import { copiesOf, isHeldOut } from '../../src/model/documents.js';
 import { prepareData } from '../../src/model/node/dataset.js';
 import { openRecipe } from '../../src/model/node/recipeFile.js';
+import { tokenRange } from '../../src/model/tokens.js';
 import { temporaryFolder } from '../support/bundles.js';
 import { eventFaults } from '../support/eventSchema.js';
 import { eventsOf, killTree, pogo as runPogo, startPogo } from '../support/pogo.js';
@@ -58,7 +59,10 @@ describe('a build from a folder, JSON Lines and Parquet', () => {
     const { tokens, path } = await prepareData(recipe, out);
     expect(toHex(blake3(readFileSync(path)))).toBe(event['tokensRoot']);
     const cut = recipe.data.tokens - recipe.data.heldOutTokens;
-    const [train, heldOut] = [documentsOf(tokens, 0, cut), documentsOf(tokens, cut, tokens.length)];
+    const [train, heldOut] = [
+      documentsOf(tokenRange(tokens, 0, cut), 0, cut),
+      documentsOf(tokenRange(tokens, 0, tokens.length), cut, tokens.length),
+    ];
     expect(new Set([...train, ...heldOut])).toEqual(new Set(tales));
     expect(train.length + heldOut.length).toBe(tales.length);
     expect(event['duplicates']).toBe(10);
@@ -73,7 +77,10 @@ describe('a build from a folder, JSON Lines and Parquet', () => {
       const recipe = openRecipe(String(recipeFile));
       const { tokens } = await prepareData(recipe, out);
       const cut = recipe.data.tokens - recipe.data.heldOutTokens;
-      return [documentsOf(tokens, 0, cut), documentsOf(tokens, cut, tokens.length)];
+      return [
+        documentsOf(tokenRange(tokens, 0, cut), 0, cut),
+        documentsOf(tokenRange(tokens, 0, tokens.length), cut, tokens.length),
+      ];
     };
     const plain = await build('three', ...SOURCES);
     const [train, heldOut] = await partsOf(plain.event['recipe']);

@@ -16,6 +16,7 @@ import { builtInData } from '../recipeData.js';
 import type { Tokenizer } from '../tokenizer.js';
 import { packagedText } from './packagedText.js';
 import { readSpeeches } from './speeches.js';
+import { beyondVocabulary, heldTokenBytes, TokenFile } from './tokenFile.js';
 import { openRecipeTokenizer } from './tokenizerFile.js';
 import { readAll, writeAll, writeAtomically } from './wholeFile.js';
 
@@ -23,7 +24,7 @@ import { readAll, writeAll, writeAtomically } from './wholeFile.js';
 export type Tokens = Uint16Array<SharedArrayBuffer> | Uint32Array<SharedArrayBuffer>;
 
 export interface PreparedData {
-  readonly tokens: Tokens;
+  readonly tokens: Tokens | TokenFile;
   readonly tokensRoot: Uint8Array;
   readonly textRoot: Uint8Array;
   /** Path of the token file. */
@@ -165,7 +166,7 @@ function expectRoot(what: string, found: Uint8Array, expected: Uint8Array): void
 }
 
 /** @returns undefined if there is no such file, or its bytes are not those of the root */
-async function loadTokens(path: string, recipe: Recipe): Promise<Tokens | undefined> {
+async function loadTokens(path: string, recipe: Recipe): Promise<Tokens | TokenFile | undefined> {
   let file: Awaited<ReturnType<typeof open>>;
   try {
     file = await open(path, 'r');
@@ -177,26 +178,18 @@ async function loadTokens(path: string, recipe: Recipe): Promise<Tokens | undefi
     // The length is checked before it is allocated: the file may have been made by somebody else.
     const { size } = await file.stat();
     if (size !== recipe.data.tokens * bytesPerToken(recipe)) return undefined;
+    if (size > heldTokenBytes()) return TokenFile.open(path, recipe);
     const tokens = allocateTokens(recipe.data.tokens, recipe.vocab);
     const bytes = bytesOf(tokens);
     if (!(await readAll(file, bytes, 0))) return undefined;
     if (!equalBytes(hashBytes(bytes), recipe.data.tokensRoot)) return undefined;
-    checkRange(tokens, recipe.vocab, path);
+    const bad = tokens.findIndex((token) => token >= recipe.vocab);
+    if (bad >= 0) throw beyondVocabulary(tokens[bad] as number, bad, recipe.vocab, path);
     return tokens;
   } catch (cause) {
     throw PogoError.from(cause);
   } finally {
     await file.close();
-  }
-}
-
-/** A token beyond the vocabulary would index past the embedding table. */
-function checkRange(tokens: Tokens, vocab: number, path: string): void {
-  const bad = tokens.findIndex((token) => token >= vocab);
-  if (bad >= 0) {
-    throw new PogoError('DATA', `expected tokens below ${vocab} in ${path}, found ${tokens[bad]} at place ${bad}`, {
-      path,
-    });
   }
 }
 

@@ -6,7 +6,7 @@
  * match their root are *missing data* (code MISSING), never evidence against anybody.
  */
 import * as path from 'node:path';
-import { PogoError } from '../../errors.js';
+import { invariant, PogoError } from '../../errors.js';
 import { equalBytes, toHex } from '../../hex.js';
 import { blobHasher, hashBytes } from './digest.js';
 import { prepareDirectory, writeFileUnlisted } from './durable.js';
@@ -85,13 +85,39 @@ export class BlobStore {
       for (const part of parts) hasher.update(part);
       const root = hasher.digest();
       if (!this.#isIntact(root, total)) {
-        writeFileUnlisted(this.#layer, this.path(root), ...parts);
+        writeFileUnlisted(this.#layer, this.path(root), parts);
         wrote = true;
       }
       return root;
     });
     if (wrote) this.#layer.syncDirectory(this.directory);
     return roots;
+  }
+
+  /**
+   * Stores a blob whose root and length are known, out of pieces that are made one after the other: for blobs larger than
+   * memory. One that is already there and intact is left alone.
+   *
+   * @throws PogoError INTERNAL for pieces of another root, RANGE over the size limit, IO
+   */
+  putPieces(root: Uint8Array, totalBytes: number, pieces: Iterable<Uint8Array>): Uint8Array {
+    if (totalBytes > this.#maxBytes) {
+      throw new PogoError('RANGE', `blob: expected at most ${this.#maxBytes} bytes, found ${totalBytes}`, {
+        bytes: totalBytes,
+      });
+    }
+    if (this.#isIntact(root, totalBytes)) return root;
+    const hasher = blobHasher(totalBytes);
+    function* hashed(): Generator<Uint8Array> {
+      for (const piece of pieces) {
+        hasher.update(piece);
+        yield piece;
+      }
+      invariant(equalBytes(hasher.digest(), root), `blob ${toHex(root)}: pieces of another root`);
+    }
+    writeFileUnlisted(this.#layer, this.path(root), hashed());
+    this.#layer.syncDirectory(this.directory);
+    return root;
   }
 
   /** Whether a blob of that name (and length, if given) is there. Its bytes are not checked. */

@@ -22,12 +22,12 @@ export function unfinishedPath(target: string): string {
  * @throws PogoError IO (full disk, no permission, …)
  */
 export function writeFileAtomic(layer: FileLayer, file: string, ...parts: readonly Uint8Array[]): void {
-  writeFileUnlisted(layer, file, ...parts);
+  writeFileUnlisted(layer, file, parts);
   layer.syncDirectory(path.dirname(file));
 }
 
 /** As {@link writeFileAtomic}, but durable only once the caller has synced the directory: one sync for several files. */
-export function writeFileUnlisted(layer: FileLayer, file: string, ...parts: readonly Uint8Array[]): void {
+export function writeFileUnlisted(layer: FileLayer, file: string, parts: Iterable<Uint8Array>): void {
   const unfinished = unfinishedPath(file);
   try {
     const handle = layer.open(unfinished, 'exclusive');

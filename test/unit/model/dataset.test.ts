@@ -70,8 +70,8 @@ describe('prepareData', () => {
     const { mtimeMs } = await stat(first.path);
     const second = await prepareData(recipe, join(folder, 'new'));
     expect((await stat(first.path)).mtimeMs).toBe(mtimeMs);
-    expect(sameTokens(second.tokens, first.tokens)).toBe(true);
-    expect(second.tokens.buffer).toBeInstanceOf(SharedArrayBuffer);
+    expect(sameTokens(second.tokens as Tokens, first.tokens as Tokens)).toBe(true);
+    expect((second.tokens as Tokens).buffer).toBeInstanceOf(SharedArrayBuffer);
     expect(await readdir(join(folder, 'new'))).toHaveLength(1); // no temporary file stays
   });
 
@@ -82,7 +82,7 @@ describe('prepareData', () => {
     flipped[1000] ^= 1;
     for (const bad of [flipped, good.subarray(0, 999), Buffer.concat([good, Buffer.of(0, 0)])]) {
       await writeFile(path, bad);
-      expect(sameTokens((await prepareData(recipe, folder)).tokens, tokens)).toBe(true);
+      expect(sameTokens((await prepareData(recipe, folder)).tokens as Tokens, tokens as Tokens)).toBe(true);
       expect((await readFile(path)).equals(good)).toBe(true);
     }
   });
