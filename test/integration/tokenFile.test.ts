@@ -152,7 +152,7 @@ describe('mine and verify', () => {
 
   test('a cheater is convicted with openings out of the file', async () => {
     // The parent makes the built-in token file, miner and verifiers read it by ranges.
-    const args = ['run', '--recipe', 'tiny', '--cheat', 'flip-code', '--claims', '1', '--verifiers', '2'];
+    const args = ['run', '--recipe', 'tiny', '--cheat', 'flip-code', '--claims', '2', '--verifiers', '2'];
     const { code, events } = await run([...args, '--dir', place('run')], 0);
     expect(code).toBe(0);
     expect(events.find(({ type }) => type === 'summary')).toMatchObject({ slashed: 1 });
