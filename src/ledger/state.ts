@@ -183,6 +183,7 @@ function scopeFor(root: LedgerState, { kind, body }: Transaction): LedgerState {
       return scopeOfDispute(root, body.order.dispute);
     case 'open-node':
     case 'prove-element':
+    case 'prove-receipt':
     case 'dispute-tick':
     case 'decline-dispute':
       return scopeOfDispute(root, body.dispute);
@@ -287,6 +288,7 @@ async function applyIn(
     case 'publish-trace':
     case 'open-node':
     case 'prove-element':
+    case 'prove-receipt':
     case 'dispute-tick':
     case 'decline-dispute':
       return applyDispute(state, bls, transaction, events);

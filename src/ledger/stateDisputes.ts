@@ -11,7 +11,12 @@ import { rootOfSet } from '../merkle/opening.js';
 import { portableHash } from '../merkle/portable.js';
 import { openRecipeHeader } from '../model/recipeHeader.js';
 import type { Bls } from '../protocol/bls.js';
-import { checkElementProof, checkWitnessedProof, verifyStatement } from '../protocol/dispute/elementProof.js';
+import {
+  checkElementProof,
+  checkReceiptProof,
+  checkWitnessedProof,
+  verifyStatement,
+} from '../protocol/dispute/elementProof.js';
 import { contest, type Narrowing, nextOpening, opensNode, startNarrowing } from '../protocol/dispute/narrowing.js';
 import { committedResults, hasProgram, type SubjectContext, subjectProgram } from '../protocol/dispute/subject.js';
 import { requireValidTrace } from '../protocol/dispute/trace.js';
@@ -20,6 +25,7 @@ import {
   ElementProofType,
   hasStep,
   needsWitness,
+  ReceiptProofType,
   SUBJECT_KIND,
   WitnessedProofType,
 } from '../protocol/dispute/types.js';
@@ -53,7 +59,7 @@ type DisputeOrder = Extract<
 >;
 type DisputeMove = Extract<
   Transaction,
-  { kind: 'publish-trace' | 'open-node' | 'prove-element' | 'dispute-tick' | 'decline-dispute' }
+  { kind: 'publish-trace' | 'open-node' | 'prove-element' | 'prove-receipt' | 'dispute-tick' | 'decline-dispute' }
 >;
 type Change = Extract<LedgerEvent, { type: 'dispute' }>['change'];
 
@@ -80,6 +86,8 @@ export function applyDispute(state: LedgerState, bls: Bls, { kind, body }: Dispu
       return openNode(state, body, events);
     case 'prove-element':
       return proveElement(state, bls, body, events);
+    case 'prove-receipt':
+      return proveReceipt(state, bls, body, events);
     case 'dispute-tick':
       return endTurn(state, body, events);
     case 'decline-dispute':
@@ -382,6 +390,35 @@ function proveElement(
     witnessed === undefined ? checkElementProof(bls, proof) : checkWitnessedProof(bls, witnessed),
   );
   if (finding === undefined) return lose(state, dispute, 'the element is right', events);
+  winByConviction(state, dispute, finding, events);
+}
+
+/** A verifier's own trace of the unit that it was drawn for, against its receipt. */
+function proveReceipt(
+  state: LedgerState,
+  bls: Bls,
+  { dispute: id, proof: bytes }: TransactionBody<'prove-receipt'>,
+  events: LedgerEvent[],
+): void {
+  const dispute = disputeAt(state, id, [TURN.name, TURN.contest]);
+  const file = decodeStrict(ReceiptProofType, bytes);
+  const { head, trace } = file.proof;
+  const settled = state.settled.find((other) => equalBytes(other.claimRoot, dispute.claimRoot));
+  const committed = settled === undefined ? undefined : receiptOf(settled, dispute.accused)?.commitment;
+  const { kind, stepIndex, unit } = trace.statement.subject;
+  requireRule(
+    committed !== undefined &&
+      equalBytes(file.receipt.message.commitment, committed) &&
+      equalBytes(head.chainId, state.chainId) &&
+      equalBytes(head.claimRoot, dispute.claimRoot) &&
+      equalBytes(head.accused, dispute.accused) &&
+      kind === dispute.subject.kind &&
+      stepIndex === dispute.subject.stepIndex &&
+      unit === dispute.subject.unit,
+    `dispute ${id}: expected a proof about its unit and the accused’s receipt, found another`,
+  );
+  const finding = judge(() => checkReceiptProof(bls, file));
+  if (finding === undefined) return lose(state, dispute, 'the receipt follows from the trace', events);
   winByConviction(state, dispute, finding, events);
 }
 

@@ -10,6 +10,9 @@ import { type Layout, LEAF_ELEMENTS } from './layout.js';
 import type { Recipe } from './recipe.js';
 import type { BoundTape, HostArray, Ref, Tape, TapeOperation, TapeWatch } from './tape.js';
 
+/** The part of a recipe that places follow from. */
+export type PlaceRecipe = Pick<Recipe, 'family' | 'layers' | 'width' | 'context' | 'sequencesPerUnit' | 'adapter'>;
+
 /** Row `row` of `width` elements in array `argument` after every operation of this kind and name. */
 export interface UnitPlace {
   readonly kind: TapeOperation;
@@ -23,7 +26,7 @@ export interface UnitPlace {
 export type PlaceRange = Omit<UnitPlace, 'row'> & { readonly rows: number };
 
 /** Activations of the forward pass: what attention and the MLP of each layer add up to, bf16 [tokens, width]. */
-export function forwardPlaces(recipe: Recipe): PlaceRange[] {
+export function forwardPlaces(recipe: PlaceRecipe): PlaceRange[] {
   const rows = recipe.sequencesPerUnit * recipe.context;
   const isGemma = recipe.family === 'gemma3';
   return layers(recipe).flatMap((layer) =>
@@ -42,7 +45,7 @@ export function forwardPlaces(recipe: Recipe): PlaceRange[] {
 }
 
 /** Errors of the backward pass as they leave each layer's norms, bf16 [tokens, width]. */
-export function backwardPlaces(recipe: Recipe): PlaceRange[] {
+export function backwardPlaces(recipe: PlaceRecipe): PlaceRange[] {
   const rows = recipe.sequencesPerUnit * recipe.context;
   const names = layers(recipe).flatMap((layer) =>
     ['norm2', 'norm1'].filter((part) => layer > 0 || reaches(recipe, part)).map((part) => `h${layer}.${part}.backward`),
@@ -58,7 +61,7 @@ export function backwardPlaces(recipe: Recipe): PlaceRange[] {
 }
 
 /** Whether the gradient goes through a norm of the lowest layer: with adapters it stops at the first of them. */
-function reaches({ adapter }: Recipe, part: string): boolean {
+function reaches({ adapter }: PlaceRecipe, part: string): boolean {
   if (adapter === undefined) return true;
   const [lowest] = adapter.targets;
   return part === 'norm2' && (lowest === 'qkv' || lowest === 'o');
@@ -75,7 +78,7 @@ export function gradientPlaces(layout: Layout): PlaceRange[] {
   }));
 }
 
-function layers(recipe: Recipe): number[] {
+function layers(recipe: PlaceRecipe): number[] {
   return Array.from({ length: recipe.layers }, (_, i) => i);
 }
 

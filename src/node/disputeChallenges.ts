@@ -12,14 +12,21 @@ import type { LedgerState } from '../ledger/stateTypes.js';
 import { openSet } from '../merkle/opening.js';
 import { createProofBase } from '../protocol/dispute/buildProof.js';
 import { contest } from '../protocol/dispute/narrowing.js';
-import { Challenger, disputedOutput, planChallenge } from '../protocol/dispute/players.js';
+import { Challenger, disputedOutput, planChallenge, proveReceipt } from '../protocol/dispute/players.js';
 import { makeTrace, openable, type Trace } from '../protocol/dispute/trace.js';
 import { type Dispute, TURN } from '../protocol/dispute/transactions.js';
-import { ElementProofType, needsWitness, type SignedStatement, WitnessedProofType } from '../protocol/dispute/types.js';
+import {
+  ElementProofType,
+  needsWitness,
+  ReceiptProofType,
+  type SignedStatement,
+  WitnessedProofType,
+} from '../protocol/dispute/types.js';
 import { encodeEvidence } from '../protocol/evidence.js';
 import { encodeTransaction } from '../protocol/ledgerTypes.js';
 import { type DisputedWork, subjectName } from './disputeSubject.js';
 import type { DisputeBook } from './roles/disputeBook.js';
+import type { BookedReceipt } from './roles/receiptBook.js';
 
 /** What a challenger does on its turn. */
 export type ChallengeMove =
@@ -55,6 +62,7 @@ export class DisputeChallenges {
     { dispute, claim }: DisputeDuty,
     book: DisputeBook,
     open: () => Promise<DisputedWork>,
+    booked?: BookedReceipt,
   ): Promise<ChallengeMove> {
     const record = traceFor(state, dispute);
     const list = record === undefined ? undefined : book.list(record.trace.statement.listRoot);
@@ -68,7 +76,9 @@ export class DisputeChallenges {
     const accused: Trace = { list, end: record.trace.statement.end };
     if (dispute.turn === TURN.name) {
       const plan = planChallenge(own, accused);
-      if (plan.kind === 'nothing') return plan;
+      if (plan.kind === 'nothing') {
+        return booked === undefined ? plan : this.#proveReceipt(dispute, work, record.trace, accused, booked);
+      }
       if (plan.kind === 'name') {
         return { ...plan, list: listOpening(work, list, plan.operation) };
       }
@@ -103,6 +113,23 @@ export class DisputeChallenges {
     if (answer === undefined) return { kind: 'nothing' };
     if ('child' in answer) return { kind: 'contest', child: answer.child };
     return this.#prove(dispute, work, statement, player, answer.element);
+  }
+
+  /** The trace is right, so is the unit: what can be false is the part of the receipt over it. */
+  #proveReceipt(
+    { id }: Dispute,
+    { claim, recipe, source, context, program, inputs }: DisputedWork,
+    statement: SignedStatement,
+    trace: Trace,
+    booked: BookedReceipt,
+  ): ChallengeMove {
+    const base = createProofBase(claim, recipe, source.list, context, statement);
+    const proof = proveReceipt(base, recipe, context, { program, trace }, inputs, booked);
+    return {
+      kind: 'prove',
+      transaction: encodeTransaction('prove-receipt', { dispute: id, proof: ReceiptProofType.serialize(proof) }),
+      evidence: encodeEvidence('receipt-trace', proof),
+    };
   }
 
   #prove(

@@ -31,6 +31,8 @@ export interface RecheckResult {
   readonly part: number;
   /** The file that proves the receipt false; undefined where it holds. */
   readonly evidence: Uint8Array | undefined;
+  /** The unit that the part is about; undefined for a state. */
+  readonly drawn?: DrawnUnit;
   /** The drawn unit, where it is not what the claim commits to: who was drawn for it and voted for the claim lied. */
   readonly falseUnit?: Extract<Fault, { kind: 'unit' | 'loss' }>;
 }
@@ -69,7 +71,12 @@ export async function recheckReceipt(options: RecheckOptions): Promise<RecheckRe
   }
   const found = parts[part];
   const evidence = found !== undefined && equalBytes(found, expected) ? undefined : await prove();
-  return falseUnit === undefined ? { part, evidence } : { part, evidence, falseUnit };
+  return {
+    part,
+    evidence,
+    ...(drawn === undefined ? {} : { drawn }),
+    ...(falseUnit === undefined ? {} : { falseUnit }),
+  };
 }
 
 /** The unit is there anyway, so it is compared: at its step's state, where the trainer stands. */

@@ -25,7 +25,7 @@ import { verifyClaimSignature } from '../protocol/claim.js';
 import { hasProgram } from '../protocol/dispute/subject.js';
 import { type DisputeSubject, SUBJECT_KIND } from '../protocol/dispute/types.js';
 import { deriveHash } from '../protocol/domains.js';
-import { drawHeldOut, signDraw } from '../protocol/draws.js';
+import { type DrawnUnit, drawHeldOut, signDraw } from '../protocol/draws.js';
 import { provenUnit } from '../protocol/evidence/attestation.js';
 import { buildEquivocationEvidence } from '../protocol/evidence/build.js';
 import { buildAttestationEvidence } from '../protocol/evidence/buildVerifier.js';
@@ -222,15 +222,18 @@ export class Verifier {
     if (result.evidence === undefined && large && hasProgram(this.#recipe, { kind: SUBJECT_KIND.unit })) {
       return this.#disputeVote(duty, booked, falseUnit);
     }
+    const { drawn } = result;
+    const tooLarge = (result.evidence?.length ?? 0) > limit && hasProgram(this.#recipe, { kind: SUBJECT_KIND.unit });
+    if (drawn !== undefined && tooLarge) return this.#disputeVote(duty, booked, drawn);
     const evidence = result.evidence ?? this.#falseVote(duty, booked, falseUnit, tokens);
     if (evidence !== undefined) await this.#commitAndReveal(booked.claim, evidence);
   }
 
-  /** Challenges who voted for a false unit to show how it comes about: where evidence would be too large. */
+  /** Challenges who voted for a unit to show how it comes about: where evidence against unit or receipt is too large. */
   async #disputeVote(
     { verifier }: RecheckDuty,
     { claim }: BookedReceipt,
-    { stepIndex, unit }: Extract<Fault, { kind: 'unit' | 'loss' }>,
+    { stepIndex, unit }: DrawnUnit,
   ): Promise<void> {
     const state = await this.#state();
     const { challengeBond, disputeBondSurplus } = state.parameters;
@@ -428,7 +431,9 @@ export class Verifier {
       const { claimNumber, attempt } = claim.header;
       let move: ChallengeMove;
       try {
-        move = await this.#challenges.move(state, duty, this.disputes, () => this.#disputed(duty));
+        // Only a verifier that is accused over a settled claim has a receipt to be measured by.
+        const booked = dispute.claim.length === 1 ? this.receipts.find(dispute.claimRoot, dispute.accused) : undefined;
+        move = await this.#challenges.move(state, duty, this.disputes, () => this.#disputed(duty), booked);
       } catch (error) {
         if (!NO_VERDICT.has(PogoError.from(error).code)) throw error;
         move = { kind: 'nothing' };

@@ -10,7 +10,7 @@ import { checkAttestationEvidence } from './evidence/attestation.js';
 import { checkBatchEvidence } from './evidence/batch.js';
 import { checkCommitmentsEvidence } from './evidence/commitments.js';
 import { checkDiffEvidence } from './evidence/diff.js';
-import { checkElementEvidence, checkWitnessedEvidence } from './evidence/element.js';
+import { checkElementEvidence, checkReceiptTraceEvidence, checkWitnessedEvidence } from './evidence/element.js';
 import { checkEquivocationEvidence } from './evidence/equivocation.js';
 import type { EvidenceExecutors, Finding } from './evidence/head.js';
 import { checkHeldOutEvidence } from './evidence/heldOut.js';
@@ -67,10 +67,11 @@ const CHECKERS: Checkers = {
   attestation: (executors, body) => checkAttestationEvidence(executors, body, checkEvidence),
   receipt: checkReceiptEvidence,
   'held-out': checkHeldOutEvidence,
+  'receipt-trace': checkReceiptTraceEvidence,
 };
 
 /** Kinds that accuse a verifier. */
-const VERIFIER_KINDS: ReadonlySet<EvidenceKind> = new Set(['attestation', 'receipt', 'held-out']);
+const VERIFIER_KINDS: ReadonlySet<EvidenceKind> = new Set(['attestation', 'receipt', 'held-out', 'receipt-trace']);
 
 /** Names of all kinds. */
 export const EVIDENCE_KINDS = Object.keys(EVIDENCE_KIND) as readonly EvidenceKind[];
@@ -118,7 +119,8 @@ async function checkKind<K extends EvidenceKind>(
   } catch (error) {
     throw failClosed(error);
   }
-  const { head } = (kind === 'witnessed-element' ? (body as EvidenceBody<'witnessed-element'>).proof : body) as {
+  // Some kinds wrap an element proof: it has the head.
+  const { head } = ('proof' in body && 'head' in (body.proof as object) ? body.proof : body) as {
     readonly head: Omit<EvidenceHead, 'recipe'>;
   };
   const { header } = head.claim;

@@ -17,6 +17,7 @@ import {
   OpenNodeType,
   OpenVerifierDisputeType,
   ProveElementType,
+  ProveReceiptType,
   PublishTraceType,
 } from './dispute/transactions.js';
 import { DOMAIN } from './domains.js';
@@ -316,6 +317,7 @@ export const TRANSACTION_TYPES = {
   'dispute-tick': [36, DisputeTickType],
   'open-verifier-dispute': [37, signed(OpenVerifierDisputeType)],
   'decline-dispute': [38, DeclineDisputeType],
+  'prove-receipt': [39, ProveReceiptType],
   'challenge-piece': [22, signed(ChallengePieceType)],
   'answer-piece': [23, PieceAnswerType],
   'piece-silence': [24, PieceType],

@@ -15,7 +15,14 @@ import { portableKernels } from '../merkle/portable.js';
 import { CV_BYTES, nodeCount, treeBytes } from '../merkle/shape.js';
 import type { Layout } from '../model/layout.js';
 import type { Recipe } from '../model/recipe.js';
-import { backwardPlaces, forwardPlaces, gradientPlaces, type PlaceRange, type UnitPlace } from '../model/unitPlaces.js';
+import {
+  backwardPlaces,
+  forwardPlaces,
+  gradientPlaces,
+  type PlaceRange,
+  type PlaceRecipe,
+  type UnitPlace,
+} from '../model/unitPlaces.js';
 import type { Bls, KeyPair } from './bls.js';
 import { samplesForDetection } from './detection.js';
 import { CONTEXT, DOMAIN, deriveHash, u64Bytes } from './domains.js';
@@ -159,7 +166,7 @@ function drawStateStep(drawSignature: Uint8Array, units: readonly DrawnUnit[]): 
 export function unitReceiptPlaces(
   drawSignature: Uint8Array,
   { stepIndex, unit }: DrawnUnit,
-  recipe: Recipe,
+  recipe: PlaceRecipe,
   layout: Layout,
 ): UnitPlace[] {
   const stream = new RandomStream(CONTEXT.receiptPlaces, drawSignature, u64Bytes(stepIndex), u64Bytes(unit));

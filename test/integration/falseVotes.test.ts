@@ -88,6 +88,7 @@ describe('a recheck', () => {
 
   it('has nothing against who voted for a true unit', async () => {
     const { result } = await scene({});
-    expect(result).toEqual({ part: 0, evidence: undefined });
+    expect(result).toMatchObject({ part: 0, evidence: undefined });
+    expect(result.falseUnit).toBeUndefined();
   });
 });

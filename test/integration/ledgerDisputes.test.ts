@@ -13,15 +13,29 @@ import type { KeyPair } from '../../src/protocol/bls.js';
 import { signClaim } from '../../src/protocol/claim.js';
 import { createProofBase } from '../../src/protocol/dispute/buildProof.js';
 import { openNode } from '../../src/protocol/dispute/narrowing.js';
-import { Challenger } from '../../src/protocol/dispute/players.js';
-import { type SubjectContext, subjectProgram } from '../../src/protocol/dispute/subject.js';
-import { openable, signTrace, type Trace, type TraceInputs, traceOf } from '../../src/protocol/dispute/trace.js';
+import { Challenger, proveReceipt } from '../../src/protocol/dispute/players.js';
+import { receiptProgram, type SubjectContext, subjectProgram } from '../../src/protocol/dispute/subject.js';
+import {
+  captureOutputs,
+  openable,
+  signTrace,
+  type Trace,
+  type TraceInputs,
+  traceOf,
+} from '../../src/protocol/dispute/trace.js';
 import { type Dispute, TURN } from '../../src/protocol/dispute/transactions.js';
-import { ElementProofType, hasStep, SUBJECT_KIND, WitnessedProofType } from '../../src/protocol/dispute/types.js';
+import {
+  ElementProofType,
+  hasStep,
+  ReceiptProofType,
+  SUBJECT_KIND,
+  WitnessedProofType,
+} from '../../src/protocol/dispute/types.js';
 import { u64Bytes } from '../../src/protocol/domains.js';
 import { encodeTransaction, type Order, type OrderKind, signOrder } from '../../src/protocol/ledgerTypes.js';
 import { proveCommitment } from '../../src/protocol/listProof.js';
-import { receiptDuty } from '../../src/protocol/receipt.js';
+import { receiptDuty, unitReceiptPart } from '../../src/protocol/receipt.js';
+import { readerOver } from '../../src/protocol/trace/arrays.js';
 import type { Program } from '../../src/protocol/trace/program.js';
 import { runProgram } from '../../src/protocol/trace/runProgram.js';
 import { ClaimHeaderType, claimRoot as claimRootOf, type SignedClaim } from '../../src/protocol/types.js';
@@ -473,9 +487,10 @@ describe('a dispute on the ledger', () => {
 
 describe('a dispute over a vote', () => {
   /** A claim that is final, and who of its voters was drawn for unit 0 of step 0. */
-  async function voted(lie: Lie) {
+  async function voted(lie: Lie, partsOf?: TestChain['partsOf']) {
     const scene = await Scene.open(stage(), 'unit', lie);
     const { chain } = scene;
+    if (partsOf !== undefined) chain.partsOf = partsOf;
     await chain.attest();
     if (chain.outcomes().length === 0) await chain.tick();
     expect(chain.outcomes()).toEqual(['finalized']);
@@ -525,6 +540,62 @@ describe('a dispute over a vote', () => {
     // Once for a claim.
     expect(await refusal(scene.send(challenger, 'open-verifier-dispute', order))).toMatch(/^REJECTED/);
     expect(totalMoney(chain.state)).toBe(chain.money);
+  });
+
+  it('convicts a verifier whose receipt its own true trace does not give, and none whose receipt it gives', async () => {
+    const { recipe } = stage();
+    const dutyFor = (drawSignature: Uint8Array) => receiptDuty(drawSignature, recipe, recipe.stepsPerClaim, 3);
+    let honestPart = (_drawSignature: Uint8Array): Uint8Array | undefined => undefined;
+    const partsOf = (drawSignature: Uint8Array): Uint8Array[] => {
+      const { units, parts } = dutyFor(drawSignature);
+      const list = Array.from({ length: parts }, () => new Uint8Array(32));
+      const part = honestPart(drawSignature);
+      const at = units.findIndex(({ stepIndex, unit }) => stepIndex === 0 && unit === 0);
+      return part === undefined || at < 0 ? list : list.with(at, part.slice());
+    };
+    const receiptsOf = async (scene: Scene, chain: TestChain, accused: KeyPair) => {
+      const { trace } = scene.run();
+      await chain.submit(scene.publication(trace, undefined, accused));
+      const isTheirs = ({ verifier }: { verifier: Uint8Array }) => verifier.join() === accused.publicKey.join();
+      const receipt = chain.events.flatMap((e) => (e.type === 'receipt' ? [e.receipt] : [])).find(isTheirs)!;
+      const opened = chain.events.flatMap((e) => (e.type === 'receipt-opened' ? [e] : [])).find(isTheirs)!;
+      const statement = signTrace(nativeBls, accused, scene.context, trace, portableKernels);
+      const base = createProofBase(scene.claim, recipe, [...scene.mined.list], scene.context, statement);
+      const disputed = { program: scene.program, trace };
+      const booked = { receipt, opening: opened.opening };
+      const proof = proveReceipt(base, recipe, scene.context, disputed, scene.inputs, booked);
+      return encodeTransaction('prove-receipt', { dispute: 0, proof: ReceiptProofType.serialize(proof) });
+    };
+    const guessed = await voted({}, partsOf);
+    await guessed.scene.send(guessed.challenger, 'open-verifier-dispute', guessed.order);
+    const { scene, chain, accused } = guessed;
+    const stake = chain.stake(accused);
+    await chain.submit(await receiptsOf(scene, chain, accused));
+    expect(scene.changes()).toEqual(['opened', 'traced', 'convicted']);
+    expect(chain.stake(accused)).toBe(stake - chain.state.parameters.verifierStake);
+    expect(totalMoney(chain.state)).toBe(chain.money);
+
+    const work = await Scene.open(stage(), 'unit');
+    honestPart = (drawSignature) => {
+      const program = receiptProgram(work.context, work.program, drawSignature);
+      const index = work.program.operations.length;
+      const inputs = program.operations[index]!.rule.inputs;
+      const outputs = captureOutputs(work.program, work.inputs, index - 1, inputs);
+      const observed = new Uint8Array(program.operations[index]!.length);
+      const bytes = (at: number, start: number, count: number) => outputs.get(at)!.slice(start, start + count);
+      program.operations[index]!.rule.compute(
+        readerOver(inputs, ({ index: at }, start, count) => bytes(at, start, count)),
+        0,
+        observed,
+      );
+      return unitReceiptPart(drawSignature, { stepIndex: 0, unit: 0 }, observed);
+    };
+    const worked = await voted({}, partsOf);
+    await worked.scene.send(worked.challenger, 'open-verifier-dispute', worked.order);
+    const before = worked.chain.balance(worked.accused);
+    await worked.chain.submit(await receiptsOf(worked.scene, worked.chain, worked.accused));
+    expect(worked.scene.changes()).toEqual(['opened', 'traced', 'lost']);
+    expect(worked.chain.balance(worked.accused) - before).toBe(10_000_000_000n);
   });
 
   it('silence convicts, too; an honest verifier answers and is paid', async () => {

@@ -83,7 +83,7 @@ function unitSubject(trained: TrainedClaim, unit: number) {
 }
 
 /** Kinds that accuse a miner; those against verifiers are in `protocolReceipts.test.ts`. */
-type MinerKind = Exclude<EvidenceKind, 'attestation' | 'receipt' | 'held-out'>;
+type MinerKind = Exclude<EvidenceKind, 'attestation' | 'receipt' | 'held-out' | 'receipt-trace'>;
 
 /** One file of evidence of each kind against the last step of a claim. */
 const FILES: Record<MinerKind, (trained: TrainedClaim, chunk?: number) => Uint8Array> = {

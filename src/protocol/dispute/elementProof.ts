@@ -14,6 +14,7 @@ import type { Bls } from '../bls.js';
 import { verifyClaimSignature } from '../claim.js';
 import { DOMAIN } from '../domains.js';
 import { openCommitment } from '../listProof.js';
+import { receiptDuty, unitReceiptPart, verifyReceiptOpening, verifySignedReceipt } from '../receipt.js';
 import { canonicalNaN, readerOver, typedView } from '../trace/arrays.js';
 import {
   ELEMENT_BYTES,
@@ -32,12 +33,13 @@ import {
   type StepCommitment,
   stateRoot,
 } from '../types.js';
-import { externalRoots, listLength, rateOf, type SubjectContext, subjectProgram } from './subject.js';
+import { externalRoots, listLength, rateOf, receiptProgram, type SubjectContext, subjectProgram } from './subject.js';
 import {
   type BlobOpening,
   type ElementProof,
   hasStep,
   needsWitness,
+  type ReceiptProof,
   type SignedStatement,
   SUBJECT_KIND,
   TraceStatementType,
@@ -127,6 +129,68 @@ function checkProof(
   blobs.requireAllUsed();
   if (equalBytes(expected, found)) return undefined;
   return `${name}, element ${proof.element}: expected ${toHex(expected)}, found ${toHex(found)}`;
+}
+
+/**
+ * Checks a receipt proof, trusting nothing in it.
+ *
+ * @returns a sentence about what is false; undefined where the part follows from the verifier's own trace
+ * @throws PogoError MALFORMED: the proof convicts nobody
+ */
+export function checkReceiptProof(bls: Bls, { receipt, opening, proof }: ReceiptProof): string | undefined {
+  const recipe = openRecipe(proof);
+  checkBindings(bls, proof, recipe.root);
+  const { head, trace } = proof;
+  const { message, verifier } = receipt;
+  if (!equalBytes(verifier, head.accused)) throw malformed('expected a receipt of the accused, found another’s');
+  const { chainId, claimRoot: root } = head;
+  const { beacon2, committee } = message;
+  failsAsMalformed(() => {
+    verifySignedReceipt(bls, receipt, { chainId, claimRoot: root, beacon2, committee });
+    verifyReceiptOpening(bls, receipt, opening);
+  });
+  const context = openContext(proof, recipe, undefined);
+  const { kind, stepIndex, unit } = trace.statement.subject;
+  const [proven] = proof.step;
+  if (kind !== SUBJECT_KIND.unit || proven === undefined) throw malformed(`expected a unit, found ${kind}`);
+  const { steps } = openCommitment(head.claim.header.listRoot, proven);
+  const { drawSignature, parts } = opening;
+  const duty = receiptDuty(drawSignature, recipe.recipe, steps, committee);
+  const part = duty.units.findIndex((drawn) => drawn.stepIndex === stepIndex && drawn.unit === unit);
+  const found = parts[part];
+  if (parts.length !== duty.parts || found === undefined) throw malformed('expected a part over a drawn unit');
+  const drawn = { stepIndex, unit };
+  const expected = unitReceiptPart(drawSignature, drawn, observedIn(proof, context, drawSignature));
+  if (equalBytes(expected, found)) return undefined;
+  return `part ${part} of the receipt: expected ${toHex(expected)}, found ${toHex(found)}`;
+}
+
+/** What the accused's own trace has at the places of its receipt. */
+function observedIn(proof: ElementProof, context: SubjectContext, drawSignature: Uint8Array): Uint8Array {
+  const unit = subjectProgram(context);
+  const complete = unit.operations.length;
+  if (proof.operation !== complete || proof.element !== 0 || proof.learningRate.length > 0) {
+    throw malformed('expected the places behind the unit’s last operation, found others');
+  }
+  checkEnd(context, unit, proof);
+  if (listLength(unit, proof.trace.statement.end) < complete) {
+    if (proof.list.indices.length + proof.blobs.length > 0) throw malformed('expected nothing opened of a null unit');
+    return new Uint8Array(0);
+  }
+  const program = receiptProgram(context, unit, drawSignature);
+  const blobs = openBlobs(proof, program, context, complete);
+  const operation = program.operations[complete] as Operation;
+  const observed = compute(operation, 0, operation.length, blobs) as Uint8Array;
+  blobs.requireAllUsed();
+  return observed;
+}
+
+function failsAsMalformed(check: () => void): void {
+  try {
+    check();
+  } catch (error) {
+    throw error instanceof PogoError ? malformed(error.message) : error;
+  }
 }
 
 function checkBindings(bls: Bls, { head, trace }: ElementProof, recipeRoot: Uint8Array): void {

@@ -17,8 +17,9 @@ import {
   openNode,
   startNarrowing,
 } from './narrowing.js';
+import { receiptProgram, type SubjectContext } from './subject.js';
 import { captureOutputs, firstDifference, openable, type Trace, type TraceInputs } from './trace.js';
-import type { ElementProof } from './types.js';
+import type { ElementProof, ReceiptProof } from './types.js';
 
 /** What both sides know of a dispute. */
 export interface DisputedTrace {
@@ -58,6 +59,38 @@ export class Accused {
     this.#outputs.set(operation, output);
     return output;
   }
+}
+
+/**
+ * The proof that a verifier's receipt is not what its own trace of a unit gives. The trace agrees with the challenger's, so
+ * the challenger's outputs are the verifier's.
+ *
+ * @param kept outputs that are at hand; computed when left out
+ */
+export function proveReceipt(
+  base: ProofBase,
+  recipe: Recipe,
+  context: SubjectContext,
+  { program: unit, trace }: DisputedTrace,
+  inputs: TraceInputs,
+  { receipt, opening }: Pick<ReceiptProof, 'receipt' | 'opening'>,
+  kept?: ReadonlyMap<number, Uint8Array>,
+): ReceiptProof {
+  const index = unit.operations.length;
+  if (trace.end.operation < index) {
+    const nothing = { indices: [], chunks: [], siblings: new Uint8Array(0) };
+    const { head, header, trace: statement } = base;
+    const step = base.step === undefined ? [] : [base.step];
+    const frame = { head, step, header, trace: statement, operation: index, element: 0, learningRate: [] };
+    return { receipt, opening, proof: { ...frame, list: nothing, blobs: [] } };
+  }
+  const program = receiptProgram(context, unit, opening.drawSignature);
+  const wanted = (program.operations[index] as Operation).rule.inputs;
+  const outputs = kept ?? captureOutputs(unit, inputs, index - 1, wanted);
+  const list = openable(inputs.merkle, trace.list);
+  const blob = ({ index: made }: BlobName): OpenableTree => openable(inputs.merkle, outputs.get(made) as Uint8Array);
+  const proof = buildElementProof(base, recipe, program, index, 0, { list, blob });
+  return { receipt, opening, proof };
 }
 
 /** What a challenger does next. */

@@ -9,8 +9,10 @@ import { createLayout, packedModelLayout, unitFileBytes } from '../../model/layo
 import { type HeaderRecipe, type OpenedRecipeHeader, openLearningRate } from '../../model/recipeHeader.js';
 import { NULL_LOSS_BITS } from '../../model/unit.js';
 import { u64Bytes } from '../domains.js';
+import { unitReceiptPlaces } from '../receipt.js';
 import { diffProgram, isDiffLength } from '../trace/diffProgram.js';
 import { MAX_OPERATIONS, type Program, requireSmallProgram } from '../trace/program.js';
+import { withReceipt } from '../trace/receiptProgram.js';
 import { commitProgram, modelProgram } from '../trace/stateProgram.js';
 import { type ProgramRecipe, unitOperations, unitProgram } from '../trace/unitProgram.js';
 import type { ClaimHeader, StateHeader, StepCommitment } from '../types.js';
@@ -49,6 +51,13 @@ export function subjectProgram(context: SubjectContext): Program {
   requireSmallProgram(unitOperations(recipe));
   const { recipeRoot, draw1 } = claim;
   return unitProgram(recipe, { recipeRoot, draw1, step, unit: subject.unit });
+}
+
+/** A unit's program with what a receipt looks at behind it. */
+export function receiptProgram({ recipe, subject }: SubjectContext, unit: Program, drawSignature: Uint8Array): Program {
+  const layout = createLayout(recipe);
+  const places = unitReceiptPlaces(drawSignature, subject, recipe, layout);
+  return withReceipt(unit, places, (name) => layout.byName(name).size);
 }
 
 function diffOf({ claim, recipe, fileBytes = 0, parentModelRoot }: SubjectContext): Program {

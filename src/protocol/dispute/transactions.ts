@@ -80,6 +80,12 @@ export const ProveElementType = new ContainerType(
   { typeName: 'ProveElement', jsonCase: 'eth2' },
 );
 
+/** The SSZ bytes of a receipt proof, for a dispute with a verifier that has published its trace. */
+export const ProveReceiptType = new ContainerType(
+  { dispute: Uint64, proof: byteList(MAX_ELEMENT_PROOF_BYTES) },
+  { typeName: 'ProveReceipt', jsonCase: 'eth2' },
+);
+
 /** Ends a turn whose clock has run out. `sequence` counts the turns of the dispute. */
 export const DisputeTickType = new ContainerType(
   { dispute: Uint64, sequence: Uint32 },

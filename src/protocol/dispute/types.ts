@@ -4,6 +4,7 @@
 import { ContainerType, ListBasicType, ListCompositeType, type ValueOf } from '@chainsafe/ssz';
 import { LearningRateProofType, RecipeHeaderType } from '../../model/recipeHeader.js';
 import { ProvenCommitmentType } from '../listProof.js';
+import { ReceiptOpeningType, SignedReceiptType } from '../receipt.js';
 import { byteList, DomainTag, PublicKey, Root, Signature, Uint8, Uint32, Uint64 } from '../ssz.js';
 import { SignedClaimType, StateHeaderType } from '../types.js';
 
@@ -129,6 +130,17 @@ export const WitnessedProofType = new ContainerType(
   { typeName: 'WitnessedProof', jsonCase: 'eth2' },
 );
 export type WitnessedProof = ValueOf<typeof WitnessedProofType>;
+
+/**
+ * A part of a verifier's receipt over a unit is not what its own trace of that unit gives. `proof` opens, as the operation
+ * behind the unit's last one, the rows that the receipt looks at: `trace/receiptProgram.ts`. Nothing is opened where the
+ * trace ends early: a null unit's part is a hash of nothing.
+ */
+export const ReceiptProofType = new ContainerType(
+  { receipt: SignedReceiptType, opening: ReceiptOpeningType, proof: ElementProofType },
+  { typeName: 'ReceiptProof', jsonCase: 'eth2' },
+);
+export type ReceiptProof = ValueOf<typeof ReceiptProofType>;
 
 /** The largest proof that convicts. */
 export const MAX_ELEMENT_PROOF_BYTES = 1 << 16;

@@ -1,8 +1,9 @@
 /**
- * Evidence `element` and `witnessed-element`: one element of a disputed computation contradicts the accused's own roots.
+ * Evidence `element`, `witnessed-element` and `receipt-trace`: one element of a disputed computation, or a part of a
+ * receipt, contradicts the accused's own roots.
  * Pure TypeScript.
  */
-import { checkElementProof, checkWitnessedProof } from '../dispute/elementProof.js';
+import { checkElementProof, checkReceiptProof, checkWitnessedProof } from '../dispute/elementProof.js';
 import type { EvidenceExecutors, Finding } from './head.js';
 import type { EvidenceBody } from './types.js';
 
@@ -12,4 +13,8 @@ export function checkElementEvidence(executors: EvidenceExecutors, body: Evidenc
 
 export function checkWitnessedEvidence(executors: EvidenceExecutors, body: EvidenceBody<'witnessed-element'>): Finding {
   return checkWitnessedProof(executors.bls, body);
+}
+
+export function checkReceiptTraceEvidence(executors: EvidenceExecutors, body: EvidenceBody<'receipt-trace'>): Finding {
+  return checkReceiptProof(executors.bls, body);
 }

@@ -6,7 +6,7 @@
  * signature or compared with what the recipe says, so a changed byte never convicts anybody else or of anything else.
  */
 import { ContainerType, ListCompositeType, type ValueOf } from '@chainsafe/ssz';
-import { ElementProofType, MAX_ELEMENT_PROOF_BYTES, WitnessedProofType } from '../dispute/types.js';
+import { ElementProofType, MAX_ELEMENT_PROOF_BYTES, ReceiptProofType, WitnessedProofType } from '../dispute/types.js';
 import { LeafCheckType } from '../leafCheck.js';
 import { ProvenCommitmentType } from '../listProof.js';
 import { ChunkOpeningsType, ChunkOpeningType } from '../openings.js';
@@ -37,6 +37,7 @@ export const EVIDENCE_KIND = {
   attestation: 16,
   receipt: 17,
   'held-out': 18,
+  'receipt-trace': 19,
 } as const;
 export type EvidenceKind = keyof typeof EVIDENCE_KIND;
 
@@ -49,7 +50,8 @@ export const MAX_EVIDENCE_BYTES = 2 ** 32 - 1;
 
 /** The largest file of a kind that is looked at, without its kind byte. */
 export function maxEvidenceBytes(kind: EvidenceKind): number {
-  return kind === 'element' || kind === 'witnessed-element' ? MAX_ELEMENT_PROOF_BYTES - 1 : MAX_EVIDENCE_BYTES;
+  const isSmall = kind === 'element' || kind === 'witnessed-element' || kind === 'receipt-trace';
+  return isSmall ? MAX_ELEMENT_PROOF_BYTES - 1 : MAX_EVIDENCE_BYTES;
 }
 
 /** Whom it accuses of what claim. `claim` and `recipe` are carried whole and checked against the roots. */
@@ -233,6 +235,7 @@ export const EVIDENCE_TYPES = {
   attestation: AttestationEvidenceType,
   receipt: ReceiptEvidenceType,
   'held-out': HeldOutEvidenceType,
+  'receipt-trace': ReceiptProofType,
 } as const;
 
 /** The container's value for each kind. */

@@ -106,6 +106,8 @@ export interface Program {
   readonly results: readonly Result[];
   /** Length of the last result where the accused states it, as the end of its trace: that of a diff follows from its bytes. */
   readonly statedBytes?: number;
+  /** Of a unit: where each tensor's gradient stands in f32, by `TENSOR.gradient`; some begin inside an output. */
+  readonly gradients?: ReadonlyMap<string, Source>;
 }
 
 export function outputBytes(operation: Pick<Operation, 'type' | 'length'>): number {

@@ -94,6 +94,7 @@ export abstract class UnitBuilder<Layer> {
   /** Codes between the two matrices of an adapter, by linear layer. */
   readonly narrow = new Map<string, Codes>();
   readonly #gradients = new Map<string, Codes>();
+  readonly #gradientSources = new Map<string, Source>();
 
   constructor(
     readonly recipe: ProgramRecipe,
@@ -257,6 +258,7 @@ export abstract class UnitBuilder<Layer> {
   /** 4-bit codes of a tensor's gradient: f32 [rows, columns]. */
   gradient(name: string, x: Source): void {
     const tensor = this.state.byName(name);
+    this.#gradientSources.set(`${name}.gradient`, x);
     const third = tensor.size / 3;
     const g: U.Gradient4 = {
       x,
@@ -510,6 +512,6 @@ export abstract class UnitBuilder<Layer> {
     const bytes = state.length / 2 + state.length / 32;
     b.result('loss', loss);
     b.result('unit', b.add('unit', 'u8', bytes, U.unitFileRule(state, planes)));
-    return b.build();
+    return { ...b.build(), gradients: this.#gradientSources };
   }
 }
