@@ -77,7 +77,7 @@ export function register(program: Command): void {
     .description('exact loss of a checkpoint on a text or token file, in nats per token')
     .requiredOption(
       '--checkpoint <file>',
-      'safetensors: our own, or GPT-2 with config.json and tokenizer.json beside it',
+      'safetensors: our own, or a model of Hugging Face with config.json and tokenizer.json beside it',
     )
     .requiredOption('--data <file>', 'UTF-8 text, or token numbers in a file named .tokens or .bin')
     .option('--recipe <name|file>', 'the model’s recipe, where the file does not say it')

@@ -47,7 +47,7 @@ export function register(program: Command): void {
     .description('text from a model')
     .requiredOption(
       '--checkpoint <file>',
-      'safetensors: our own, or GPT-2 with config.json and tokenizer.json beside it',
+      'safetensors: our own, or a model of Hugging Face with config.json and tokenizer.json beside it',
     )
     .requiredOption('--prompt <text>', 'text to go on from, at least one character')
     .option('--tokens <n>', 'tokens to write', integerOption('--tokens', 1, 1_000_000), 200)
