@@ -66,6 +66,14 @@ beforeAll(async () => {
 });
 afterAll(() => folder.remove());
 
+/** A claim over an imported model holds like any other, with its start carried by the bundle, and was of use. */
+async function expectJudged(recipe: string, bundle: string): Promise<void> {
+  const { code, stdout } = await runPogo(['verify', bundle, '--recipe', recipe, '--json'], { POGO_HOME: home });
+  const claim = eventsOf(stdout).find(({ type }) => type === 'verify');
+  expect([code, claim?.['holds']]).toEqual([0, true]);
+  expect(Number(claim?.['heldOutAfter'])).toBeLessThan(Number(claim?.['heldOutBefore']));
+}
+
 describe('import of a folder in several files', () => {
   it('gives a state, a recipe that starts there, its data and its tokenizer', async () => {
     const state = join(folder.path, 'state');
@@ -100,6 +108,7 @@ describe('import of a folder in several files', () => {
     );
     expect(mined.code).toBe(0);
     expect(mined.event['fromRoot']).toBe(event['stateRoot']);
+    await expectJudged(String(event['recipe']), bundle);
   });
 
   it('leaves nothing behind when a tensor is wrong, and says which', async () => {
@@ -186,6 +195,7 @@ describe('Gemma 3', () => {
     const bundle = join(folder.path, 'gemma-bundle');
     const mined = await pogo('mine', '--recipe', file, '--from', state, '--dir', bundle, '--claims', '1');
     expect([mined.code, mined.event['fromRoot']]).toEqual([0, imported.event['stateRoot']]);
+    await expectJudged(file, bundle);
 
     const out = join(folder.path, 'gemma-out');
     mkdirSync(out);
