@@ -2,12 +2,14 @@
 //   node scripts/inspect-sass.mjs [ADDON] [--list]          exit code 0 exact, 1 not, 5 no addon or no cuobjdump
 // PTX, which later devices compile: no fused or approximate float instruction, no flush to zero. SASS, which sm_80, sm_90 and
 // sm_90a run: no fused multiply-add, except in kernels that divide or take roots, because IEEE division and root are made of
-// them; tensor-core instructions in every kernel that multiplies codes; no local memory in hot kernels. The rules that name
-// kernels stand in lib/sassRules.mjs. `--list` prints what was counted.
+// them (as is the reciprocal of native/exact/arith.h: the one approximation that is let through, with the steps that round it
+// correctly); tensor-core instructions in every kernel that multiplies codes; no local memory in hot kernels; no more registers
+// than let blocks share a multiprocessor. The rules that name kernels stand in lib/sassRules.mjs. `--list` prints what was
+// counted.
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { capture, cli, ROOT, ScriptError } from './lib/project.mjs';
-import { ARCHITECTURES, DIVISION_SEED, SPILLS_ALLOWED, TENSOR_KERNELS } from './lib/sassRules.mjs';
+import { ARCHITECTURES, DIVISION_SEED, REGISTERS_ALLOWED, SPILLS_ALLOWED, TENSOR_KERNELS } from './lib/sassRules.mjs';
 import { installWheels } from './lib/wheels.mjs';
 
 /** Readers of machine code; they read files of older compilers. */
@@ -19,8 +21,19 @@ const PTX_KERNEL = /^\s*(?:\.visible\s+)?\.entry\s+(\w+)/;
 const PTX_FORBIDDEN =
   /^\s*(?:@\S+\s+)?((?:fma|mad)\.(?:\w+\.)*f(?:16|32|64)\b|\S*\.ftz\b|\S*\.approx\b|div\.full\S*|(?:ex2|lg2|sin|cos|tanh)\.\S+)/;
 const PTX_DIVIDES = /^\s*(?:@\S+\s+)?(?:div|sqrt|rcp)\.rn\.f32\b/;
+/** pogo_reciprocal (native/exact/arith.h): nothing else may stand between these lines. */
+const PTX_RECIPROCAL = [
+  /^\s*neg\.f32 minus, (?<x>%f\d+);/,
+  /^\s*rcp\.approx\.ftz\.f32 (?<r>%f\d+), (?<x>%f\d+);/,
+  /^\s*fma\.rn\.f32 error, minus, (?<r>%f\d+), 0f3F800000;/,
+  /^\s*fma\.rn\.f32 (?<r>%f\d+), (?<s>%f\d+), error, (?<t>%f\d+);/,
+  /^\s*fma\.rn\.f32 error, minus, (?<r>%f\d+), 0f3F800000;/,
+  /^\s*fma\.rn\.f32 (?<r>%f\d+), (?<s>%f\d+), error, (?<t>%f\d+);/,
+];
 const IMAGE = /^arch = (sm_\w+)/;
 const SASS_KERNEL = /Function\s*:\s*(\w+)/;
+const USED_KERNEL = /^\s*Function (\w+):/;
+const USED_REGISTERS = /\bREG:(\d+)/;
 const SASS_FUSED = /\b[FD]FMA\b[.\w]*/;
 const SASS_LOCAL = /\b(?:LDL|STL)\b(?:\.(64|128))?/;
 /** An instruction's address, its text; not the encoding beside it. */
@@ -41,6 +54,14 @@ function byKernel(lines, pattern) {
   return kernels;
 }
 
+/** Whether the lines from `at` on are the correctly rounded reciprocal, each register the one that it must be. */
+function isReciprocal(lines, at) {
+  const found = PTX_RECIPROCAL.map((pattern, i) => pattern.exec(lines[at + i] ?? '')?.groups);
+  if (found.some((groups) => groups === undefined)) return false;
+  const [minus, seed, ...steps] = found;
+  return seed.x === minus.x && steps.every(({ r, s = r, t = r }) => r === seed.r && s === seed.r && t === seed.r);
+}
+
 /** Machine code by architecture and kernel: the dump has a header for each image. */
 function byArchitecture(text) {
   const images = new Map();
@@ -54,6 +75,20 @@ function byArchitecture(text) {
     own?.push(line);
   }
   return new Map([...images].map(([architecture, lines]) => [architecture, byKernel(lines, SASS_KERNEL)]));
+}
+
+/** Registers of a thread by architecture and kernel: the listing of what each uses has the same headers. */
+function registersByArchitecture(text) {
+  const used = new Map();
+  let architecture;
+  let kernel;
+  for (const line of text.split('\n')) {
+    architecture = IMAGE.exec(line)?.[1] ?? architecture;
+    kernel = USED_KERNEL.exec(line)?.[1] ?? kernel;
+    const registers = USED_REGISTERS.exec(line)?.[1];
+    if (registers !== undefined) used.set(`${architecture} ${kernel}`, Number(registers));
+  }
+  return used;
 }
 
 /** Plain names by mangled ones: without namespaces, arguments and `void`. */
@@ -113,6 +148,7 @@ await cli(async (args) => {
   const problems = [];
   const ptx = byKernel((await read('-ptx')).split('\n'), PTX_KERNEL);
   const code = byArchitecture(await read('-sass'));
+  const registers = registersByArchitecture(await read('-res-usage'));
   for (const architecture of Object.keys(ARCHITECTURES)) {
     if (!code.has(architecture)) problems.push(`${architecture}: no machine code was found`);
   }
@@ -120,7 +156,13 @@ await cli(async (args) => {
 
   const dividing = new Set();
   for (const [kernel, lines] of ptx) {
-    for (const line of lines) {
+    for (let at = 0; at < lines.length; at += 1) {
+      const line = lines[at];
+      if (isReciprocal(lines, at)) {
+        dividing.add(kernel);
+        at += PTX_RECIPROCAL.length - 1;
+        continue;
+      }
       const found = PTX_FORBIDDEN.exec(line);
       if (found !== null) problems.push(`PTX of ${plain.get(kernel)}: ${found[1]}`);
       if (PTX_DIVIDES.test(line)) dividing.add(kernel);
@@ -142,7 +184,12 @@ await cli(async (args) => {
       const name = plain.get(kernel);
       const where = `${architecture} code of ${name}`;
       const found = counted(lines, tensor);
-      if (list) process.stdout.write(`${architecture} ${JSON.stringify({ kernel: name, ...found })}\n`);
+      const used = registers.get(`${architecture} ${kernel}`);
+      if (list)
+        process.stdout.write(`${architecture} ${JSON.stringify({ kernel: name, registers: used, ...found })}\n`);
+      const most = REGISTERS_ALLOWED.find((rule) => rule.kernel.test(name))?.registers ?? Number.POSITIVE_INFINITY;
+      if (used === undefined) problems.push(`${where}: no count of registers was read`);
+      else if (used > most) problems.push(`${where}: ${used} registers, ${most} allowed`);
       if (found.instructions === 0) problems.push(`${where}: no instruction was read`);
       const divides = ptx.has(kernel) ? dividing.has(kernel) : found.divides;
       if (found.fused > 0 && !divides) problems.push(`${where}: ${found.fused} × FFMA`);

@@ -21,15 +21,6 @@ static __device__ __forceinline__ float number_of(int32_t biased) {
   return pogo_sub(pogo_of_bits((uint32_t)biased), POGO_ROUND);
 }
 
-/** The larger of two finite numbers; which of two zeros is left to the caller. */
-static __device__ __forceinline__ float larger(float a, float b) {
-#if defined(__CUDA_ARCH__)
-  return fmaxf(a, b);
-#else
-  return a > b ? a : b;
-#endif
-}
-
 /** P of the backward pass, as pogo_attention_probability where nothing is NaN: a minimum of one instruction. */
 static __device__ __forceinline__ float probability(float u, float a, float lambda) {
   const float z = pogo_sub(pogo_mul(u, a), lambda);
@@ -37,17 +28,6 @@ static __device__ __forceinline__ float probability(float u, float a, float lamb
   return pogo_exp2c_below(fminf(z, 0.0f));
 #else
   return pogo_exp2c_below(pogo_min(z, 0.0f));
-#endif
-}
-
-/** Magnitudes: as the maximum of bits (1.2), a NaN wins. */
-static __device__ __forceinline__ float larger_magnitude(float top, float x) {
-#if defined(__CUDA_ARCH__)
-  float result;
-  asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(top), "f"(fabsf(x)));
-  return result;
-#else
-  return pogo_of_bits(pogo_imax(pogo_bits(top), pogo_abs_bits(x)));
 #endif
 }
 

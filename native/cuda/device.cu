@@ -1,6 +1,7 @@
 // Which devices there are, what they can do, and why none can be used where that is so.
 #include "device.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 namespace pogo {
@@ -54,6 +55,8 @@ Status device_traits(int index, DeviceTraits* traits) {
   POGO_TRY(cudaDeviceGetAttribute(&l2, cudaDevAttrL2CacheSize, index), "cudaDeviceGetAttribute");
   traits->shared_bytes = (size_t)shared;
   traits->l2_bytes = (size_t)l2;
+  const char* wgmma = getenv("POGO_CUDA_WGMMA");
+  traits->without_wgmma = wgmma != nullptr && strcmp(wgmma, "0") == 0;
   return Status();
 }
 

@@ -63,10 +63,10 @@ static __device__ __forceinline__ void dither_words(const uint32_t* seed, uint32
   }
 }
 
-/** The larger of the four lanes that share a row. */
-static __device__ __forceinline__ uint32_t quad_max(uint32_t value) {
-  value = pogo_imax(value, __shfl_xor_sync(0xFFFFFFFFu, value, 1));
-  return pogo_imax(value, __shfl_xor_sync(0xFFFFFFFFu, value, 2));
+/** The largest magnitude of the four lanes that share a row. */
+static __device__ __forceinline__ float quad_magnitude(float value) {
+  value = larger_magnitude(value, __shfl_xor_sync(0xFFFFFFFFu, value, 1));
+  return larger_magnitude(value, __shfl_xor_sync(0xFFFFFFFFu, value, 2));
 }
 
 /**

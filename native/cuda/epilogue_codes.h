@@ -80,7 +80,7 @@ struct CodesEpilogue {
         POGO_UNROLL
         for (int h = 0; h < 2; h += 1) {
           const uint32_t row = fragment_row<Shape>(threadIdx.x, mt, h);
-          uint32_t steepest = 0;
+          float steepest = 0.0f;
           POGO_UNROLL
           for (int nt = 0; nt < Shape::NT; nt += 1) {
             float* value = &sum[mt][nt][2 * h];
@@ -88,14 +88,14 @@ struct CodesEpilogue {
             POGO_UNROLL
             for (int k = 0; k < 2; k += 1) {
               pogo_gelu(value[k], &value[k], &slopes[k]);
-              steepest = pogo_imax(steepest, pogo_abs_bits(slopes[k]));
+              steepest = larger_magnitude(steepest, slopes[k]);
             }
             const uint32_t low = pogo_derivative_bits(slopes[0]) & 255u, high = pogo_derivative_bits(slopes[1]) & 255u;
             *reinterpret_cast<uint16_t*>(second + row * byte_pitch(Shape::COLUMNS) +
                                          fragment_column<Shape>(threadIdx.x, nt)) = (uint16_t)(low | high << 8);
           }
           // Where u * u overflows the slope is 0 * Inf while the value stays finite.
-          if (!pogo_absmax_is_finite(steepest) && place.row0 + row < g.M) report<Shape>(g, e, place, row, 0);
+          if (!pogo_absmax_is_finite(pogo_bits(steepest)) && place.row0 + row < g.M) report<Shape>(g, e, place, row, 0);
         }
       }
     }
@@ -164,16 +164,16 @@ struct CodesEpilogue {
         for (int h = 0; h < 2; h += 1) {
           POGO_UNROLL
           for (int s = 0; s < Shape::WARP_SUBGROUPS; s += 1) {
-            uint32_t top = 0;
+            float top = 0.0f;
             POGO_UNROLL
             for (int nt = 4 * s; nt < 4 * s + 4; nt += 1) {
-              top = pogo_imax(top, pogo_abs_bits(sum[mt][nt][2 * h]));
-              top = pogo_imax(top, pogo_abs_bits(sum[mt][nt][2 * h + 1]));
+              top = larger_magnitude(top, sum[mt][nt][2 * h]);
+              top = larger_magnitude(top, sum[mt][nt][2 * h + 1]);
             }
-            top = quad_max(top);
+            top = quad_magnitude(top);
             if (threadIdx.x % 4 == 0) {
               scratch.tops[fragment_row<Shape>(threadIdx.x, mt, h) * Shape::SUBGROUPS +
-                           fragment_column<Shape>(threadIdx.x, 4 * s) / 32] = top;
+                           fragment_column<Shape>(threadIdx.x, 4 * s) / 32] = pogo_bits(top);
             }
           }
         }

@@ -38,13 +38,13 @@ struct Gradient4Epilogue {
         const uint32_t row_word = scratch.row_words[row];
         POGO_UNROLL
         for (int block = 0; block < Shape::BLOCKS; block += 1) {
-          uint32_t top = 0;
+          float largest = 0.0f;
           POGO_UNROLL
           for (int nt = 8 * block; nt < 8 * block + 8; nt += 1) {
-            top = pogo_imax(top, pogo_abs_bits(sum[mt][nt][2 * h]));
-            top = pogo_imax(top, pogo_abs_bits(sum[mt][nt][2 * h + 1]));
+            largest = larger_magnitude(largest, sum[mt][nt][2 * h]);
+            largest = larger_magnitude(largest, sum[mt][nt][2 * h + 1]);
           }
-          top = quad_max(top);
+          const uint32_t top = pogo_bits(quad_magnitude(largest));
           float multiplier;
           uint16_t stored;
           pogo_q4(top, POGO_Q4_R, &multiplier, &stored);

@@ -19,6 +19,9 @@ POGO_HD uint32_t order_key(float x) {
 }
 POGO_HD float of_order_key(uint32_t key) { return pogo_of_bits(key ^ ((key >> 31) != 0 ? 0x80000000u : 0xFFFFFFFFu)); }
 
+/** Of a float: what is masked. Below every key of a finite one. */
+static constexpr uint32_t MINUS_INFINITY = 0x80000000u | POGO_INFINITY_BITS;
+
 /** A panel's maximum as it enters the exponentials: -0 becomes +0 (1.3). */
 POGO_HD float panel_maximum(uint32_t key) { return pogo_add(of_order_key(key), 0.0f); }
 
@@ -69,6 +72,48 @@ struct HeadEpilogue {
     }
   }
 
+  /** z in place of the logits, -Inf in place of masked ones; a row's maximum over 64 columns of a warp in its words of `tops`. */
+  template <class Shape, bool MASKED>
+  static __device__ __forceinline__ void row_maxima(const GemmOperands& g, const Args& e, TilePlace place,
+                                                    const TileScratch<Shape>& scratch,
+                                                    float (&sum)[Shape::MT][Shape::NT][4]) {
+    POGO_UNROLL
+    for (int mt = 0; mt < Shape::MT; mt += 1) {
+      POGO_UNROLL
+      for (int h = 0; h < 2; h += 1) {
+        const uint32_t row = fragment_row<Shape>(threadIdx.x, mt, h), t = place.row0 + row;
+        float largest = 0.0f;
+        POGO_UNROLL
+        for (int block = 0; block < Shape::BLOCKS; block += 1) {
+          float top = pogo_of_bits(MINUS_INFINITY);
+          POGO_UNROLL
+          for (int nt = 8 * block; nt < 8 * block + 8; nt += 1) {
+            const uint32_t n = place.col0 + fragment_column<Shape>(threadIdx.x, nt);
+            POGO_UNROLL
+            for (uint32_t k = 0; k < 2; k += 1) {
+              float& z = sum[mt][nt][2 * h + k];
+              z = pogo_mul(z, POGO_LOG2E);
+              const bool real = !MASKED || n + k < e.vocab;
+              largest = larger_magnitude(largest, real ? z : 0.0f);
+              if (MASKED) z = real ? z : pogo_of_bits(MINUS_INFINITY);
+              top = larger(top, z);
+            }
+          }
+          top = larger(top, __shfl_xor_sync(0xFFFFFFFFu, top, 1));
+          top = larger(top, __shfl_xor_sync(0xFFFFFFFFu, top, 2));
+          const uint32_t subgroup = fragment_column<Shape>(threadIdx.x, 8 * block) / 32;
+          if (threadIdx.x % 4 == 0) {
+            scratch.tops[row * Shape::SUBGROUPS + subgroup] = order_key(top);
+            scratch.tops[row * Shape::SUBGROUPS + subgroup + 1] = 0;
+          }
+        }
+        if (!pogo_absmax_is_finite(pogo_bits(largest)) && t < g.M) {
+          pogo_report(e.failure, e.entry, FAILURE_NON_FINITE, t);
+        }
+      }
+    }
+  }
+
   template <class Shape>
   static __device__ __forceinline__ void run(const GemmOperands& g, const Args& e, TilePlace place,
                                              unsigned char* staging, const TileScratch<Shape>& scratch,
@@ -77,38 +122,11 @@ struct HeadEpilogue {
     const bool live = place.col0 < g.N;
     const bool first_pass = e.reach == Reach::FIRST;
     if (live) {
-      // z in place of the logits, and the row's maximum over 64 columns of a warp in its words of `tops`.
-      POGO_UNROLL
-      for (int mt = 0; mt < Shape::MT; mt += 1) {
-        POGO_UNROLL
-        for (int h = 0; h < 2; h += 1) {
-          const uint32_t row = fragment_row<Shape>(threadIdx.x, mt, h), t = place.row0 + row;
-          uint32_t largest = 0;
-          POGO_UNROLL
-          for (int block = 0; block < Shape::BLOCKS; block += 1) {
-            uint32_t top = 0;
-            POGO_UNROLL
-            for (int nt = 8 * block; nt < 8 * block + 8; nt += 1) {
-              const uint32_t n = place.col0 + fragment_column<Shape>(threadIdx.x, nt);
-              POGO_UNROLL
-              for (uint32_t k = 0; k < 2; k += 1) {
-                float& z = sum[mt][nt][2 * h + k];
-                z = pogo_mul(z, POGO_LOG2E);
-                // No branches: what is masked counts as nothing.
-                const bool real = n + k < e.vocab;
-                largest = pogo_imax(largest, real ? pogo_abs_bits(z) : 0u);
-                top = pogo_imax(top, real ? order_key(z) : 0u);
-              }
-            }
-            top = quad_max(top);
-            const uint32_t subgroup = fragment_column<Shape>(threadIdx.x, 8 * block) / 32;
-            if (threadIdx.x % 4 == 0) {
-              scratch.tops[row * Shape::SUBGROUPS + subgroup] = top;
-              scratch.tops[row * Shape::SUBGROUPS + subgroup + 1] = 0;
-            }
-          }
-          if (!pogo_absmax_is_finite(largest) && t < g.M) pogo_report(e.failure, e.entry, FAILURE_NON_FINITE, t);
-        }
+      // Few tiles hold masked entries; the others do not ask.
+      if (place.col0 + (uint32_t)Shape::COLUMNS > e.vocab) {
+        row_maxima<Shape, true>(g, e, place, scratch, sum);
+      } else {
+        row_maxima<Shape, false>(g, e, place, scratch, sum);
       }
       if (!first_pass) find_targets<Shape>(g, e, place, sum);
       if (e.codes != nullptr && !first_pass) dither_words<Shape>(e.seed, e.t0, place, scratch);
@@ -157,11 +175,12 @@ struct HeadEpilogue {
             float pairs[8];
             POGO_UNROLL
             for (int nt = 8 * block; nt < 8 * block + 8; nt += 1) {
-              const uint32_t column = fragment_column<Shape>(threadIdx.x, nt), n = place.col0 + column;
+              const uint32_t column = fragment_column<Shape>(threadIdx.x, nt);
               float p[2];
               POGO_UNROLL
               for (uint32_t k = 0; k < 2; k += 1) {
-                p[k] = n + k < e.vocab ? pogo_exp2(pogo_sub(sum[mt][nt][2 * h + k], maximum)) : 0.0f;
+                // At most +0, and +0 of what is masked.
+                p[k] = pogo_exp2_below(pogo_sub(sum[mt][nt][2 * h + k], maximum));
               }
               pairs[nt - 8 * block] = pogo_add(p[0], p[1]);
               // Codes that nobody wants are made of undefined words and go nowhere: cheaper than a branch an element.

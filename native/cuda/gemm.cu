@@ -6,7 +6,7 @@ namespace pogo {
 
 Status product_plain(const GemmOperands& g, const PlainEpilogue::Args& e, const Launch& launch, const char* name) {
   const bool fills = fills_device(g.M, g.N, *launch.device);
-  if (launch.device->wgmma()) {
+  if (runs_on_wgmma(g, *launch.device)) {
     return fills ? launch_wgmma<PlainEpilogue, true, 2>(g, e, 0, launch, name)
                  : launch_wgmma<PlainEpilogue, true, 1>(g, e, 0, launch, name);
   }

@@ -10,11 +10,11 @@ Status product(const GemmOperands& g, const typename Bf16Epilogue<FORM>::Args& e
   using Epilogue = Bf16Epilogue<FORM>;
   if constexpr (FORM == Bf16Form::RESIDUAL) {
     if (is_shallow(g.K)) {
-      if (launch.device->wgmma()) return launch_wgmma<Epilogue, false, 2>(g, e, 0, launch, name);
+      if (runs_on_wgmma(g, *launch.device)) return launch_wgmma<Epilogue, false, 2>(g, e, 0, launch, name);
       return launch_gemm<MmaLoop<LargeTile, false>, Epilogue>(g, e, 0, launch, name);
     }
   }
-  if (launch.device->wgmma()) return launch_wgmma<Epilogue, true, 2>(g, e, 0, launch, name);
+  if (runs_on_wgmma(g, *launch.device)) return launch_wgmma<Epilogue, true, 2>(g, e, 0, launch, name);
   return launch_gemm<MmaLoop<LargeTile, true>, Epilogue>(g, e, 0, launch, name);
 }
 

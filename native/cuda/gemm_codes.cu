@@ -38,7 +38,7 @@ Status product_of_depth(const GemmOperands& g, typename CodesEpilogue<FORM>::Arg
   e.failure = launch.failure;
   e.entry = launch.entry;
   // Who has wgmma has clusters.
-  if (launch.device->wgmma()) return launch_wgmma<CodesEpilogue<FORM>, DEEP, 2>(g, e, plan.cluster, launch, name);
+  if (runs_on_wgmma(g, *launch.device)) return launch_wgmma<CodesEpilogue<FORM>, DEEP, 2>(g, e, plan.cluster, launch, name);
   if (plan.reach != Reach::FIRST) return launch_gemm<Loop, CodesEpilogue<FORM>>(g, e, plan.cluster, launch, name);
   const uint64_t scales = (uint64_t)((g.N + e.group - 1) / e.group) * g.M;
   POGO_TRY(cudaMemsetAsync(e.scales, 0, scales * sizeof(float), launch.stream), name);

@@ -16,7 +16,7 @@ Status weight_gradient4(const WeightGradient4Args& a, const Launch& launch) {
     POGO_TRY(cudaMemsetAsync(a.scales + count / 64, 0, 2 * (a.scaleCount - count / 64), launch.stream), "weight_gradient4");
   }
   const bool fills = fills_device(g.M, g.N, *launch.device);
-  if (launch.device->wgmma()) {
+  if (runs_on_wgmma(g, *launch.device)) {
     return fills ? launch_wgmma<Gradient4Epilogue, true, 2>(g, e, 0, launch, "weight_gradient4")
                  : launch_wgmma<Gradient4Epilogue, true, 1>(g, e, 0, launch, "weight_gradient4");
   }

@@ -1,4 +1,4 @@
-// The main loop of the products on mma.sync (sm_80 and newer), and the loads that both main loops share.
+// The main loop of the products on mma.sync (sm_80 and newer), and what both main loops share.
 //
 // Codes of both operands come in stages of DEPTH contracted bytes through cp.async; int32 accumulators of a panel of 1024
 // are promoted to binary32 at its end and added in ascending order (numerics 2.4). What lies beyond M, N or K is zero in
@@ -88,16 +88,16 @@ struct PanelScales {
   }
 };
 
-/** sum += float(acc) * (sa * sb). FIRST: sum = that product. */
+/** sum += float(acc) * (sa * sb). FIRST: sum = that product. `rows`: scales of the tile's rows from `first_row` on. */
 template <class Shape, bool FIRST>
 static __device__ __forceinline__ void promote(const int32_t (&acc)[Shape::MT][Shape::NT][4],
-                                               float (&sum)[Shape::MT][Shape::NT][4], const float* scales) {
-  const float* columns = scales + Shape::ROWS;
+                                               float (&sum)[Shape::MT][Shape::NT][4], const float* rows,
+                                               uint32_t first_row, const float* columns) {
   float sa[Shape::MT][2];
   POGO_UNROLL
   for (int mt = 0; mt < Shape::MT; mt += 1) {
     POGO_UNROLL
-    for (int h = 0; h < 2; h += 1) sa[mt][h] = scales[fragment_row<Shape>(threadIdx.x, mt, h)];
+    for (int h = 0; h < 2; h += 1) sa[mt][h] = rows[fragment_row<Shape>(threadIdx.x, mt, h) - first_row];
   }
   POGO_UNROLL
   for (int nt = 0; nt < Shape::NT; nt += 1) {
@@ -208,7 +208,7 @@ struct MmaLoop {
       if (DEEP && (block % PER_PANEL == PER_PANEL - 1 || block == blocks - 1)) {
         panel_scales.publish(scales);
         __syncthreads();
-        promote<S, !DEEP>(acc, sum, scales);
+        promote<S, !DEEP>(acc, sum, scales, 0, scales + S::ROWS);
         POGO_UNROLL
         for (int mt = 0; mt < S::MT; mt += 1) {
           POGO_UNROLL
@@ -222,7 +222,7 @@ struct MmaLoop {
     if (!DEEP) {
       panel_scales.publish(scales);
       __syncthreads();
-      promote<S, !DEEP>(acc, sum, scales);
+      promote<S, !DEEP>(acc, sum, scales, 0, scales + S::ROWS);
     }
     // The epilogue reuses the pipeline; every thread is past its last read.
     __syncthreads();

@@ -51,6 +51,14 @@ POGO_HD constexpr TileIndex tile_of_block(uint32_t block, uint32_t cluster, uint
   return {first + in_band % rows, in_band / rows * cluster + block % cluster};
 }
 
+/** The same for clusters of `columns` x `rows` tiles: neighbouring blocks of a cluster are neighbours in a row. */
+POGO_HD constexpr TileIndex tile_of_cluster(uint32_t block, uint32_t columns, uint32_t rows, uint32_t row_clusters,
+                                            uint32_t column_clusters) {
+  const uint32_t index = block / (columns * rows), rank = block - index * (columns * rows), row = rank / columns;
+  const TileIndex cluster = tile_of_block(index, 1, row_clusters, column_clusters);
+  return {cluster.row * rows + row, cluster.column * columns + (rank - row * columns)};
+}
+
 /** The tile's row of fragment mt, half h (0: rows 0..7 of the fragment, 1: rows 8..15). */
 template <class Shape>
 POGO_HD constexpr uint32_t fragment_row(uint32_t thread, int mt, int h) {

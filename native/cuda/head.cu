@@ -63,7 +63,7 @@ Status products(const GemmOperands& g, HeadEpilogue::Args e, const Launch& launc
   using Loop = MmaLoop<LargeTile, DEEP>;
   const GroupPlan plan = plan_groups(g.N, PANEL, LargeTile::COLUMNS, *launch.device);
   e.reach = plan.reach;
-  if (launch.device->wgmma()) return launch_wgmma<HeadEpilogue, DEEP, 2>(g, e, plan.cluster, launch, "head_forward");
+  if (runs_on_wgmma(g, *launch.device)) return launch_wgmma<HeadEpilogue, DEEP, 2>(g, e, plan.cluster, launch, "head_forward");
   if (plan.reach != Reach::FIRST) return launch_gemm<Loop, HeadEpilogue>(g, e, plan.cluster, launch, "head_forward");
   const size_t panels = (g.N + PANEL - 1) / PANEL;
   POGO_TRY(cudaMemsetAsync(e.maxima, 0, panels * g.M * sizeof(uint32_t), launch.stream), "head_forward");

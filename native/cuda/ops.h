@@ -35,7 +35,9 @@ struct DeviceTraits {
   size_t l2_bytes = 0;
   /** Clusters with distributed shared memory, and wgmma in the 90a image. */
   bool clusters() const { return major >= 9; }
-  bool wgmma() const { return major == 9; }
+  bool wgmma() const { return major == 9 && !without_wgmma; }
+  /** POGO_CUDA_WGMMA=0: what has it runs as what has not. */
+  bool without_wgmma = false;
 };
 
 struct Workspace {

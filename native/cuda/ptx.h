@@ -1,5 +1,5 @@
 // Instructions beyond C++, each with its assembly for nvcc and, for the device model, an exact emulation on the register
-// layouts that the PTX manual documents. wgmma, mbarrier and TMA are in wgmma.h.
+// layouts that the PTX manual documents. wgmma is in wgmma.h, copies by tiles in tma.h.
 #ifndef POGO_CUDA_PTX_H
 #define POGO_CUDA_PTX_H
 
@@ -245,6 +245,26 @@ static inline void named_barrier(uint32_t id, uint32_t threads) { cuda_model::na
 static inline void named_barrier_arrive(uint32_t id, uint32_t threads) { cuda_model::named_barrier(id, threads, true); }
 
 #endif
+
+/** The larger of two finite numbers; which of two zeros is left to the caller. */
+static __device__ __forceinline__ float larger(float a, float b) {
+#if defined(__CUDA_ARCH__)
+  return fmaxf(a, b);
+#else
+  return a > b ? a : b;
+#endif
+}
+
+/** Magnitudes: as the maximum of bits (1.2) in one instruction; a NaN wins. */
+static __device__ __forceinline__ float larger_magnitude(float top, float x) {
+#if defined(__CUDA_ARCH__)
+  float result;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(top), "f"(fabsf(x)));
+  return result;
+#else
+  return pogo_of_bits(pogo_imax(pogo_bits(top), pogo_abs_bits(x)));
+#endif
+}
 
 static __device__ __forceinline__ void cluster_sync() {
   cluster_arrive();

@@ -72,8 +72,7 @@ static __device__ __forceinline__ void wgmma_s8s8(WgmmaAccumulators& d, uint64_t
 
 namespace wgmma_model {
 
-/** Where shared memory begins in its own address space: a multiple of 16 like the model's own, and no more. */
-constexpr uint32_t WINDOW = 16;
+constexpr uint32_t WINDOW = cuda_model::SHARED_WINDOW;
 
 struct Product {
   int32_t* d;

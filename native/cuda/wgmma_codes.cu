@@ -8,7 +8,7 @@ namespace pogo {
 template <class Epilogue, bool DEEP, int WARPGROUPS>
 Status launch_wgmma(const GemmOperands& g, const typename Epilogue::Args& e, unsigned cluster, const Launch& launch,
                     const char* name) {
-  return launch_gemm<WgmmaLoop<DEEP, WARPGROUPS>, Epilogue>(g, e, cluster, launch, name);
+  return launch_wgmma_loop<WgmmaLoop<DEEP, WARPGROUPS>, Epilogue>(g, e, cluster, launch, name);
 }
 
 #define POGO_WGMMA(Epilogue, DEEP, WARPGROUPS)                                             \

@@ -45,6 +45,25 @@ POGO_HD float pogo_sqrt(float a) { return __fsqrt_rn(a); }
 POGO_HD uint32_t pogo_bits(float a) { return __float_as_uint(a); }
 POGO_HD float pogo_of_bits(uint32_t a) { return __uint_as_float(a); }
 POGO_HD float pogo_to_float(uint32_t a) { return __int2float_rn((int32_t)a); }
+/**
+ * 1 / a for 1 <= a < 2^125, correctly rounded like the division, without its tests and branch; of other numbers it is anything.
+ * The seed is off by at most one unit in the last place (PTX ISA, rcp.approx). From every seed that is off by up to four,
+ * two steps with fused products give the rounded quotient of every mantissa but the one of all ones, where they may end one
+ * unit below it, an odd number: native/cuda/test/gemm_test.cc tries them all.
+ */
+POGO_HD float pogo_reciprocal(float a) {
+  float r;
+  asm("{\n.reg .f32 minus, error;\n"
+      "neg.f32 minus, %1;\n"
+      "rcp.approx.ftz.f32 %0, %1;\n"
+      "fma.rn.f32 error, minus, %0, 0f3F800000;\n"
+      "fma.rn.f32 %0, %0, error, %0;\n"
+      "fma.rn.f32 error, minus, %0, 0f3F800000;\n"
+      "fma.rn.f32 %0, %0, error, %0;\n}"
+      : "=&f"(r)
+      : "f"(a));
+  return __uint_as_float(__float_as_uint(r) | ((__float_as_uint(a) & POGO_MANTISSA) == POGO_MANTISSA ? 1u : 0u));
+}
 #else
 POGO_HD float pogo_add(float a, float b) { return a + b; }
 POGO_HD float pogo_sub(float a, float b) { return a - b; }
@@ -102,6 +121,16 @@ POGO_HD uint32_t pogo_imax(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
 // Compositions of primitives.
 
+/** 1 / a for 1 <= a < 2^125, or anything: what divides may leave out the other cases. */
+template <class V>
+POGO_HD V pogo_reciprocal(V a) {
+  return pogo_div(pogo_fill(a, POGO_ONE), a);
+}
+
+#if defined(__CUDA_ARCH__)
+/** As a modifier of the instruction that uses it. */
+POGO_HD float pogo_neg(float a) { return -a; }
+#endif
 template <class V>
 POGO_HD V pogo_neg(V a) {
   auto b = pogo_bits(a);

@@ -17,29 +17,56 @@ POGO_HD V pogo_exp2_clamp(V z) {
   return pogo_min(z, pogo_fill(z, POGO_EXP2_MAX));
 }
 
-// The result of a polynomial p of f, scaled by 2^k; below -64 the exponent would wrap, so the test uses the original z.
+// A polynomial p of f, scaled by 2^k.
 template <class V>
-POGO_HD V pogo_exp2_finish(V z, V p, V t) {
+POGO_HD V pogo_exp2_scale(V p, V t) {
   // k = bits(t) - ROUND_BITS; the shift drops the subtrahend, whose low 9 bits are 0.
   static_assert((POGO_ROUND_BITS & 0x1FFu) == 0, "k << 23 is bits(t) << 23");
-  V result = pogo_of_bits(pogo_iadd(pogo_bits(p), pogo_shl<23>(pogo_bits(t))));
-  return pogo_sel(pogo_lt(z, pogo_fill(z, POGO_EXP2_MIN)), pogo_fill(z, 0.0f), result);
+  return pogo_of_bits(pogo_iadd(pogo_bits(p), pogo_shl<23>(pogo_bits(t))));
+}
+
+// The same; below -64 the exponent would wrap, so the test uses the original z.
+template <class V>
+POGO_HD V pogo_exp2_finish(V z, V p, V t) {
+  return pogo_sel(pogo_lt(z, pogo_fill(z, POGO_EXP2_MIN)), pogo_fill(z, 0.0f), pogo_exp2_scale(p, t));
+}
+
+// The polynomial of degree 5 of the clamped z in c, and in t what scales it.
+template <class V>
+POGO_HD V pogo_exp2_polynomial(V c, V* t) {
+  V round = pogo_fill(c, POGO_ROUND);
+  *t = pogo_add(c, round);
+  V f = pogo_sub(c, pogo_sub(*t, round));
+  V p = pogo_fill(c, POGO_EXP2_C5);
+  p = pogo_horner(p, f, POGO_EXP2_C4);
+  p = pogo_horner(p, f, POGO_EXP2_C3);
+  p = pogo_horner(p, f, POGO_EXP2_C2);
+  p = pogo_horner(p, f, POGO_EXP2_C1);
+  return pogo_horner(p, f, POGO_ONE);
 }
 
 /** 2^z by the polynomial of degree 5: row scalars, loss, GELU. */
 template <class V>
 POGO_HD V pogo_exp2(V z) {
-  V c = pogo_exp2_clamp(z);
-  V round = pogo_fill(z, POGO_ROUND);
-  V t = pogo_add(c, round);
-  V f = pogo_sub(c, pogo_sub(t, round));
-  V p = pogo_fill(z, POGO_EXP2_C5);
-  p = pogo_horner(p, f, POGO_EXP2_C4);
-  p = pogo_horner(p, f, POGO_EXP2_C3);
-  p = pogo_horner(p, f, POGO_EXP2_C2);
-  p = pogo_horner(p, f, POGO_EXP2_C1);
-  p = pogo_horner(p, f, POGO_ONE);
+  V t;
+  V p = pogo_exp2_polynomial(pogo_exp2_clamp(z), &t);
   return pogo_exp2_finish(z, p, t);
+}
+
+/** The same where z is known to be at most 64 (or NaN): nothing to clamp. */
+template <class V>
+POGO_HD V pogo_exp2_below(V z) {
+  V t;
+  V p = pogo_exp2_polynomial(z, &t);
+  return pogo_exp2_finish(z, p, t);
+}
+
+/** 1 + 2^z where z is at most 64: below -64 it is 1, as 1 + 2^-64 is, so no test is needed. Above 64 it is anything. */
+template <class V>
+POGO_HD V pogo_one_plus_exp2_below(V z) {
+  V t;
+  V p = pogo_exp2_polynomial(pogo_max(z, pogo_fill(z, POGO_EXP2_MIN)), &t);
+  return pogo_add(pogo_fill(z, POGO_ONE), pogo_exp2_scale(p, t));
 }
 
 // The cubic of the clamped z in c.
@@ -92,8 +119,8 @@ POGO_HD void pogo_gelu(V u, V* value, V* derivative) {
   V square = pogo_mul(u, u);
   V c = pogo_add(pogo_fill(u, POGO_GELU_C0), pogo_mul(pogo_fill(u, POGO_GELU_C1), square));
   V w = pogo_neg(pogo_mul(u, c));
-  V sigmoid = pogo_div(one, pogo_add(one, pogo_exp2(w)));
-  // Without the clamp u < -10 wraps the exponent.
+  V sigmoid = pogo_reciprocal(pogo_one_plus_exp2_below(w));
+  // Above it the exponent wraps.
   V s = pogo_sel(pogo_gt(w, pogo_fill(u, POGO_GELU_MAX)), pogo_fill(u, 0.0f), sigmoid);
   *value = pogo_mul(u, s);
   V slope = pogo_mul(u, pogo_mul(s, pogo_sub(one, s)));

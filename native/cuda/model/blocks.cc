@@ -27,7 +27,7 @@ namespace {
 constexpr int PATTERN = 0xFF;
 /** Where shared memory begins: aligned to 16 bytes and to no more, so that whoever needs more must round up. */
 constexpr size_t SHARED_ALIGNMENT = 1024;
-constexpr size_t SHARED_OFFSET = 16;
+constexpr size_t SHARED_OFFSET = SHARED_WINDOW;
 /** Bytes behind shared memory that a kernel must not write. */
 constexpr size_t SHARED_GUARD = 256;
 constexpr unsigned NAMED_BARRIERS = 16;
@@ -73,6 +73,7 @@ struct Machine {
   unsigned threads = 0;  // of a block
   size_t shared_bytes = 0;
   unsigned cluster_waiting = 0;
+  std::vector<std::pair<const void*, std::function<void()>>> deferred;
   uint64_t random = 1;
   bool failed = false;
   std::string message;
@@ -192,6 +193,11 @@ void run_cluster(unsigned count) {
     if (done == count) break;
     if (!ran) return report_stall(count);
   }
+  if (!machine->deferred.empty()) {
+    machine->failed = true;
+    machine->message = "a copy into shared memory that nobody waited for";
+    return;
+  }
   for (unsigned i = 0; i < count; i += 1) {
     if (machine->pool.stack_is_whole(i)) continue;
     machine->failed = true;
@@ -260,6 +266,7 @@ std::string run_grid(const std::function<void()>& body, dim3 grid, dim3 block, u
     for (unsigned y = 0; y < grid.y; y += 1) {
       for (unsigned x = 0; x < grid.x; x += blocks_together) {
         m.cluster_waiting = 0;
+        m.deferred.clear();
         for (unsigned rank = 0; rank < blocks_together; rank += 1) {
           prepare_block(rank, shared);
           for (unsigned i = 0; i < threads; i += 1) {
@@ -397,6 +404,24 @@ void yield() { wait_as(State::READY, "yield"); }
 bool at_once() {
   Order order = settings().order;
   return order == Order::SEEDED ? (draw() & 1u) != 0 : order == Order::DESCENDING;
+}
+
+void defer(const void* key, std::function<void()> copy) {
+  if (at_once()) return copy();
+  machine->deferred.emplace_back(key, std::move(copy));
+}
+
+void run_deferred(const void* key) {
+  // Copies of one key keep their order; a copy may defer nothing.
+  std::vector<std::pair<const void*, std::function<void()>>> left;
+  for (auto& each : machine->deferred) {
+    if (each.first == key) {
+      each.second();
+    } else {
+      left.push_back(std::move(each));
+    }
+  }
+  machine->deferred = std::move(left);
 }
 
 void async_copy(void* to, const void* from, unsigned bytes, unsigned valid) {

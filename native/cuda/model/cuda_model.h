@@ -89,6 +89,12 @@ void async_copy(void* to, const void* from, unsigned bytes, unsigned valid_bytes
 void async_commit();
 void async_wait(unsigned groups_left);
 
+/** Where shared memory begins in its own address space: a multiple of 16 as in the blocks' memory, and of no more. */
+constexpr uint32_t SHARED_WINDOW = 16;
+/** A copy that some thread waits for at `key`: done now, or by run_deferred; each must be waited for before the cluster ends. */
+void defer(const void* key, std::function<void()> copy);
+void run_deferred(const void* key);
+
 /** Ends the launch with an error. */
 [[noreturn]] void fail(const char* format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "../ptx.h"
+#include "../tma.h"
 
 namespace {
 
@@ -267,6 +268,57 @@ void test_named_barrier() {
   cudaFree(out);
 }
 
+/** How tiles_kernel goes wrong. */
+enum class Flaw { NONE, NOT_BEGUN, TOO_MANY, NOT_AWAITED };
+
+/** Each of two blocks loads eight rows for both; out: the 16 rows as they lie in a block's shared memory. */
+__global__ void tiles_kernel(pogo::TileMap map, uint8_t* out, Flaw flaw) {
+  unsigned char* shared = pogo_shared() + 1008;
+  auto* barrier = reinterpret_cast<pogo::PhaseBarrier*>(shared + 2048);
+  if (threadIdx.x == 0 && flaw != Flaw::NOT_BEGUN) pogo::phase_begin(barrier, 1);
+  pogo::phase_publish();
+  cluster_sync();
+  const uint32_t rank = cluster_rank();
+  if (threadIdx.x == 0) {
+    pogo::phase_arrive_expecting(barrier, 2048);
+    if (flaw == Flaw::TOO_MANY) pogo::phase_arrive_at(pogo::phase_of_block(barrier, rank), 0);
+    pogo::tile_load(shared + rank * 1024, &map, 16, 8 * rank, barrier, 3);
+  }
+  if (flaw != Flaw::NOT_AWAITED) {
+    pogo::phase_wait(barrier, 0);
+    for (uint32_t i = threadIdx.x; i < 2048; i += 64) out[rank * 2048 + i] = shared[i];
+  }
+  cluster_sync();
+}
+
+/** Rows of 80 bytes: what lies behind them, and behind the tenth row, is zero. */
+void test_tiles() {
+  int8_t* data = device_array<int8_t>(10 * 80);
+  uint8_t* out = device_array<uint8_t>(2 * 2048);
+  for (uint32_t i = 0; i < 800; i += 1) data[i] = (int8_t)(1 + i % 127);
+  pogo::TileMap map;
+  expect(pogo::make_tile_map(data, 10, 72, 8, &map) == cudaErrorInvalidValue, "a map of rows of no multiple of 16 bytes");
+  expect(pogo::make_tile_map(data, 10, 80, 8, &map) == cudaSuccess, "make_tile_map");
+  expect(POGO_LAUNCH_CLUSTER(tiles_kernel, 2, 64, 2, 4096, nullptr, map, out, Flaw::NONE) == cudaSuccess, "tiles_kernel");
+  bool right = true;
+  for (uint32_t i = 0; i < 4096; i += 1) {
+    const uint32_t row = i % 2048 / 128, byte = (i % 128) ^ (row % 8 * 16);
+    right = right && out[i] == (row < 10 && 16 + byte < 80 ? (uint8_t)data[row * 80 + 16 + byte] : 0);
+  }
+  expect(right, "boxes in both blocks, swizzled, zero outside the tensor");
+  for (Flaw flaw : {Flaw::NOT_BEGUN, Flaw::TOO_MANY, Flaw::NOT_AWAITED}) {
+    // Copies that are done at once need no wait here.
+    if (flaw == Flaw::NOT_AWAITED && cuda_model::settings().order != cuda_model::Order::ASCENDING) continue;
+    expect_error(POGO_LAUNCH_CLUSTER(tiles_kernel, 2, 64, 2, 4096, nullptr, map, out, flaw),
+                 flaw == Flaw::NOT_BEGUN  ? "not initialized"
+                 : flaw == Flaw::TOO_MANY ? "more arrivals"
+                                          : "nobody waited for",
+                 "tiles");
+  }
+  cudaFree(out);
+  cudaFree(data);
+}
+
 void test_streams() {
   bool kept = cuda_model::settings().deferred;
   cuda_model::settings().deferred = true;
@@ -294,6 +346,33 @@ void test_streams() {
   for (int i = 0; i < 2; i += 1) cudaGraphLaunch(exec, first);
   cudaStreamSynchronize(first);
   expect(place[3] == 12, "a captured graph is replayed");
+  // Work of another stream that nothing leads back, and a wait in the middle.
+  for (bool joined : {true, false}) {
+    cudaStreamBeginCapture(first, cudaStreamCaptureModeThreadLocal);
+    POGO_LAUNCH(identity_kernel, 1, dim3(5, 3, 2), 0, first, place);
+    cudaEventRecord(event, first);
+    cudaStreamWaitEvent(second, event);
+    cudaMemcpyAsync(host, place, 120, cudaMemcpyDeviceToHost, second);
+    if (joined) {
+      cudaEventRecord(event, second);
+      cudaStreamWaitEvent(first, event);
+    }
+    cudaGraph_t forked;
+    expect(cudaStreamEndCapture(first, &forked) == (joined ? cudaSuccess : cudaErrorStreamCaptureUnjoined), "a fork in a capture");
+    if (!joined) continue;
+    cudaGraphExec_t whole;
+    cudaGraphInstantiate(&whole, forked);
+    cudaGraphLaunch(whole, first);
+    cudaStreamSynchronize(first);
+    expect(host[3] == 16, "a graph keeps the order that events give");
+    cudaGraphExecDestroy(whole);
+    cudaGraphDestroy(forked);
+  }
+  cudaStreamBeginCapture(first, cudaStreamCaptureModeThreadLocal);
+  expect(cudaStreamSynchronize(first) == cudaErrorStreamCaptureUnsupported, "no wait for a stream that records");
+  cudaGraph_t none;
+  expect(cudaStreamEndCapture(first, &none) == cudaErrorStreamCaptureInvalidated && none == nullptr, "a broken capture");
+  cudaGetLastError();
   cudaGraphExecDestroy(exec);
   cudaGraphDestroy(graph);
   cudaEventDestroy(event);
@@ -315,6 +394,7 @@ int main() {
     test_mma();
     test_cluster();
     test_named_barrier();
+    test_tiles();
     test_streams();
   }
   printf("model_test: %d passed, %d failed\n", checks - failures, failures);

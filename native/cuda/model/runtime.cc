@@ -8,6 +8,7 @@
 #include <chrono>
 #include <deque>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -17,27 +18,44 @@
 
 namespace cuda_model {
 
+typedef std::function<cudaError_t()> Task;
+
+/** A piece of work of a graph, and the pieces that must be done before it. */
+struct Node {
+  Task task;
+  std::vector<size_t> after;
+};
+
+struct Graph {
+  std::vector<Node> nodes;
+};
+struct GraphExec {
+  std::vector<Node> nodes;
+};
+
+/** What streams record into: the one that began it, and those that an event of one of its streams led into it. */
+struct Capture {
+  Graph graph;
+  Stream* origin = nullptr;
+  std::vector<Stream*> streams;
+  bool broken = false;
+};
+
 struct Event {
   uint64_t recorded = 0, reached = 0;
   Stream* stream = nullptr;
   std::chrono::steady_clock::time_point at;
+  /** Where it was recorded into a capture. */
+  std::shared_ptr<Capture> capture;
+  std::vector<size_t> captured_after;
 };
 
-typedef std::function<cudaError_t()> Task;
-
-/** Work in order. With `capturing` it goes into a graph instead. */
+/** Work in order. With `capture` it goes into a graph instead, behind the nodes of `tail`. */
 struct Stream {
   std::deque<Task> tasks;
-  bool capturing = false;
-  std::vector<Task> captured;
+  std::shared_ptr<Capture> capture;
+  std::vector<size_t> tail;
   cudaError_t error = cudaSuccess;
-};
-
-struct Graph {
-  std::vector<Task> tasks;
-};
-struct GraphExec {
-  std::vector<Task> tasks;
 };
 
 namespace {
@@ -89,8 +107,10 @@ cudaError_t drain(Stream& stream) {
 }
 
 cudaError_t enqueue(Stream& stream, Task task) {
-  if (stream.capturing) {
-    stream.captured.push_back(std::move(task));
+  if (stream.capture != nullptr) {
+    std::vector<Node>& nodes = stream.capture->graph.nodes;
+    nodes.push_back({std::move(task), stream.tail});
+    stream.tail = {nodes.size() - 1};
     return cudaSuccess;
   }
   stream.tasks.push_back(std::move(task));
@@ -267,10 +287,34 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return noted(drain(own(stream))); }
-cudaError_t cudaStreamQuery(cudaStream_t stream) { return own(stream).tasks.empty() ? own(stream).error : cudaErrorNotReady; }
+/** What waits for a stream that records breaks its capture. */
+static cudaError_t broken(Capture& capture) {
+  capture.broken = true;
+  return noted(cudaErrorStreamCaptureUnsupported);
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (own(stream).capture != nullptr) return broken(*own(stream).capture);
+  return noted(drain(own(stream)));
+}
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  if (own(stream).capture != nullptr) return broken(*own(stream).capture);
+  return own(stream).tasks.empty() ? own(stream).error : cudaErrorNotReady;
+}
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  if (event->capture != nullptr) {
+    Stream& joins = own(stream);
+    if (joins.capture == nullptr) {
+      if (!joins.tasks.empty()) return broken(*event->capture);
+      joins.capture = event->capture;
+      joins.tail.clear();
+      event->capture->streams.push_back(&joins);
+    }
+    joins.tail.insert(joins.tail.end(), event->captured_after.begin(), event->captured_after.end());
+    return cudaSuccess;
+  }
+  if (own(stream).capture != nullptr) return broken(*own(stream).capture);
   uint64_t awaited = event->recorded;
   return noted(enqueue(own(stream), [=]() -> cudaError_t {
     if (event->reached < awaited && event->stream != nullptr) drain(*event->stream);
@@ -292,6 +336,9 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   Stream& on = own(stream);
+  event->capture = on.capture;
+  event->captured_after = on.tail;
+  if (on.capture != nullptr) return cudaSuccess;
   uint64_t number = ++event->recorded;
   event->stream = &on;
   return noted(enqueue(on, [=]() -> cudaError_t {
@@ -302,6 +349,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (event->capture != nullptr) return broken(*event->capture);
   if (event->reached < event->recorded && event->stream != nullptr) return noted(drain(*event->stream));
   return cudaSuccess;
 }
@@ -316,31 +364,71 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEve
 cudaError_t cudaDeviceSynchronize() { return noted(drain(default_stream)); }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
-  if (stream == nullptr || stream->capturing) return noted(cudaErrorStreamCaptureUnsupported);
-  stream->capturing = true;
-  stream->captured.clear();
+  if (stream == nullptr || stream->capture != nullptr) return noted(cudaErrorStreamCaptureUnsupported);
+  stream->capture = std::make_shared<Capture>();
+  stream->capture->origin = stream;
+  stream->capture->streams = {stream};
+  stream->tail.clear();
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
-  if (stream == nullptr || !stream->capturing) return noted(cudaErrorStreamCaptureInvalidated);
-  *graph = new Graph{std::move(stream->captured)};
-  stream->capturing = false;
-  stream->captured.clear();
+  *graph = nullptr;
+  if (stream == nullptr || stream->capture == nullptr || stream->capture->origin != stream) {
+    return noted(cudaErrorStreamCaptureInvalidated);
+  }
+  std::shared_ptr<Capture> capture = stream->capture;
+  // Everything must lie before the end of the stream that began: the others' work joined it by their events.
+  std::vector<bool> before(capture->graph.nodes.size(), false);
+  std::vector<size_t> open = stream->tail;
+  while (!open.empty()) {
+    size_t node = open.back();
+    open.pop_back();
+    if (before[node]) continue;
+    before[node] = true;
+    for (size_t earlier : capture->graph.nodes[node].after) open.push_back(earlier);
+  }
+  for (Stream* each : capture->streams) {
+    each->capture = nullptr;
+    each->tail.clear();
+  }
+  if (capture->broken) return noted(cudaErrorStreamCaptureInvalidated);
+  for (bool joined : before) {
+    if (!joined) return noted(cudaErrorStreamCaptureUnjoined);
+  }
+  *graph = new Graph{std::move(capture->graph.nodes)};
   return cudaSuccess;
 }
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
-  *exec = new GraphExec{graph->tasks};
+  *exec = new GraphExec{graph->nodes};
   return cudaSuccess;
 }
 
+/** In any order that the edges allow: which one is a matter of the settings. */
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
-  for (const Task& task : exec->tasks) {
-    cudaError_t error = enqueue(own(stream), task);
-    if (error != cudaSuccess) return noted(error);
-  }
-  return cudaSuccess;
+  if (own(stream).capture != nullptr) return noted(cudaErrorNotSupported);
+  std::vector<Node> nodes = exec->nodes;
+  return noted(enqueue(own(stream), [nodes]() -> cudaError_t {
+    std::vector<bool> done(nodes.size(), false);
+    uint64_t random = settings().seed * 2 + 1;
+    for (size_t left = nodes.size(); left > 0; left -= 1) {
+      std::vector<size_t> ready;
+      for (size_t i = 0; i < nodes.size(); i += 1) {
+        bool waits = done[i];
+        for (size_t earlier : nodes[i].after) waits = waits || !done[earlier];
+        if (!waits) ready.push_back(i);
+      }
+      random = random * 6364136223846793005ull + 1442695040888963407ull;
+      size_t next = settings().order == Order::ASCENDING    ? ready.front()
+                    : settings().order == Order::DESCENDING ? ready.back()
+                                                            : ready[(size_t)(random >> 33) % ready.size()];
+      done[next] = true;
+      cudaError_t error = nodes[next].task();
+      if (error != cudaSuccess) return error;
+    }
+    return cudaSuccess;
+  }));
 }
 
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
@@ -373,7 +461,8 @@ cudaError_t cudaPeekAtLastError() { return last_error; }
   row(cudaErrorLaunchFailure, "unspecified launch failure")                           \
   row(cudaErrorNotSupported, "operation not supported")                               \
   row(cudaErrorStreamCaptureUnsupported, "operation not permitted when stream is capturing") \
-  row(cudaErrorStreamCaptureInvalidated, "operation failed due to a previous error during capture")
+  row(cudaErrorStreamCaptureInvalidated, "operation failed due to a previous error during capture") \
+  row(cudaErrorStreamCaptureUnjoined, "capturing stream has unjoined work")
 
 const char* cudaGetErrorString(cudaError_t error) {
 #define POGO_MODEL_TEXT(name, text) \

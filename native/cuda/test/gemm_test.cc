@@ -1,6 +1,7 @@
 // Tests of the products and of recode: the index arithmetic of gemm_tiles.h on the host, and the kernels over odd shapes
 // against the scalar kernels of native/cpu, bit for bit. On the device model or, built by nvcc, on a GPU.
 // Exit code 0 passed, 1 failed, 77 no device (nothing was tested).
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -66,6 +67,29 @@ bool conflict_free(const std::vector<uint32_t>& addresses, uint32_t bytes) {
   return std::all_of(words.begin(), words.end(), [](const std::set<uint32_t>& w) { return w.size() <= 1; });
 }
 
+/**
+ * What pogo_reciprocal does behind the device's seed (native/exact/arith.h), from every seed that is off by up to four units:
+ * the rounded quotient. `mantissa` of a number in [1, 2); exponents only move it.
+ */
+bool rounds_reciprocal(uint32_t mantissa) {
+  const float x = pogo_of_bits(0x3F800000u | mantissa), quotient = 1.0f / x;
+  for (int off = -4; off <= 4; off += 1) {
+    float r = pogo_of_bits(pogo_bits(quotient) + (uint32_t)off);
+    for (int step = 0; step < 2; step += 1) r = fmaf(r, fmaf(-x, r, 1.0f), r);
+    r = pogo_of_bits(pogo_bits(r) | (mantissa == POGO_MANTISSA ? 1u : 0u));
+    if (pogo_bits(r) != pogo_bits(quotient)) return false;
+  }
+  return true;
+}
+
+void test_reciprocal(uint32_t stride) {
+  bool rounds = rounds_reciprocal(0) && rounds_reciprocal(POGO_MANTISSA) && rounds_reciprocal(POGO_MANTISSA - 1);
+  for (uint32_t mantissa = 1; mantissa < POGO_MANTISSA; mantissa += stride) {
+    rounds = rounds && rounds_reciprocal(mantissa);
+  }
+  expect(rounds, "reciprocal: two steps from any seed round like the division");
+}
+
 /** Blocks of a grid and tiles of a result are one to one. */
 void test_raster() {
   bool once = true;
@@ -86,6 +110,28 @@ void test_raster() {
     }
   }
   expect(once, "raster: each tile once, clusters together");
+  once = true;
+  for (uint32_t columns : {1u, 2u, 8u}) {
+    for (uint32_t rows : {1u, 2u}) {
+      for (uint32_t row_clusters : {1u, 15u, 17u}) {
+        for (uint32_t column_clusters : {1u, 7u}) {
+          std::set<uint32_t> tiles;
+          const uint32_t together = columns * rows, blocks = row_clusters * column_clusters * together;
+          for (uint32_t block = 0; block < blocks; block += 1) {
+            const TileIndex tile = tile_of_cluster(block, columns, rows, row_clusters, column_clusters);
+            const TileIndex head = tile_of_cluster(block / together * together, columns, rows, row_clusters, column_clusters);
+            const uint32_t rank = block % together;
+            once = once && tile.row == head.row + rank / columns && tile.column == head.column + rank % columns &&
+                   head.row % rows == 0 && head.column % columns == 0 && tile.row < row_clusters * rows &&
+                   tile.column < column_clusters * columns;
+            tiles.insert(tile.row * column_clusters * columns + tile.column);
+          }
+          once = once && tiles.size() == blocks;
+        }
+      }
+    }
+  }
+  expect(once, "raster of clusters of two rows: each tile once, rows and columns of a cluster are neighbours");
 }
 
 template <int DEPTH>
@@ -651,7 +697,7 @@ void test_kernels() {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
   if (!find_device()) {
     printf("gemm_test: no device, nothing tested\n");
     return 77;
@@ -660,6 +706,8 @@ int main() {
   test_fragments<TileShape<2, 8, 2, 1>>("tile of 64 x 64");
   test_fragments<TileShape<1, 16, 8, 1>>("tile of wgmma");
   test_fragments<TileShape<1, 16, 4, 1>>("tile of one warpgroup");
+  // Every mantissa with `gemm_test reciprocal`.
+  test_reciprocal(argc > 1 && std::string(argv[1]) == "reciprocal" ? 1 : 1009);
   test_raster();
   test_stage<64>();
   test_stage<128>();
