@@ -2,7 +2,8 @@
 //   node scripts/gpu-node.mjs [--recipes tiny,moby] [--steps 4] [--timing gpt2-124m] [--sequences 32] [--units 2]
 //                             [--python FILE] [--out FOLDER] [--addon FILE]
 //     known answers of every operation; state roots of the recipes on CUDA lanes, beside CPU lanes, and on the CPU alone;
-//     step time of a recipe, and PyTorch's (bf16, compiled) for the same model and batch where Python has PyTorch
+//     step time of a recipe, kernel by kernel and by CUDA graphs, and PyTorch's (bf16, compiled) for the same model and batch
+//     where Python has PyTorch
 //     --timing ''   no times      --python FILE   an interpreter with PyTorch (default python3)
 //     --out FOLDER  JSON lines go to FOLDER/DATE-DEVICE.jsonl, too (bench/results/gpu keeps them)
 //     --addon FILE  another addon than the built one, such as that over the device model
@@ -59,7 +60,7 @@ function rootAfter(recipe, lanes, steps) {
   });
 }
 
-/** Milliseconds of whole steps, tokens to state root; bytes over the bus a step. */
+/** Milliseconds of whole steps, tokens to state root; bytes over the bus, operations and launches of graphs a step. */
 function timeSteps(recipe, lanes, counters) {
   return withTrainer(recipe, lanes, async (trainer, tokens) => {
     const train = (untilStep) => trainSteps({ trainer, draw1: DRAW, tokens, untilStep, record: () => undefined });
@@ -73,7 +74,12 @@ function timeSteps(recipe, lanes, counters) {
     }
     const after = counters();
     const bytes = after.toDevice - before.toDevice + after.fromDevice - before.fromDevice;
-    return { samples: samples.sort((a, b) => a - b), bytesAStep: bytes / TIMED_STEPS };
+    return {
+      samples: samples.sort((a, b) => a - b),
+      bytesAStep: bytes / TIMED_STEPS,
+      operationsAStep: (after.operations - before.operations) / TIMED_STEPS,
+      graphsAStep: (after.graphs - before.graphs) / TIMED_STEPS,
+    };
   });
 }
 
@@ -161,13 +167,24 @@ await cli(async (args) => {
     const sizes = { sequencesPerUnit: Number(values.sequences), unitsPerStep: Number(values.units) };
     const recipe = validateRecipe({ ...loadRecipe(values.timing), ...sizes });
     const { context, sequencesPerUnit, unitsPerStep } = recipe;
-    const ours = await timeSteps(recipe, cuda(2), () => addon.counters());
+    const ways = {};
+    for (const graphs of ['off', 'on']) {
+      process.env.POGO_CUDA_GRAPHS = graphs;
+      ways[graphs] = await timeSteps(recipe, cuda(2), () => addon.counters());
+      const { samples, operationsAStep, graphsAStep } = ways[graphs];
+      const tokens = context * sequencesPerUnit * unitsPerStep;
+      say({ test: 'graphs', recipe: values.timing, graphs, tokens, ms: median(samples), operationsAStep, graphsAStep });
+    }
+    delete process.env.POGO_CUDA_GRAPHS;
+    const best = median(ways.on.samples) < median(ways.off.samples) ? 'on' : 'off';
+    const ours = ways[best];
     const torch = await timeTorch(values.python, recipe).catch(() => undefined);
     if (torch === undefined) progress('gpu-node: no time of PyTorch: it is not installed, or has no CUDA');
     say({
       test: 'step',
       recipe: values.timing,
       tokens: context * sequencesPerUnit * unitsPerStep,
+      graphs: best,
       ms: median(ours.samples),
       samples: ours.samples,
       bytesAStep: ours.bytesAStep,

@@ -203,13 +203,14 @@ Napi::Value operations(const Info& info) {
   return result;
 }
 
-/** counters(): {toDevice, fromDevice, operations} of the process. */
+/** counters(): {toDevice, fromDevice, operations, graphs} of the process. */
 Napi::Value counters(const Info& info) {
   Napi::Object result = Napi::Object::New(info.Env());
   pogo::Transferred bytes = pogo::transferred();
   result.Set("toDevice", (double)bytes.to_device);
   result.Set("fromDevice", (double)bytes.from_device);
   result.Set("operations", (double)pogo::operations_run());
+  result.Set("graphs", (double)pogo::graphs_launched());
   return result;
 }
 

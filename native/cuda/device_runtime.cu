@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "bind.h"
+#include "captured_tape.h"
 #include "device.h"
 
 namespace pogo {
@@ -15,11 +16,13 @@ namespace {
 constexpr uint64_t ALIGNMENT = 256;
 /** In front of every lane's part: the failure word. */
 constexpr uint64_t LANE_HEADER = ALIGNMENT;
+/** Graphs of one tape: runs whose places change each time are not worth more. */
+constexpr uint32_t MOST_CAPTURES = 4;
 /** Half of a staging memory that has no better size: large enough for the bus, small enough to begin early. */
 constexpr uint64_t LEAST_STAGING = 64 * 1024;
 constexpr int MOST_DEVICES = 64;
 
-std::atomic<uint64_t> g_to_device, g_from_device, g_operations;
+std::atomic<uint64_t> g_to_device, g_from_device, g_operations, g_graphs;
 /** The code that a device was lost with, or 0. */
 std::atomic<int> g_lost[MOST_DEVICES];
 
@@ -212,9 +215,14 @@ class BoundTape final : public Tape {
     const Operation* operation;
     Arguments arguments;
   };
+  explicit BoundTape(GraphMode mode) : choice(mode) {}
   const void* lane = nullptr;
   std::vector<Entry> entries;
   Workspace workspace;
+  // A run finds out whether a graph is worth it, and keeps it. Only the lane's own thread runs its tapes.
+  mutable GraphChoice choice;
+  mutable CapturedTape captured;
+  mutable uint32_t captures = 0;
 };
 
 class DeviceLane final : public Lane {
@@ -228,14 +236,14 @@ class DeviceLane final : public Lane {
         main_(device_),
         copies_(device_),
         staging_(device_, staging_bytes_ + ALIGNMENT) {
-    for (cudaEvent_t* event : {&complete_, &half_[0], &half_[1]}) {
+    for (cudaEvent_t* event : {&complete_, &joined_, &half_[0], &half_[1]}) {
       check(device_, cudaEventCreateWithFlags(event, cudaEventDisableTiming), "cudaEventCreateWithFlags");
     }
   }
   ~DeviceLane() override {
     if (g_lost[device_].load() == 0) cudaSetDevice(device_);
     drain();
-    for (cudaEvent_t event : {complete_, half_[0], half_[1]}) {
+    for (cudaEvent_t event : {complete_, joined_, half_[0], half_[1]}) {
       if (event != nullptr) cudaEventDestroy(event);
     }
     model_->give_back(index_);
@@ -246,7 +254,7 @@ class DeviceLane final : public Lane {
     Constants host;
     host.device = address({1, constants.offset}, constants.bytes);
     host.capacity = constants.bytes;
-    auto tape = std::make_unique<BoundTape>();
+    auto tape = std::make_unique<BoundTape>(graph_mode());
     tape->lane = this;
     tape->workspace.data = address({1, workspace.offset}, workspace.bytes);
     tape->workspace.bytes = workspace.bytes;
@@ -337,12 +345,15 @@ class DeviceLane final : public Lane {
     return spaces_.base[place.space] + place.offset;
   }
 
+  void copy(void* to, const void* from, uint64_t bytes, cudaMemcpyKind kind, cudaStream_t stream, const char* where) {
+    check(device_, cudaMemcpyAsync(to, from, bytes, kind, stream), where);
+  }
   void to_device(void* to, const void* from, uint64_t bytes, cudaStream_t stream) {
-    check(device_, cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream), "copy to the device");
+    copy(to, from, bytes, cudaMemcpyHostToDevice, stream, "copy to the device");
     g_to_device.fetch_add(bytes, std::memory_order_relaxed);
   }
   void to_host(void* to, const void* from, uint64_t bytes, cudaStream_t stream) {
-    check(device_, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream), "copy from the device");
+    copy(to, from, bytes, cudaMemcpyDeviceToHost, stream, "copy from the device");
     g_from_device.fetch_add(bytes, std::memory_order_relaxed);
   }
   void wait(const Stream& stream, const char* where) {
@@ -354,23 +365,36 @@ class DeviceLane final : public Lane {
     cudaGetLastError();
   }
 
-  DeviceFailure run_bound(const BoundTape& tape, const std::vector<Upload>& uploads,
-                          const std::vector<Download>& downloads, const std::vector<Copy>& copies) {
-    uint64_t staged = 0;
-    auto stage = [&](uint64_t bytes) {
-      uint64_t at = staged;
-      staged += (bytes + 15) / 16 * 16;
-      if (staged > staging_bytes_) throw ArgumentError("expected less to stage than " + std::to_string(staging_bytes_));
-      return staging_.get() + at;
+  /** Places in the staging memory of everything that goes up and down in a run, in this order. */
+  std::vector<char*> stage_all(const std::vector<Upload>& uploads, const std::vector<Download>& downloads) const {
+    std::vector<char*> staged;
+    uint64_t used = 0;
+    const auto stage = [&](uint64_t bytes) {
+      staged.push_back(staging_.get() + used);
+      used += (bytes + 15) / 16 * 16;
+      if (used > staging_bytes_) throw ArgumentError("expected less to stage than " + std::to_string(staging_bytes_));
     };
-    // Behind the halves: where the failure word comes down.
-    unsigned long long* word = reinterpret_cast<unsigned long long*>(staging_.get() + staging_bytes_);
-    unsigned long long* device_word = reinterpret_cast<unsigned long long*>(spaces_.base[1] - LANE_HEADER);
+    for (const Upload& upload : uploads) stage(upload.bytes);
+    for (const Download& download : downloads) stage(download.bytes);
+    return staged;
+  }
 
-    for (const Upload& upload : uploads) {
-      char* half = stage(upload.bytes);
-      memcpy(half, upload.data, upload.bytes);
-      to_device(address(upload.to, upload.bytes), half, upload.bytes, main_.get());
+  /** What a graph of a run hangs on, beside its tape. */
+  static std::vector<uint64_t> key_of(const std::vector<Upload>& uploads, const std::vector<Download>& downloads) {
+    std::vector<uint64_t> key = {uploads.size()};
+    for (const Upload& each : uploads) key.insert(key.end(), {each.to.space, each.to.offset, each.bytes});
+    for (const Download& each : downloads) {
+      key.insert(key.end(), {each.after, each.overlap ? 1u : 0u, each.from.space, each.from.offset, each.bytes});
+    }
+    return key;
+  }
+
+  /** Puts a run on the streams: uploads from the staging memory, all entries, downloads into it, the failure word. */
+  void issue(const BoundTape& tape, const std::vector<Upload>& uploads, const std::vector<Download>& downloads,
+             const std::vector<char*>& staged, unsigned long long* device_word, unsigned long long* word) {
+    for (size_t i = 0; i < uploads.size(); i += 1) {
+      copy(address(uploads[i].to, uploads[i].bytes), staged[i], uploads[i].bytes, cudaMemcpyHostToDevice, main_.get(),
+           "copy to the device");
     }
     check(device_, cudaMemsetAsync(device_word, 0xFF, 8, main_.get()), "cudaMemsetAsync");
     Launch launch;
@@ -378,36 +402,77 @@ class DeviceLane final : public Lane {
     launch.device = &model_->traits();
     launch.workspace = tape.workspace;
     launch.failure = device_word;
-    std::vector<char*> halves(downloads.size());
     size_t next = 0;
+    bool forked = false;
     for (uint32_t i = 0; i < tape.entries.size(); i += 1) {
       launch.entry = i;
       const BoundTape::Entry& entry = tape.entries[i];
       check(device_, entry.operation->run(entry.arguments.bytes, launch));
       for (; next < downloads.size() && downloads[next].after <= i; next += 1) {
         const Download& wanted = downloads[next];
-        halves[next] = stage(wanted.bytes);
         cudaStream_t stream = main_.get();
         if (wanted.overlap) {
           stream = copies_.get();
-          check(device_, cudaEventRecord(complete_, main_.get()), "cudaEventRecord");
-          check(device_, cudaStreamWaitEvent(stream, complete_, 0), "cudaStreamWaitEvent");
+          forked = true;
+          follow(copies_, main_, complete_);
         }
-        to_host(halves[next], address(wanted.from, wanted.bytes), wanted.bytes, stream);
+        copy(staged[uploads.size() + next], address(wanted.from, wanted.bytes), wanted.bytes, cudaMemcpyDeviceToHost,
+             stream, "copy from the device");
       }
     }
     if (next < downloads.size()) throw ArgumentError("downloads: expected them in the order of the tape's entries");
-    g_operations.fetch_add(tape.entries.size(), std::memory_order_relaxed);
-    for (const Copy& copy : copies) {
-      check(device_,
-            cudaMemcpyAsync(address(copy.to, copy.bytes), address(copy.from, copy.bytes), copy.bytes,
-                            cudaMemcpyDeviceToDevice, main_.get()),
-            "copy on the device");
+    copy(word, device_word, 8, cudaMemcpyDeviceToHost, main_.get(), "copy from the device");
+    if (forked) follow(main_, copies_, joined_);
+  }
+
+  /** What comes on `later` from now on waits for what is on `earlier` by now. */
+  void follow(const Stream& later, const Stream& earlier, cudaEvent_t event) {
+    check(device_, cudaEventRecord(event, earlier.get()), "cudaEventRecord");
+    check(device_, cudaStreamWaitEvent(later.get(), event, 0), "cudaStreamWaitEvent");
+  }
+
+  DeviceFailure run_bound(const BoundTape& tape, const std::vector<Upload>& uploads,
+                          const std::vector<Download>& downloads, const std::vector<Copy>& copies) {
+    const std::vector<char*> staged = stage_all(uploads, downloads);
+    // Behind the halves: where the failure word comes down.
+    unsigned long long* word = reinterpret_cast<unsigned long long*>(staging_.get() + staging_bytes_);
+    unsigned long long* device_word = reinterpret_cast<unsigned long long*>(spaces_.base[1] - LANE_HEADER);
+    for (size_t i = 0; i < uploads.size(); i += 1) memcpy(staged[i], uploads[i].data, uploads[i].bytes);
+
+    const auto put = [&] { issue(tape, uploads, downloads, staged, device_word, word); };
+    bool graph = tape.choice.wants_graph();
+    if (graph) {
+      const std::vector<uint64_t> key = key_of(uploads, downloads);
+      if (!tape.captured.fits(key)) {
+        tape.captures += 1;
+        graph = tape.captures <= MOST_CAPTURES && tape.captured.record(main_.get(), key, put);
+        if (!graph) tape.choice.give_up();
+      }
     }
-    to_host(word, device_word, 8, main_.get());
+    const auto start = std::chrono::steady_clock::now();
+    if (graph) {
+      check(device_, tape.captured.launch(main_.get()), "cudaGraphLaunch");
+      g_graphs.fetch_add(1, std::memory_order_relaxed);
+    } else {
+      put();
+    }
+    const auto issued = std::chrono::steady_clock::now();
+    g_operations.fetch_add(tape.entries.size(), std::memory_order_relaxed);
+    for (const Copy& each : copies) {
+      copy(address(each.to, each.bytes), address(each.from, each.bytes), each.bytes, cudaMemcpyDeviceToDevice, main_.get(),
+           "copy on the device");
+    }
     wait(main_, "a kernel of the tape");
-    wait(copies_, "copy from the device");
-    for (size_t i = 0; i < downloads.size(); i += 1) memcpy(downloads[i].data, halves[i], downloads[i].bytes);
+    for (const Upload& each : uploads) g_to_device.fetch_add(each.bytes, std::memory_order_relaxed);
+    for (const Download& each : downloads) g_from_device.fetch_add(each.bytes, std::memory_order_relaxed);
+    g_from_device.fetch_add(8, std::memory_order_relaxed);
+    if (!graph) {
+      const std::chrono::duration<double> issuing = issued - start, whole = std::chrono::steady_clock::now() - start;
+      tape.choice.measured(issuing.count(), whole.count());
+    }
+    for (size_t i = 0; i < downloads.size(); i += 1) {
+      memcpy(downloads[i].data, staged[uploads.size() + i], downloads[i].bytes);
+    }
     return failure_of(*word);
   }
 
@@ -418,7 +483,7 @@ class DeviceLane final : public Lane {
   uint64_t staging_bytes_;
   Stream main_, copies_;
   PinnedMemory staging_;
-  cudaEvent_t complete_ = nullptr;
+  cudaEvent_t complete_ = nullptr, joined_ = nullptr;
   cudaEvent_t half_[2] = {nullptr, nullptr};
 };
 
@@ -565,6 +630,7 @@ Devices list_devices() {
 
 Transferred transferred() { return {g_to_device.load(), g_from_device.load()}; }
 uint64_t operations_run() { return g_operations.load(); }
+uint64_t graphs_launched() { return g_graphs.load(); }
 
 uint64_t free_bytes(int device) {
   use(device);

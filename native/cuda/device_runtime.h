@@ -81,6 +81,8 @@ struct Transferred {
 Transferred transferred();
 /** Kernels of operations that were launched, since the process started. */
 uint64_t operations_run();
+/** Runs of a tape that were one launch of a CUDA graph, since the process started. */
+uint64_t graphs_launched();
 
 /** Free bytes of a device. */
 uint64_t free_bytes(int device);

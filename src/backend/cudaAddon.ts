@@ -89,6 +89,8 @@ export interface CudaCounters {
   readonly fromDevice: number;
   /** Operations that were launched. */
   readonly operations: number;
+  /** Runs of tapes that were one launch of a CUDA graph. */
+  readonly graphs: number;
 }
 
 export type CudaValue = number | boolean | CudaArray | readonly CudaArray[];

@@ -79,6 +79,22 @@ describe.skipIf(model === undefined)('training on CUDA lanes', () => {
     expect(text(await trainFor(recipe, cuda(2), STEPS))).toEqual(await expected);
   });
 
+  it('by CUDA graphs, and without', async () => {
+    model?.modelSettings({ deferred: true });
+    const graphs = (): number => (model as NonNullable<typeof model>).counters().graphs;
+    for (const [mode, least, most] of [
+      ['on', 1, Number.POSITIVE_INFINITY],
+      ['off', 0, 0],
+    ] as const) {
+      process.env.POGO_CUDA_GRAPHS = mode;
+      const before = graphs();
+      expect(text(await trainFor(recipe, cuda(2), STEPS))).toEqual(await expected);
+      expect(graphs() - before).toBeGreaterThanOrEqual(least);
+      expect(graphs() - before).toBeLessThanOrEqual(most);
+    }
+    delete process.env.POGO_CUDA_GRAPHS;
+  });
+
   it('on two devices', async () => {
     model?.modelSettings({ devices: 2 });
     expect(text(await trainFor(recipe, { ...cuda(1), also: [cuda(1, 1)] }, STEPS))).toEqual(await expected);
