@@ -1,5 +1,6 @@
 // Finds nvcc, or installs the pinned compiler wheels into `.tools/cuda-<hash of the pins>`. Prints the path of nvcc.
-// Order: CUDACXX, PATH, CUDA_HOME, the usual folders, the wheels. `--no-install` only looks; `--wheels` skips the search.
+// Order: CUDACXX, PATH, CUDA_HOME, the usual folders, the wheels. `--no-install` only looks; `--wheels` skips the search;
+// `--newest` installs the newest release that was tried beside the pinned one, to see that the kernels compile with it.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { capture, cli, isMain, progress, ScriptError, which } from './lib/project.mjs';
@@ -17,7 +18,17 @@ nvidia-cuda-cccl==13.0.85 --hash=sha256:e0da7ad981f3a8aff08241b5bfc1af868742a63e
 nvidia-cuda-runtime==13.0.96 --hash=sha256:7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548
 `;
 
-const MINIMUM_CUDA = 13;
+/** CUDA 13.5: only tried. What it makes for later devices (PTX) a driver of 580 may refuse. */
+const NEWEST_PINS = `\
+nvidia-cuda-nvcc==13.5.37 --hash=sha256:f5c4f7ead5d964fb4af42bbf1e6d3ec3c1e6e9d83b53749f691d387e7fcaa3a7
+nvidia-cuda-crt==13.5.37 --hash=sha256:e898b7f73d3035fa89915a3f7bf3b54a73e90249746111aed295822c4729bb29
+nvidia-nvvm==13.5.37 --hash=sha256:c41bfa362e407405163f103c2229f0765f8cc2ed7d148b754dc77f228bf7e070
+nvidia-cuda-cccl==13.3.5.0.6 --hash=sha256:d5230098fa2df5021e1a00c0c4eee41797671a91119d31e892463e5ccf3ee326
+nvidia-cuda-runtime==13.5.37 --hash=sha256:df2b79a8852f10d1fef8c848489c49eebb5754051bf870202a862831412b179d
+`;
+
+/** The oldest release whose machine code and headers were tried (docs/gpu.md). */
+const MINIMUM_CUDA = 12.8;
 
 /** nvcc of the system, without the wheels. @returns { nvcc, source } or undefined */
 export function findSystemCompiler(env = process.env) {
@@ -39,9 +50,11 @@ export function hasNvidiaDriver() {
   return existsSync('/proc/driver/nvidia/version') || which('nvidia-smi') !== undefined;
 }
 
+const nvccOf = (folder) => join(folder, 'nvidia', 'cu13', 'bin', 'nvcc');
+
 /** nvcc of the wheels if they were installed before. */
 export function findInstalledWheels() {
-  const nvcc = join(wheelFolder('cuda', CUDA_PINS), 'nvidia', 'cu13', 'bin', 'nvcc');
+  const nvcc = nvccOf(wheelFolder('cuda', CUDA_PINS));
   return existsSync(nvcc) ? { nvcc, source: 'pinned wheels' } : undefined;
 }
 
@@ -75,6 +88,10 @@ async function release(nvcc) {
 
 if (isMain(import.meta.url)) {
   await cli(async (args) => {
+    if (args.includes('--newest')) {
+      process.stdout.write(`${nvccOf(await installWheels('cuda-newest', NEWEST_PINS, 'CUDA 13.5 (129 MB)'))}\n`);
+      return;
+    }
     const found = await cudaCompiler({ install: !args.includes('--no-install'), wheels: args.includes('--wheels') });
     if (found === undefined) {
       throw new ScriptError('error ENVIRONMENT: no nvcc found; run node scripts/cuda-compiler.mjs to install one', 5);

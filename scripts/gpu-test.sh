@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Everything that a machine with a GPU can say: builds the CUDA kernels without Node, compares them with the vectors and the
-# scalar kernels on random shapes, times them against the ceilings of the same run; then, where Node is found, the whole
-# backend (scripts/gpu-node.mjs: state roots beside the CPU's, step times, PyTorch's beside them where Python has it).
+# scalar kernels on random shapes, times them against the ceilings of the same run (scripts/gpu-run.sh); then, where Node is
+# found, the whole backend (scripts/gpu-node.mjs: state roots beside the CPU's, step times, PyTorch's beside them).
 #   scripts/gpu-test.sh [--quick] [--build FOLDER] [--out FOLDER]
 #     --quick  no timings, and no Node part      --out  where results go (default bench/results/gpu; only if all is equal)
 # Needs nvcc 12.8 to 13 (CUDACXX, PATH, CUDA_HOME, /usr/local/cuda, or scripts/cuda-compiler.mjs), CMake, a C++ compiler.
+# A machine without compiler and network: scripts/gpu-bundle.mjs.
 # Exit code 0 passed, 1 failed, 2 wrong use, 5 no compiler, 77 compiled but no usable GPU: then nothing was tested.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -45,23 +46,9 @@ cmake -S native/cuda -B "$build" -DCMAKE_CUDA_COMPILER="$nvcc" -DCMAKE_BUILD_TYP
 cmake --build "$build" --parallel "$(nproc)"
 
 status=0
-report=$build/kernels.json
-rm -f "$report"
-if [ -n "$quick" ]; then
-  "$build/kernel_test" --large --require-all || status=$?
-else
-  "$build/kernel_test" --large --require-all --time --json "$report" || status=$?
-fi
-if [ "$status" = 0 ]; then "$build/gemm_test" || status=$?; fi
-if [ "$status" = 0 ]; then "$build/attention_test" || status=$?; fi
+scripts/gpu-run.sh "$build" "$out" ${quick:+--quick} || status=$?
 if [ "$status" = 77 ]; then echo "gpu-test: compiled only, no GPU to run on" >&2; fi
 if [ "$status" != 0 ] || [ -n "$quick" ]; then exit "$status"; fi
-
-device=$(sed -nE 's/.*"device":"([^"]*)".*/\1/p' "$report" | tr '[:upper:]' '[:lower:]' | sed -E 's/[^a-z0-9]+/-/g; s/^-|-$//g')
-mkdir -p "$out"
-result=$out/$(date -u +%F)-$device.kernels.json
-cp "$report" "$result"
-echo "gpu-test: results in $result"
 
 if command -v node >/dev/null; then
   # Through the addon: known answers, state roots against the CPU, step times against PyTorch where Python has it.
