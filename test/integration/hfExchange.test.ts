@@ -66,12 +66,19 @@ beforeAll(async () => {
 });
 afterAll(() => folder.remove());
 
-/** A claim over an imported model holds like any other, with its start carried by the bundle, and was of use. */
-async function expectJudged(recipe: string, bundle: string): Promise<void> {
+/**
+ * A claim over an imported model holds like any other, with its start carried by the bundle, and was of use; in a run of its
+ * own a cheater is slashed.
+ */
+async function expectJudged(recipe: string, state: string, bundle: string): Promise<void> {
   const { code, stdout } = await runPogo(['verify', bundle, '--recipe', recipe, '--json'], { POGO_HOME: home });
   const claim = eventsOf(stdout).find(({ type }) => type === 'verify');
   expect([code, claim?.['holds']]).toEqual([0, true]);
   expect(Number(claim?.['heldOutAfter'])).toBeLessThan(Number(claim?.['heldOutBefore']));
+  const seats = ['--claims', '2', '--verifiers', '2', '--cheat', 'flip-code'];
+  const ran = await pogo('run', '--recipe', recipe, '--from', state, ...seats, '--dir', `${bundle}-run`);
+  expect([ran.code, ran.event['slashed']]).toEqual([0, 1]);
+  expect(Number(ran.event['heldOutAfter'])).toBeLessThan(Number(ran.event['heldOutBefore']));
 }
 
 describe('import of a folder in several files', () => {
@@ -108,7 +115,7 @@ describe('import of a folder in several files', () => {
     );
     expect(mined.code).toBe(0);
     expect(mined.event['fromRoot']).toBe(event['stateRoot']);
-    await expectJudged(String(event['recipe']), bundle);
+    await expectJudged(String(event['recipe']), state, bundle);
   });
 
   it('leaves nothing behind when a tensor is wrong, and says which', async () => {
@@ -195,7 +202,7 @@ describe('Gemma 3', () => {
     const bundle = join(folder.path, 'gemma-bundle');
     const mined = await pogo('mine', '--recipe', file, '--from', state, '--dir', bundle, '--claims', '1');
     expect([mined.code, mined.event['fromRoot']]).toEqual([0, imported.event['stateRoot']]);
-    await expectJudged(file, bundle);
+    await expectJudged(file, state, bundle);
 
     const out = join(folder.path, 'gemma-out');
     mkdirSync(out);
