@@ -1,15 +1,17 @@
 /** Receipts, beacon fines and accusations of verifiers on the ledger. */
 import { describe, expect, it } from 'vitest';
-import { equalBytes } from '../../src/hex.js';
+import { equalBytes, toHex } from '../../src/hex.js';
 import { totalMoney } from '../../src/ledger/state.js';
 import { rechecksOf } from '../../src/ledger/stateDuties.js';
 import { COIN } from '../../src/ledger/stateGenesis.js';
 import { beaconFine } from '../../src/ledger/stateMoney.js';
 import type { KeyPair } from '../../src/protocol/bls.js';
-import type { Verdict } from '../../src/protocol/evidence.js';
+import { buildBatchEvidence } from '../../src/protocol/evidence/build.js';
+import { checkEvidence, type Verdict } from '../../src/protocol/evidence.js';
 import { encodeTransaction, STAGE, signOrder } from '../../src/protocol/ledgerTypes.js';
 import { refusal } from '../support/refusal.js';
 import { nativeBls, TestChain, type TestChainOptions } from '../support/testChain.js';
+import { smallRecipe } from '../support/trainedClaim.js';
 
 /** A chain whose checker says what the first byte of the evidence says: 1 guilty, else a false accusation. */
 function accusingChain(options: TestChainOptions = {}): { chain: TestChain; accuse(target: KeyPair): void } {
@@ -19,21 +21,17 @@ function accusingChain(options: TestChainOptions = {}): { chain: TestChain; accu
     checkEvidence: async (bytes) => ({ ...verdict!, verdict: bytes[0] === 1 ? 'guilty' : 'false-accusation' }),
   });
   const accuse = (target: KeyPair): void => {
-    const claim = chain.state.settled.at(-1)!;
-    verdict = {
-      verdict: 'guilty',
-      kind: 'receipt',
-      against: 'verifier',
-      chainId: chain.state.chainId,
-      claimRoot: claim.claimRoot,
-      accused: target.publicKey,
-      job: 0,
-      claimNumber: claim.claimNumber,
-      attempt: claim.attempt,
-      reason: 'told by the test',
-    };
+    verdict = guiltOf(chain, target, 'receipt');
   };
   return { chain, accuse };
+}
+
+/** What a checker says of a verifier of the newest settled claim. */
+function guiltOf(chain: TestChain, accused: KeyPair, kind: 'receipt' | 'held-out'): Verdict {
+  const { claimRoot, claimNumber, attempt } = chain.state.settled.at(-1)!;
+  const { chainId } = chain.state;
+  const against = { against: 'verifier', accused: accused.publicKey, job: 0, claimNumber, attempt } as const;
+  return { verdict: 'guilty', kind, chainId, claimRoot, ...against, reason: 'told by the test' };
 }
 
 async function accuseAs(chain: TestChain, finder: KeyPair, evidence: Uint8Array): Promise<void> {
@@ -91,6 +89,57 @@ describe('receipts on the ledger', () => {
     expect(targets.length).toBe(4);
     expect(new Set(targets.map((target) => target.verifier.join())).size).toBe(4);
     expect(chain.state.settled.length).toBe(1);
+  });
+});
+
+describe('positive votes for a claim that falls before the reveals', () => {
+  it('pay nothing and cost nothing; the miner pays its bond, half of it is burned, whoever the finder is', async () => {
+    const chain = new TestChain();
+    const claim = await chain.toAttesting('batch');
+    const liar = chain.keyOf(claim.header.miner);
+    const bystander = chain.demo.miners.find((keys) => keys !== liar)!;
+    // The best a ring can do: all verifiers vote for the lie, and one of them is the finder.
+    const [finder, ...voters] = chain.demo.verifiers;
+    const held = (keys: KeyPair) => ({ balance: chain.balance(keys), stake: chain.stake(keys) });
+    const before = new Map([...chain.keys].map((keys) => [keys, held(keys)]));
+    for (const keys of voters) await chain.vote(keys);
+    const { claimRoot, claimNumber } = chain.open;
+    const opening = chain.opening(voters[0]!, chain.open);
+    const [commitments, recipe] = [chain.commitments.get(toHex(claimRoot))!, smallRecipe().recipe];
+    await chain.accuse(finder!, buildBatchEvidence({ claim, recipe, commitments }, 1));
+    expect(chain.outcomes()).toEqual(['slashed']);
+    const { minerBond } = chain.state.parameters;
+    for (const keys of [...voters, bystander]) expect(held(keys)).toEqual(before.get(keys));
+    expect(held(liar)).toEqual({ ...before.get(liar)!, stake: before.get(liar)!.stake - minerBond });
+    expect(held(finder!)).toEqual({ ...before.get(finder!)!, balance: before.get(finder!)!.balance + minerBond / 2n });
+    expect(chain.state.burned).toBe(minerBond / 2n);
+    expect(totalMoney(chain.state)).toBe(chain.money);
+    // Nobody's draw is opened any more, so nobody is looked at again, and the next attempt draws anew.
+    const reveal = { claimRoot, verifier: voters[0]!.publicKey, opening };
+    expect(await refusal(chain.submit(encodeTransaction('receipt-reveal', reveal)))).toMatch(/claim/);
+    const settled = chain.state.settled.at(-1)!;
+    expect(settled.voters.length).toBe(voters.length);
+    expect(settled.receipts.every(({ opened }) => opened === 0)).toBe(true);
+    expect(chain.demo.verifiers.flatMap((keys) => rechecksOf(chain.state, keys.publicKey))).toEqual([]);
+    expect(chain.open).toMatchObject({ claimNumber, attempt: 1, stage: STAGE.beaconOne });
+    expect(chain.state.members.map(({ silence }) => silence)).toEqual(chain.keys.map(() => 0));
+  });
+
+  it('what such a vote says by itself is still accusable: a proof takes the least stake of a verifier', async () => {
+    let verdict: Verdict | undefined;
+    const chain = new TestChain({
+      checkEvidence: async (bytes) => (bytes.length > 1 ? checkEvidence(bytes, { bls: nativeBls }) : verdict!),
+    });
+    const claim = await chain.toAttesting('batch');
+    const [voter, finder] = chain.demo.verifiers;
+    await chain.vote(voter!);
+    const [commitments, recipe] = [chain.commitments.get(toHex(chain.open.claimRoot))!, smallRecipe().recipe];
+    await chain.accuse(finder!, buildBatchEvidence({ claim, recipe, commitments }, 1));
+    verdict = guiltOf(chain, voter!, 'held-out');
+    const stake = chain.stake(voter!);
+    await accuseAs(chain, finder!, Uint8Array.of(1));
+    expect(stake - chain.stake(voter!)).toBe(chain.state.parameters.verifierStake);
+    expect(totalMoney(chain.state)).toBe(chain.money);
   });
 });
 
