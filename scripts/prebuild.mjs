@@ -1,8 +1,9 @@
 // Stages the package as it is shipped in `.tools/package`: `dist/` compiled afresh, and the addons in
-// `prebuilds/<platform>-<arch>/`, from which an installed package loads them.
+// `prebuilds/<platform>-<arch>/` (prebuildify), from which an installed package loads them.
 //   node scripts/prebuild.mjs            stage; `npm pack ./.tools/package` makes the tarball
 //   node scripts/prebuild.mjs --check    also pack it, install it in an empty folder and run it there
 // Nothing is put into the checkout itself: the doors look into `prebuilds/` first, and an old one would hide later builds.
+// prebuildify builds native/cpu in a copy of the sources, because it moves the result out of the build folder.
 import {
   copyFileSync,
   existsSync,
@@ -14,12 +15,16 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { capture, cli, logExcerpt, progress, ROOT, runProgram, ScriptError, TOOLS, which } from './lib/project.mjs';
+import { scratchTree } from './lib/scratch.mjs';
+import { nodeDirectory } from './lib/toolchains.mjs';
 import { npmCommand, setup } from './setup.mjs';
 
 const STAGE = join(TOOLS, 'package');
 const TARGET = `${process.platform}-${process.arch}`;
+/** Node-API addons run on every newer Node: one build is enough. */
+const NAPI = ['--napi', `--target=${process.versions.node}`];
 
 /** Pages that go with the package. */
 const PAGES = ['README.md', 'LICENSE'];
@@ -32,30 +37,42 @@ function shippedManifest() {
   return `${JSON.stringify(manifest, null, 2)}\n`;
 }
 
-/** Stages the addons that set-up built. Node-API addons run on every newer Node: one of each is enough. @returns their names */
+/** Builds the addons and stages them. @returns names of the packed files */
 export async function prebuild() {
   await setup({ quiet: true, required: ['cpu', 'merkle'], typescript: false });
+  const artifacts = join(TOOLS, 'prebuild-artifacts');
+  rmSync(artifacts, { recursive: true, force: true });
+  mkdirSync(artifacts, { recursive: true });
+  const merkle = join(ROOT, 'native', 'merkle');
+  for (const file of readdirSync(merkle).filter((name) => name.endsWith('.node'))) {
+    copyFileSync(join(merkle, file), join(artifacts, file));
+  }
+  // The CUDA runtime is linked in, so the addon also loads, and says why it is of no use, where there is no GPU.
+  const cuda = join(ROOT, 'native', 'cuda', 'build', 'Release', 'pogo_cuda.node');
+  if (existsSync(cuda)) copyFileSync(cuda, join(artifacts, 'pogo_cuda.node'));
+
   rmSync(STAGE, { recursive: true, force: true });
-  const folder = join(STAGE, 'prebuilds', TARGET);
-  mkdirSync(folder, { recursive: true });
+  mkdirSync(STAGE, { recursive: true });
   writeFileSync(join(STAGE, 'package.json'), shippedManifest());
   for (const name of PAGES) copyFileSync(join(ROOT, name), join(STAGE, name));
-  const merkle = join(ROOT, 'native', 'merkle');
-  const built = [
-    join(ROOT, 'build', 'Release', 'pogo_cpu.node'),
-    ...readdirSync(merkle).flatMap((name) => (name.endsWith('.node') ? [join(merkle, name)] : [])),
-    // The CUDA runtime is linked in, so the addon also loads, and says why it is of no use, where there is no GPU.
-    join(ROOT, 'native', 'cuda', 'build', 'Release', 'pogo_cuda.node'),
-  ].filter((file) => existsSync(file));
-  for (const file of built) {
-    const staged = join(folder, basename(file));
-    copyFileSync(file, staged);
-    if (process.platform !== 'linux' || which('strip') === undefined) continue;
-    const result = await runProgram('strip', [staged], { log: 'prebuild' });
-    if (result.code !== 0) throw new ScriptError(`prebuild: strip failed:\n${logExcerpt(result.log)}`);
-  }
-  const files = readdirSync(folder).sort();
-  progress(`prebuild: prebuilds/${TARGET}: ${files.join(', ')}`);
+  const strip = process.platform !== 'linux' || which('strip') !== undefined;
+  const args = [
+    join(ROOT, 'node_modules', 'prebuildify', 'bin.js'),
+    ...NAPI,
+    ...(strip ? ['--strip'] : []),
+    '--name=pogo_cpu',
+    `--artifacts=${artifacts}`,
+    `--out=${STAGE}`,
+    `--cache=${TOOLS}`,
+  ];
+  const nodeGyp = join(ROOT, 'node_modules', '.bin', process.platform === 'win32' ? 'node-gyp.cmd' : 'node-gyp');
+  const env = { ...process.env, PREBUILD_NODE_GYP: nodeGyp, npm_config_nodedir: nodeDirectory(), JOBS: '2' };
+  const folder = scratchTree('prebuild');
+  const result = await runProgram(process.execPath, args, { cwd: folder, env, log: 'prebuild' });
+  if (result.code !== 0) throw new ScriptError(`prebuild: failed (${result.log}):\n${logExcerpt(result.log)}`);
+  rmSync(folder, { recursive: true });
+  const files = readdirSync(join(STAGE, 'prebuilds', TARGET)).sort();
+  progress(`prebuild: prebuilds/${TARGET}: ${files.join(', ')} in ${result.seconds.toFixed(1)} s`);
   return files;
 }
 
