@@ -82,7 +82,9 @@ await cli(async (args) => {
   const vectors = join(ROOT, 'scripts', 'vector-check.mjs');
   await check('vectors', process.execPath, [vectors, '--require', 'amx'], 'tile-model-vectors');
   const vitest = join(ROOT, 'node_modules', 'vitest', 'vitest.mjs');
-  const tests = ['test/unit/cpu.test.ts', 'test/unit/cpuEdges.test.ts', 'test/property/cpuKernels.test.ts'];
+  const tests = ['unit/cpu', 'unit/cpuEdges', 'property/cpuKernels', 'property/cpuFusions'].map(
+    (x) => `test/${x}.test.ts`,
+  );
   await check('property tests', process.execPath, [vitest, 'run', ...tests], 'tile-model-tests');
   return 0;
 });
