@@ -5,16 +5,7 @@
 // The folder holds at most 64 MiB: programs and addons (CUDA's runtime inside), test vectors, compiled TypeScript with the packages
 // that it needs, PyTorch's peer, and Node itself. Exit code 0, 1 where it would be larger, 5 where something is missing.
 import { spawnSync } from 'node:child_process';
-import {
-  chmodSync,
-  cpSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { capture, cli, progress, ROOT, ScriptError, which } from './lib/project.mjs';

@@ -66,17 +66,14 @@ export function parametersFor(
   recipes: readonly SampledRecipe[],
   committee: number,
 ): ProtocolParameters {
-  return recipes.reduce((parameters, recipe) => {
-    const { claimReward, challengeBond, disputeBondSurplus } = parameters;
-    const verifierReward = largest(parameters.verifierReward, leastVerifierReward(recipe, committee, claimReward));
-    const stake = leastVerifierStake(recipe, committee, 1, verifierReward) ?? 0n;
-    return {
-      ...parameters,
-      verifierReward,
-      verifierStake: largest(parameters.verifierStake, stake),
-      disputeBondSurplus: largest(disputeBondSurplus, leastDisputeBond(recipe, claimReward) - challengeBond),
-    };
-  }, base);
+  let { verifierReward, verifierStake, disputeBondSurplus } = base;
+  const { claimReward, challengeBond } = base;
+  for (const recipe of recipes) {
+    verifierReward = largest(verifierReward, leastVerifierReward(recipe, committee, claimReward));
+    verifierStake = largest(verifierStake, leastVerifierStake(recipe, committee, 1, verifierReward) ?? 0n);
+    disputeBondSurplus = largest(disputeBondSurplus, leastDisputeBond(recipe, claimReward) - challengeBond);
+  }
+  return { ...base, verifierReward, verifierStake, disputeBondSurplus };
 }
 
 function largest(a: bigint, b: bigint): bigint {
