@@ -15,10 +15,18 @@ import {
   checkElementProof,
   checkReceiptProof,
   checkWitnessedProof,
+  partOf,
   verifyStatement,
 } from '../protocol/dispute/elementProof.js';
 import { contest, type Narrowing, nextOpening, opensNode, startNarrowing } from '../protocol/dispute/narrowing.js';
-import { committedResults, hasProgram, type SubjectContext, subjectProgram } from '../protocol/dispute/subject.js';
+import {
+  committedResults,
+  hasProgram,
+  hasUnit,
+  type SubjectContext,
+  subjectProgram,
+  subjectStateRoot,
+} from '../protocol/dispute/subject.js';
 import { requireValidTrace } from '../protocol/dispute/trace.js';
 import { type Dispute, type TraceRecord, TURN } from '../protocol/dispute/transactions.js';
 import {
@@ -129,7 +137,7 @@ function openDispute(state: LedgerState, order: Order<'open-dispute'>, events: L
   requireRule(!equalBytes(order.sender, open.miner), 'expected a challenger, found the accused itself');
   const { kind, stepIndex, unit } = order.subject;
   requireRule(
-    hasStep(kind) || kind === SUBJECT_KIND.model || kind === SUBJECT_KIND.diff,
+    kind !== SUBJECT_KIND.receipt && (hasStep(kind) || kind === SUBJECT_KIND.model || kind === SUBJECT_KIND.diff),
     `expected a unit, a state, a model or a diff, found ${kind}`,
   );
   requireRule(hasStep(kind) ? stepIndex < open.steps : stepIndex === 0, 'expected a step of the claim');
@@ -143,7 +151,7 @@ function openDispute(state: LedgerState, order: Order<'open-dispute'>, events: L
   queueDispute(state, { claimRoot, subject, accused: open.miner, challenger: sender, bond, claim: [] }, events);
 }
 
-/** A verifier of a settled claim is challenged over a unit that it was drawn for, once its receipt is open. */
+/** A verifier of a settled claim is challenged over a unit or a state that it was drawn for, once its receipt is open. */
 function openVerifierDispute(state: LedgerState, order: Order<'open-verifier-dispute'>, events: LedgerEvent[]): void {
   const { claim, recipe, accused, subject, sender, bond } = order;
   const claimRoot = claimRootOf(claim.header);
@@ -162,9 +170,9 @@ function openVerifierDispute(state: LedgerState, order: Order<'open-verifier-dis
   requireRule(memberOf(state, accused) !== undefined, `expected a member, found ${toHex(accused)}`);
   const opened = openRecipeHeader(recipe);
   requireRule(equalBytes(opened.root, claim.header.recipeRoot), 'expected the claim’s recipe, found another');
-  const { units } = receiptDuty(receipt.drawSignature, opened.recipe, settled.steps, settled.committee);
-  const drawn = units.some(({ stepIndex, unit }) => stepIndex === subject.stepIndex && unit === subject.unit);
-  requireRule(subject.kind === SUBJECT_KIND.unit && drawn, 'expected a unit that the accused was drawn for');
+  const duty = receiptDuty(receipt.drawSignature, opened.recipe, settled.steps, settled.committee);
+  const drawn = partOf(subject, duty, settled.steps) !== undefined;
+  requireRule(drawn, 'expected a unit or a state that the accused was drawn for');
   queueDispute(state, { claimRoot, subject, accused, challenger: sender, bond, claim: [claim] }, events);
 }
 
@@ -225,9 +233,9 @@ function contextOf({ header: claim }: SignedClaim, record: TraceRecord): Subject
   const commitment = proven === undefined ? undefined : openCommitment(claim.listRoot, proven).commitment;
   if (commitment !== undefined) {
     const units = Math.min(commitment.unitRoots.length, commitment.unitLosses.length);
-    requireRule(units === recipe.unitsPerStep && subject.unit < units, `trace: expected a unit below ${units}`);
+    requireRule(units === recipe.unitsPerStep && hasUnit(subject, units), `trace: expected a unit below ${units}`);
   }
-  const root = commitment?.preStateRoot ?? claim.toRoot;
+  const root = subjectStateRoot(claim, subject, commitment);
   requireRule(equalBytes(stateRoot(record.header), root), 'trace: expected the header of the subject’s state');
   const rate = (): number => {
     throw rejected('trace: a learning rate is read by proofs only');
@@ -258,7 +266,10 @@ function publishTrace(
   requireRule(verifyStatement(bls, trace), 'trace: expected the accused’s signature, found another');
   requireRule(equalBytes(portableHash(list), statement.listRoot), 'trace: expected the list of the statement');
   const record = { trace, recipe, step, header };
-  const context = contextOf(claimOf(state, first), record);
+  const settled = state.settled.find((other) => equalBytes(other.claimRoot, first.claimRoot));
+  const drawn = settled === undefined ? undefined : receiptOf(settled, first.accused);
+  const draw = drawn === undefined ? {} : { drawSignature: drawn.drawSignature };
+  const context = { ...contextOf(claimOf(state, first), record), ...draw };
   const results = committedResults(context, requirePost(context, post[0]));
   requireValidTrace(context, { list, end: statement.end }, results);
   state.traces.push(record);
@@ -393,7 +404,7 @@ function proveElement(
   winByConviction(state, dispute, finding, events);
 }
 
-/** A verifier's own trace of the unit that it was drawn for, against its receipt. */
+/** A verifier's own trace of what it was drawn for, against its receipt. */
 function proveReceipt(
   state: LedgerState,
   bls: Bls,
@@ -415,7 +426,7 @@ function proveReceipt(
       kind === dispute.subject.kind &&
       stepIndex === dispute.subject.stepIndex &&
       unit === dispute.subject.unit,
-    `dispute ${id}: expected a proof about its unit and the accused’s receipt, found another`,
+    `dispute ${id}: expected a proof about its subject and the accused’s receipt, found another`,
   );
   const finding = judge(() => checkReceiptProof(bls, file));
   if (finding === undefined) return lose(state, dispute, 'the receipt follows from the trace', events);

@@ -18,6 +18,8 @@ const CHUNK_START = 1;
 const CHUNK_END = 2;
 const PARENT = 4;
 const ROOT = 8;
+const DERIVE_KEY_CONTEXT = 32;
+const DERIVE_KEY_MATERIAL = 64;
 const BLOCK = 64;
 const CHUNK = 1024;
 
@@ -183,9 +185,17 @@ function store(out: Uint8Array, at: number): void {
   }
 }
 
-function chunk(bytes: Uint8Array, start: number, end: number, counter: number, rootFlag: number): void {
-  state.set(IV);
-  let flags = CHUNK_START;
+function chunk(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  counter: number,
+  rootFlag: number,
+  key = IV,
+  mode = 0,
+): void {
+  state.set(key);
+  let flags = CHUNK_START | mode;
   for (let at = start; ; at += BLOCK) {
     const length = Math.min(BLOCK, end - at);
     const last = at + BLOCK >= end;
@@ -193,7 +203,7 @@ function chunk(bytes: Uint8Array, start: number, end: number, counter: number, r
     load(bytes, at, length);
     compress(state, words, counter, length, flags);
     if (last) return;
-    flags = 0;
+    flags = mode;
   }
 }
 
@@ -222,13 +232,47 @@ export function parentRootInto(from: Uint8Array, left: number, right: number, ou
   store(out, outAt);
 }
 
-function parent(from: Uint8Array, left: number, right: number, flags: number): void {
-  state.set(IV);
+function parent(from: Uint8Array, left: number, right: number, flags: number, key = IV): void {
+  state.set(key);
   for (let i = 0; i < 8; i++, left += 4, right += 4) {
     words[i] = from[left] | (from[left + 1] << 8) | (from[left + 2] << 16) | (from[left + 3] << 24);
     words[i + 8] = from[right] | (from[right + 1] << 8) | (from[right + 2] << 16) | (from[right + 3] << 24);
   }
   compress(state, words, 0, BLOCK, flags);
+}
+
+/** Eight words. */
+export type ContextKey = Int32Array<ArrayBuffer>;
+
+/** What BLAKE3's derive-key mode starts from, for a context of at most 1024 bytes. */
+export function contextKey(context: Uint8Array): ContextKey {
+  chunk(context, 0, context.length, 0, ROOT, IV, DERIVE_KEY_CONTEXT);
+  return state.slice();
+}
+
+/** {@link chunkInto} in derive-key mode. @param isRoot the chunk is the whole input */
+export function derivedChunkInto(
+  key: ContextKey,
+  bytes: Uint8Array,
+  counter: number,
+  isRoot: boolean,
+  out: Uint8Array,
+): void {
+  chunk(bytes, 0, bytes.length, counter, isRoot ? ROOT : 0, key, DERIVE_KEY_MATERIAL);
+  store(out, 0);
+}
+
+/** {@link parentInto} in derive-key mode; the two values stand side by side at `left`. @param isRoot above all chunks */
+export function derivedParentInto(
+  key: ContextKey,
+  from: Uint8Array,
+  left: number,
+  isRoot: boolean,
+  out: Uint8Array,
+  outAt: number,
+): void {
+  parent(from, left, left + 32, PARENT | DERIVE_KEY_MATERIAL | (isRoot ? ROOT : 0), key);
+  store(out, outAt);
 }
 
 /**

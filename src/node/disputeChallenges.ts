@@ -5,6 +5,7 @@
  */
 
 import { PogoError } from '../errors.js';
+import { toHex } from '../hex.js';
 import type { DisputeDuty } from '../ledger/stateDisputeDuties.js';
 import { traceFor } from '../ledger/stateDisputeQueue.js';
 import { nodeOf } from '../ledger/stateDisputes.js';
@@ -67,7 +68,8 @@ export class DisputeChallenges {
     const record = traceFor(state, dispute);
     const list = record === undefined ? undefined : book.list(record.trace.statement.listRoot);
     if (record === undefined || list === undefined) return { kind: 'nothing' };
-    const name = `${claim.header.claimNumber}/${claim.header.attempt}/${subjectName(dispute.subject)}`;
+    const { claimNumber, attempt } = claim.header;
+    const name = `${claimNumber}/${attempt}/${subjectName(dispute.subject)}/${toHex(dispute.accused)}`;
     if (this.#own?.name !== name) {
       const work = await open();
       this.#own = { name, work, trace: makeTrace(work.context, work.inputs) };
@@ -115,7 +117,7 @@ export class DisputeChallenges {
     return this.#prove(dispute, work, statement, player, answer.element);
   }
 
-  /** The trace is right, so is the unit: what can be false is the part of the receipt over it. */
+  /** The trace is right: what can be false is the part of the receipt. */
   #proveReceipt(
     { id }: Dispute,
     { claim, recipe, source, context, program, inputs }: DisputedWork,

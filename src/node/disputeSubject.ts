@@ -50,6 +50,8 @@ export interface DisputedClaim {
   readonly trainer: Trainer;
   /** The accused's own: what it committed instead of what it computed is what it stands by. */
   readonly committer?: Committer;
+  /** Of the accused verifier, for its receipt. */
+  readonly drawSignature?: Uint8Array;
 }
 
 /** Goes through the log up to the subject and gathers what its program reads. @throws PogoError MISSING */
@@ -60,9 +62,9 @@ export async function openDisputed(
 ): Promise<DisputedWork> {
   const { claim, recipe, source, trainer } = options;
   const { header } = claim;
-  const { kind, stepIndex } = subject;
+  const { kind, stepIndex, unit } = subject;
   const parentModel = kind === SUBJECT_KIND.diff ? await trainer.packModel() : undefined;
-  await replayTo(options, hasStep(kind) ? stepIndex : source.list.length);
+  await replayTo(options, hasStep(kind) ? stepIndex + (kind === SUBJECT_KIND.receipt ? unit : 0) : source.list.length);
   const pre = await capture(trainer);
   const commitment = hasStep(kind) ? source.list[stepIndex] : undefined;
   const models = parentModel === undefined ? [] : [parentModel, await trainer.packModel()];
@@ -74,6 +76,7 @@ export async function openDisputed(
     header: pre.header,
     rate: () => learningRateBits(recipe, pre.header.step),
     ...(parentModel === undefined ? {} : diffContext(options, models, standsBy)),
+    ...(options.drawSignature === undefined ? {} : { drawSignature: options.drawSignature }),
   };
   const program = subjectProgram(context);
   const units = kind === SUBJECT_KIND.state ? readUnits(options, commitment as StepCommitment) : [];
@@ -148,6 +151,7 @@ function externalsOf(
     return [theta, tokenBytes(tokens).slice(), ...(frozen === undefined ? [] : [vectorBytes(frozen)])];
   }
   if (kind === SUBJECT_KIND.model) return [recipe.ema ? ema : theta];
+  if (kind === SUBJECT_KIND.receipt) return [theta, m, v];
   return [theta, m, v, ...(recipe.ema ? [ema] : []), ...units];
 }
 
@@ -188,6 +192,8 @@ function operationOf(program: Program, result: string): number {
 
 /** Name of a subject, for messages and look-ups. */
 export function subjectName({ kind, stepIndex, unit }: DisputeSubject): string {
+  if (kind === SUBJECT_KIND.receipt)
+    return `receipt over the state ${unit === 1 ? 'after' : 'before'} step ${stepIndex}`;
   if (kind === SUBJECT_KIND.unit) return `unit ${unit} of step ${stepIndex}`;
   if (kind === SUBJECT_KIND.diff) return 'diff';
   return kind === SUBJECT_KIND.state ? `state after step ${stepIndex}` : 'model';

@@ -7,6 +7,8 @@ import type { Recipe } from '../model/recipe.js';
 import { isInMemory, type TokenSequence, tokenBytes } from '../model/tokens.js';
 import { gatherSequences } from '../model/unit.js';
 import type { ComputedUnit, Trainer } from '../pipeline/trainer.js';
+import { hasProgram, receiptSubject } from '../protocol/dispute/subject.js';
+import { type DisputeSubject, SUBJECT_KIND } from '../protocol/dispute/types.js';
 import { type DrawnUnit, drawBatch, unitOffsets } from '../protocol/draws.js';
 import { blobSource } from '../protocol/evidence/build.js';
 import { buildReceiptEvidence } from '../protocol/evidence/buildVerifier.js';
@@ -25,14 +27,18 @@ export interface RecheckOptions {
   readonly recipe: Recipe;
   /** Chooses the part, modulo their number. */
   readonly ticket: number;
+  /** Bytes of the largest file of evidence that is sent; where it would be larger, a dispute serves. */
+  readonly evidenceBytes?: number;
 }
 
 export interface RecheckResult {
   readonly part: number;
-  /** The file that proves the receipt false; undefined where it holds. */
+  /** Whether the part, and the number of parts, are what they must be. */
+  readonly held: boolean;
+  /** The file that proves the receipt false; undefined where it holds, and where it is to be disputed. */
   readonly evidence: Uint8Array | undefined;
-  /** The unit that the part is about; undefined for a state. */
-  readonly drawn?: DrawnUnit;
+  /** What to dispute: a false part whose evidence would be too large. */
+  readonly disputed?: DisputeSubject;
   /** The drawn unit, where it is not what the claim commits to: who was drawn for it and voted for the claim lied. */
   readonly falseUnit?: Extract<Fault, { kind: 'unit' | 'loss' }>;
 }
@@ -48,7 +54,7 @@ export async function recheckReceipt(options: RecheckOptions): Promise<RecheckRe
       ...(await capture(trainer)),
       tokenFile: isInMemory(tokens) ? blobSource(tokenBytes(tokens), merkleKernels()) : tokens,
     });
-  if (parts.length !== duty.parts) return { part: 0, evidence: await prove() };
+  if (parts.length !== duty.parts) return { part: 0, held: false, evidence: await prove() };
   const drawn = duty.units[part];
   const stepsDone = drawn?.stepIndex ?? (part === duty.units.length ? duty.stateStep : source.list.length);
   await replay(trainer, source, stepsDone);
@@ -70,11 +76,20 @@ export async function recheckReceipt(options: RecheckOptions): Promise<RecheckRe
     falseUnit = await compareUnit(options, drawn, commitment, computed);
   }
   const found = parts[part];
-  const evidence = found !== undefined && equalBytes(found, expected) ? undefined : await prove();
+  const held = found !== undefined && equalBytes(found, expected);
+  const { evidenceBytes = Number.POSITIVE_INFINITY } = options;
+  const carried = 4 * trainer.plan.layout.length * (drawn === undefined ? 3 : 1);
+  const subject: DisputeSubject =
+    drawn === undefined ? receiptSubject(stepsDone, source.list.length) : { kind: SUBJECT_KIND.unit, ...drawn };
+  const canDispute = !held && hasProgram(recipe, subject);
+  const proof = held || (canDispute && carried > evidenceBytes) ? undefined : await prove();
+  const isDisputed = canDispute && (proof === undefined || proof.length > evidenceBytes);
+  const evidence = isDisputed ? undefined : proof;
   return {
     part,
+    held,
     evidence,
-    ...(drawn === undefined ? {} : { drawn }),
+    ...(isDisputed ? { disputed: subject } : {}),
     ...(falseUnit === undefined ? {} : { falseUnit }),
   };
 }

@@ -25,7 +25,7 @@ import { verifyClaimSignature } from '../protocol/claim.js';
 import { hasProgram } from '../protocol/dispute/subject.js';
 import { type DisputeSubject, SUBJECT_KIND } from '../protocol/dispute/types.js';
 import { deriveHash } from '../protocol/domains.js';
-import { type DrawnUnit, drawHeldOut, signDraw } from '../protocol/draws.js';
+import { drawHeldOut, signDraw } from '../protocol/draws.js';
 import { provenUnit } from '../protocol/evidence/attestation.js';
 import { buildEquivocationEvidence } from '../protocol/evidence/build.js';
 import { buildAttestationEvidence } from '../protocol/evidence/buildVerifier.js';
@@ -206,38 +206,33 @@ export class Verifier {
     await follower.goTo(header.fromRoot, this.finalized.headers);
     const source = this.#published.source(header);
     const start = performance.now();
-    const result = await recheckReceipt({ trainer, source, tokens, booked, recipe: this.#recipe, ticket: duty.ticket });
+    const limit = this.#context.evidenceBytes ?? MAX_EVIDENCE_TRANSACTION_BYTES;
+    const work = { trainer, source, tokens, booked, recipe: this.#recipe };
+    const result = await recheckReceipt({ ...work, ticket: duty.ticket, evidenceBytes: limit });
     this.#report({
       type: 'rechecked',
       claim: header.claimNumber,
       attempt: header.attempt,
       verifier: toHex(duty.verifier),
       part: result.part,
-      held: result.evidence === undefined,
+      held: result.held,
       seconds: (performance.now() - start) / 1000,
     });
     const { falseUnit } = result;
-    const limit = this.#context.evidenceBytes ?? MAX_EVIDENCE_TRANSACTION_BYTES;
     const large = falseUnit !== undefined && carriedBytes(falseUnit) > limit;
-    if (result.evidence === undefined && large && hasProgram(this.#recipe, { kind: SUBJECT_KIND.unit })) {
-      return this.#disputeVote(duty, booked, falseUnit);
+    if (result.held && large && hasProgram(this.#recipe, { kind: SUBJECT_KIND.unit })) {
+      const { stepIndex, unit } = falseUnit;
+      return this.#disputeVote(duty, booked, { kind: SUBJECT_KIND.unit, stepIndex, unit });
     }
-    const { drawn } = result;
-    const tooLarge = (result.evidence?.length ?? 0) > limit && hasProgram(this.#recipe, { kind: SUBJECT_KIND.unit });
-    if (drawn !== undefined && tooLarge) return this.#disputeVote(duty, booked, drawn);
+    if (result.disputed !== undefined) return this.#disputeVote(duty, booked, result.disputed);
     const evidence = result.evidence ?? this.#falseVote(duty, booked, falseUnit, tokens);
     if (evidence !== undefined) await this.#commitAndReveal(booked.claim, evidence);
   }
 
-  /** Challenges who voted for a unit to show how it comes about: where evidence against unit or receipt is too large. */
-  async #disputeVote(
-    { verifier }: RecheckDuty,
-    { claim }: BookedReceipt,
-    { stepIndex, unit }: DrawnUnit,
-  ): Promise<void> {
+  /** Challenges who voted to show how a unit, or its receipt, comes about: where evidence against them is too large. */
+  async #disputeVote({ verifier }: RecheckDuty, { claim }: BookedReceipt, subject: DisputeSubject): Promise<void> {
     const state = await this.#state();
     const { challengeBond, disputeBondSurplus } = state.parameters;
-    const subject = { kind: SUBJECT_KIND.unit, stepIndex, unit };
     const bond = challengeBond + disputeBondSurplus;
     const { claimNumber, attempt } = claim.header;
     this.#report({ type: 'disputed', claim: claimNumber, attempt, subject: subjectName(subject), bond: `${bond}` });
@@ -493,7 +488,14 @@ export class Verifier {
     await follower.goTo(claim.header.fromRoot, this.finalized.headers);
     const source = this.#published.source(claim.header);
     const parent = this.finalized.find(claim.header.parentClaimRoot);
-    return openDisputed({ claim, recipe: this.#recipe, source, tokens, parent, trainer }, dispute.subject, standsBy);
+    // Of a verifier that opened one; a miner's disputes need none.
+    const drawSignature = this.receipts.find(dispute.claimRoot, dispute.accused)?.opening.drawSignature;
+    const work = { claim, recipe: this.#recipe, source, tokens, parent, trainer };
+    return openDisputed(
+      { ...work, ...(drawSignature === undefined ? {} : { drawSignature }) },
+      dispute.subject,
+      standsBy,
+    );
   }
 
   async #order<K extends OrderKind>(

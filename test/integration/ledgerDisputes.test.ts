@@ -14,7 +14,12 @@ import { signClaim } from '../../src/protocol/claim.js';
 import { createProofBase } from '../../src/protocol/dispute/buildProof.js';
 import { openNode } from '../../src/protocol/dispute/narrowing.js';
 import { Challenger, proveReceipt } from '../../src/protocol/dispute/players.js';
-import { receiptProgram, type SubjectContext, subjectProgram } from '../../src/protocol/dispute/subject.js';
+import {
+  receiptProgram,
+  receiptSubject,
+  type SubjectContext,
+  subjectProgram,
+} from '../../src/protocol/dispute/subject.js';
 import {
   captureOutputs,
   openable,
@@ -34,7 +39,7 @@ import {
 import { u64Bytes } from '../../src/protocol/domains.js';
 import { encodeTransaction, type Order, type OrderKind, signOrder } from '../../src/protocol/ledgerTypes.js';
 import { proveCommitment } from '../../src/protocol/listProof.js';
-import { receiptDuty, unitReceiptPart } from '../../src/protocol/receipt.js';
+import { chainingValuesOf, receiptDuty, stateReceiptPart, unitReceiptPart } from '../../src/protocol/receipt.js';
 import { readerOver } from '../../src/protocol/trace/arrays.js';
 import type { Program } from '../../src/protocol/trace/program.js';
 import { runProgram } from '../../src/protocol/trace/runProgram.js';
@@ -51,7 +56,7 @@ class Scene {
   readonly program: Program;
   readonly inputs: TraceInputs;
 
-  private constructor(
+  constructor(
     readonly stage: Stage,
     readonly chain: TestChain,
     readonly mined: Mined,
@@ -62,8 +67,9 @@ class Scene {
     readonly parent: Mined | undefined,
   ) {
     this.program = subjectProgram(context);
-    const { stepIndex, kind } = context.subject;
-    const { saved } = stepIndex === 0 ? mined.start : mined.states[stepIndex - 1]!;
+    const { stepIndex, kind, unit } = context.subject;
+    const stepsDone = stepIndex + (kind === SUBJECT_KIND.receipt ? unit : 0);
+    const { saved } = stepsDone === 0 ? mined.start : mined.states[stepsDone - 1]!;
     const vectors = (['theta', 'm', 'v', 'ema'] as const).map((name) => vectorBytes(saved.vectors[name]).slice());
     const tokens = new Uint8Array(stage.tokens.buffer).slice();
     const units = (context.commitment?.unitRoots ?? []).map((root) => this.#blob(root));
@@ -75,7 +81,9 @@ class Scene {
           ? [last]
           : kind === SUBJECT_KIND.diff
             ? [parent!.model, mined.model]
-            : [...vectors, ...units];
+            : kind === SUBJECT_KIND.receipt
+              ? vectors.slice(0, 3)
+              : [...vectors, ...units];
     this.inputs = { externals, merkle: portableKernels };
   }
 
@@ -154,7 +162,7 @@ class Scene {
     return encodeTransaction('publish-trace', {
       trace: signTrace(nativeBls, accused, context, trace, portableKernels),
       recipe: recipeHeader(this.stage.recipe),
-      step: context.commitment === undefined ? [] : [proveCommitment([...this.mined.list], 0)],
+      step: context.commitment === undefined ? [] : [proveCommitment([...this.mined.list], context.subject.stepIndex)],
       header: context.header,
       post: context.subject.kind === SUBJECT_KIND.state ? [post] : [],
       list: trace.list,
@@ -596,6 +604,87 @@ describe('a dispute over a vote', () => {
     await worked.chain.submit(await receiptsOf(worked.scene, worked.chain, worked.accused));
     expect(worked.scene.changes()).toEqual(['opened', 'traced', 'lost']);
     expect(worked.chain.balance(worked.accused) - before).toBe(10_000_000_000n);
+  });
+
+  /** The dispute over a receipt's part over the claim's last state, opened by the challenger; and the receipt. */
+  async function overLastState({
+    scene,
+    chain,
+    accused,
+    challenger,
+    settled,
+    order,
+  }: Awaited<ReturnType<typeof voted>>) {
+    const { mined, claim, miner } = scene;
+    const subject = receiptSubject(mined.list.length, mined.list.length);
+    const isTheirs = ({ verifier }: { verifier: Uint8Array }) => verifier.join() === accused.publicKey.join();
+    const { drawSignature } = settled.receipts.find(isTheirs)!;
+    const { subject: _unit, commitment: _first, header: _pre, ...common } = scene.context;
+    const commitment = mined.list.at(-1)!;
+    const context = { ...common, subject, commitment, header: mined.states.at(-1)!.header, drawSignature };
+    const last = new Scene(stage(), chain, mined, context, claim, miner, undefined);
+    expect(
+      await refusal(last.send(challenger, 'open-verifier-dispute', { ...order, subject: { ...subject, unit: 2 } })),
+    ).toMatch(/drawn for/);
+    await last.send(challenger, 'open-verifier-dispute', { ...order, subject });
+    const receipt = chain.events.flatMap((e) => (e.type === 'receipt' ? [e.receipt] : [])).find(isTheirs)!;
+    const { opening } = chain.events.flatMap((e) => (e.type === 'receipt-opened' ? [e] : [])).find(isTheirs)!;
+    return { last, receipt, opening };
+  }
+
+  it('convicts a verifier whose part over a state its own trace does not give, and none whose part it gives', async () => {
+    const { recipe } = stage();
+    for (const isTrue of [false, true]) {
+      const { mined } = await Scene.open(stage(), 'unit');
+      const { vectors } = mined.states.at(-1)!.saved;
+      const values = (['theta', 'm', 'v'] as const).map((name) => chainingValuesOf(vectorBytes(vectors[name])));
+      const [theta, m, v] = values as [Uint8Array, Uint8Array, Uint8Array];
+      const partsOf = (drawSignature: Uint8Array): Uint8Array[] => {
+        const { parts } = receiptDuty(drawSignature, recipe, recipe.stepsPerClaim, 3);
+        const part = stateReceiptPart(drawSignature, recipe.stepsPerClaim, { theta, m, v });
+        return Array.from({ length: parts }, (_, i) => (isTrue && i === parts - 1 ? part : new Uint8Array(32)));
+      };
+      const vote = await voted({}, partsOf);
+      const { chain, accused } = vote;
+      const { last, receipt, opening } = await overLastState(vote);
+      const { trace } = last.run();
+      // A trace under another draw signature is no answer.
+      const foreign = last.run({ operation: 0, apply: (bytes) => bytes.reverse() });
+      expect(await refusal(chain.submit(last.publication(foreign.trace, undefined, accused)))).toMatch(
+        /^MISMATCH.*draw/,
+      );
+      await chain.submit(last.publication(trace, undefined, accused));
+      const statement = signTrace(nativeBls, accused, last.context, trace, portableKernels);
+      const base = createProofBase(last.claim, recipe, [...last.mined.list], last.context, statement);
+      const disputed = { program: last.program, trace };
+      const proof = proveReceipt(base, recipe, last.context, disputed, last.inputs, { receipt, opening });
+      const stake = chain.stake(accused);
+      const before = chain.balance(accused);
+      const move = encodeTransaction('prove-receipt', { dispute: 0, proof: ReceiptProofType.serialize(proof) });
+      await chain.submit(move);
+      expect(last.changes()).toEqual(['opened', 'traced', isTrue ? 'lost' : 'convicted']);
+      expect(chain.stake(accused)).toBe(isTrue ? stake : stake - chain.state.parameters.verifierStake);
+      expect(chain.balance(accused) - before).toBe(isTrue ? 10_000_000_000n : 0n);
+      expect(totalMoney(chain.state)).toBe(chain.money);
+    }
+  });
+
+  it('convicts a verifier whose trace of a state leads to its false part, in one element', async () => {
+    const { recipe } = stage();
+    const vote = await voted({}, (drawSignature) => {
+      const { parts } = receiptDuty(drawSignature, recipe, recipe.stepsPerClaim, 3);
+      return Array.from({ length: parts }, () => new Uint8Array(32));
+    });
+    const { chain, accused, challenger } = vote;
+    const { last } = await overLastState(vote);
+    const operation = last.index('part');
+    const liar = last.run({ operation, apply: (bytes) => bytes.fill(0) });
+    await chain.submit(last.publication(liar.trace, undefined, accused));
+    await last.name(challenger, liar.trace, operation);
+    await chain.submit(await last.narrow(challenger, liar.trace, operation, liar.output, undefined, accused));
+    expect(last.changes()).toEqual(['opened', 'traced', 'named', 'node-opened', 'convicted']);
+    expect(chain.state.settled[0]!.convicted).toEqual([accused.publicKey]);
+    expect(totalMoney(chain.state)).toBe(chain.money);
   });
 
   it('silence convicts, too; an honest verifier answers and is paid', async () => {

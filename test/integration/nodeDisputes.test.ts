@@ -2,8 +2,10 @@
  * Disputes that nodes play by themselves: `pogo run` with evidence held to 64 KiB, killed on the way and resumed; and an
  * honest miner that somebody challenges for nothing.
  */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { toHex } from '../../src/hex.js';
 import type { LedgerEvent, Member } from '../../src/index.js';
 import * as library from '../../src/index.js';
 import { totalMoney } from '../../src/ledger/state.js';
@@ -14,7 +16,14 @@ import { portableKernels } from '../../src/merkle/portable.js';
 import { nextOpening } from '../../src/protocol/dispute/narrowing.js';
 import { openable } from '../../src/protocol/dispute/trace.js';
 import { SUBJECT_KIND } from '../../src/protocol/dispute/types.js';
-import { decodeTransaction, type Order, type OrderKind, signOrder } from '../../src/protocol/ledgerTypes.js';
+import {
+  decodeTransaction,
+  encodeTransaction,
+  type Order,
+  type OrderKind,
+  signOrder,
+} from '../../src/protocol/ledgerTypes.js';
+import { ReceiptOpeningType, signReceipt } from '../../src/protocol/receipt.js';
 import { temporaryFolder } from '../support/bundles.js';
 import { eventFaults } from '../support/eventSchema.js';
 import { eventsOf, killTree, pogo, startPogo } from '../support/pogo.js';
@@ -180,6 +189,85 @@ describe('an honest miner that is challenged', () => {
       ledger.state.accounts.find(({ publicKey }) => publicKey.join() === keys.publicKey.join())!.balance;
     const reward = events.find((event) => event.type === 'outcome')!;
     expect(balance(demo.miners[0]!)).toBe(11n * bond + (reward.type === 'outcome' ? reward.reward : 0n));
+    expect(totalMoney(ledger.state)).toBe(money);
+    await ledger.close();
+  });
+});
+
+/** Under these seeds the recheck draws a part over a unit, and one over a state. */
+describe('a verifier whose receipt is false in every part', () => {
+  it.each([
+    ['unit', 5],
+    ['receipt', 9],
+  ] as const)('is rechecked (%s), challenged, answers with its own trace, and is slashed', async (kind, byte) => {
+    const seed = new Uint8Array(32).fill(byte);
+    const demo = library.createDemoGenesis({ bls, seed, miners: 1, verifiers: 2, recipe, startStateRoot });
+    const path = join(folder.path, `receipt-${byte}`);
+    const ledger = await library.createEmbeddedLedger({
+      directory: join(path, 'ledger'),
+      genesis: demo.genesis,
+      bls,
+      checkEvidence: (bytes) => library.checkEvidence(bytes, { bls, executor: environment.executor }),
+    });
+    const [honest, liar] = demo.verifiers as [library.KeyPair, library.KeyPair];
+    /** What the liar signs and opens instead of what its work gave; all else of it is honest. */
+    const corrupt = (bytes: Uint8Array): Uint8Array => {
+      const { kind: sent, body } = decodeTransaction(bytes);
+      if (sent !== 'receipt') return bytes;
+      const receipts = join(path, 'liar', 'receipts');
+      const name = readdirSync(receipts).find((file) => file.startsWith(toHex(body.message.claimRoot)))!;
+      const { drawSignature, parts } = ReceiptOpeningType.deserialize(readFileSync(join(receipts, name)));
+      const opening = { drawSignature, parts: parts.map((part) => Uint8Array.from(part, (value) => value ^ 1)) };
+      writeFileSync(join(receipts, name), ReceiptOpeningType.serialize(opening));
+      return encodeTransaction('receipt', signReceipt(bls, liar, body.message, opening));
+    };
+    const corrupted: library.MemberOptions['ledger'] = {
+      submit: (bytes) => ledger.submit(corrupt(bytes)),
+      subscribe: (from, signal) => ledger.subscribe(from, signal),
+      head: () => ledger.head(),
+      query: (where, data) => ledger.query(where, data),
+    };
+    const member = (role: string, keys: library.KeyPair) => ({
+      ...{ ledger, keys, recipe, home, lanes: 1, evidenceBytes: 65536 },
+      directory: join(path, role),
+      published: join(path, 'published'),
+    });
+    const members: Member[] = [
+      library.createMiner(member('miner', demo.miners[0]!)),
+      library.createVerifier(member('honest', honest)),
+      library.createVerifier({ ...member('liar', liar), ledger: corrupted }),
+    ];
+    const stakes = (): bigint[] =>
+      [honest, liar].map(
+        ({ publicKey }) => ledger.state.members.find((one) => one.publicKey.join() === publicKey.join())!.stake,
+      );
+    const [, staked] = stakes();
+    const money = totalMoney(ledger.state);
+    const running = members.map((one) => one.run());
+    const changes: string[] = [];
+    const disputed: number[] = [];
+    try {
+      const follow = async (): Promise<void> => {
+        for await (const block of ledger.subscribe(1)) {
+          for (const bytes of block.transactions) {
+            const { kind: sent, body } = decodeTransaction(bytes);
+            if (sent === 'open-verifier-dispute') disputed.push(body.order.subject.kind);
+          }
+          changes.push(...block.events.flatMap((event) => (event.type === 'dispute' ? [event.change] : [])));
+          if (['convicted', 'lost'].includes(changes.at(-1) ?? '')) return;
+          for (const tick of library.waitingTicks(ledger.state)) await ledger.submit(tick);
+        }
+      };
+      await Promise.race([follow(), Promise.all(running).then(() => Promise.reject(new Error('the members left')))]);
+    } finally {
+      await Promise.all(members.map((one) => one.dispose()));
+      await Promise.all(running);
+    }
+    expect(changes).toEqual(['opened', 'traced', 'convicted']);
+    expect(disputed).toEqual([SUBJECT_KIND[kind]]);
+    const { verifierStake } = ledger.state.parameters;
+    const [kept, left] = stakes();
+    expect([kept, left]).toEqual([staked, staked! - verifierStake]);
     expect(totalMoney(ledger.state)).toBe(money);
     await ledger.close();
   });

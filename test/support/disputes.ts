@@ -49,7 +49,21 @@ export interface HonestTrace {
   readonly trace: Trace;
 }
 
-function contextOf(trained: TrainedClaim, name: SubjectName, stepIndex: number, unit: number): SubjectContext {
+/** Of a verifier whose receipt is disputed, where a test has no other. */
+const DRAW_SIGNATURE = new Uint8Array(96).fill(7);
+
+/** Whether a subject is a receipt over a claim's last state. */
+function isAfter(name: SubjectName, unit: number): boolean {
+  return name === 'receipt' && unit === 1;
+}
+
+function contextOf(
+  trained: TrainedClaim,
+  name: SubjectName,
+  stepIndex: number,
+  unit: number,
+  drawSignature: Uint8Array,
+): SubjectContext {
   const kind = SUBJECT_KIND[name];
   const stepless = !hasStep(kind);
   const step = trained.steps[stepIndex]!;
@@ -60,7 +74,8 @@ function contextOf(trained: TrainedClaim, name: SubjectName, stepIndex: number, 
     recipe: recipeOfHeader(recipeHeader(trained.recipe)),
     subject: { kind, stepIndex: stepless ? 0 : stepIndex, unit },
     commitment: stepless ? undefined : trained.commitments[stepIndex]!,
-    header: stepless ? trained.steps.at(-1)!.postHeader : step.preHeader,
+    header: stepless || isAfter(name, unit) ? trained.steps.at(-1)!.postHeader : step.preHeader,
+    drawSignature,
     rate: () => learningRateBits(trained.recipe, step.preHeader.step),
     ...(isDiff
       ? {
@@ -71,17 +86,24 @@ function contextOf(trained: TrainedClaim, name: SubjectName, stepIndex: number, 
   };
 }
 
-export function honestTrace(trained: TrainedClaim, name: SubjectName, stepIndex = 0, unit = 0): HonestTrace {
-  const context = contextOf(trained, name, stepIndex, unit);
+export function honestTrace(
+  trained: TrainedClaim,
+  name: SubjectName,
+  stepIndex = 0,
+  unit = 0,
+  drawSignature: Uint8Array = DRAW_SIGNATURE,
+): HonestTrace {
+  const context = contextOf(trained, name, stepIndex, unit, drawSignature);
   const program = subjectProgram(context);
   const step = trained.steps[stepIndex]!;
-  const { theta, m, v, ema } = step.before;
+  const { theta, m, v, ema } = isAfter(name, unit) ? step.after : step.before;
   const last = trained.steps.at(-1)!.after;
   const { frozen } = trained.plan;
   const externals = {
     unit: [theta, trained.tokenFile, ...(frozen === undefined ? [] : [bytesOf(frozen)])],
     state: [theta, m, v, ...(trained.recipe.ema ? [ema] : []), ...step.units],
     model: [trained.recipe.ema ? last.ema : last.theta],
+    receipt: [theta, m, v],
     diff: [trained.parent?.model ?? new Uint8Array(0), trained.model],
   }[name].map((bytes) => Uint8Array.from(bytes));
   const outputs: Uint8Array[] = [];

@@ -14,7 +14,13 @@ import type { Bls } from '../bls.js';
 import { verifyClaimSignature } from '../claim.js';
 import { DOMAIN } from '../domains.js';
 import { openCommitment } from '../listProof.js';
-import { receiptDuty, unitReceiptPart, verifyReceiptOpening, verifySignedReceipt } from '../receipt.js';
+import {
+  type ReceiptDuty,
+  receiptDuty,
+  unitReceiptPart,
+  verifyReceiptOpening,
+  verifySignedReceipt,
+} from '../receipt.js';
 import { canonicalNaN, readerOver, typedView } from '../trace/arrays.js';
 import {
   ELEMENT_BYTES,
@@ -33,9 +39,20 @@ import {
   type StepCommitment,
   stateRoot,
 } from '../types.js';
-import { externalRoots, listLength, rateOf, receiptProgram, type SubjectContext, subjectProgram } from './subject.js';
+import {
+  externalRoots,
+  hasUnit,
+  listLength,
+  rateOf,
+  receiptProgram,
+  receiptSubject,
+  type SubjectContext,
+  subjectProgram,
+  subjectStateRoot,
+} from './subject.js';
 import {
   type BlobOpening,
+  type DisputeSubject,
   type ElementProof,
   hasStep,
   needsWitness,
@@ -102,6 +119,8 @@ function checkProof(
   if (operation === undefined || proof.operation > roots || !(proof.element < operation.length)) {
     throw malformed('expected an element of an operation of the trace, found another');
   }
+  // Who publishes a trace has shown its draw signature to the ledger; a proof has none to compare it with.
+  if (operation.rule.kind === 'receipt.draw') throw malformed('expected no proof about a draw signature, found one');
   // One rule reads the rate, always: no other proof carries one.
   if (proof.learningRate.length > 0 && operation.rule.kind !== 'commit.theta') {
     throw malformed('expected no learning rate for this operation, found one');
@@ -149,28 +168,58 @@ export function checkReceiptProof(bls: Bls, { receipt, opening, proof }: Receipt
     verifySignedReceipt(bls, receipt, { chainId, claimRoot: root, beacon2, committee });
     verifyReceiptOpening(bls, receipt, opening);
   });
-  const context = openContext(proof, recipe, undefined);
-  const { kind, stepIndex, unit } = trace.statement.subject;
-  const [proven] = proof.step;
-  if (kind !== SUBJECT_KIND.unit || proven === undefined) throw malformed(`expected a unit, found ${kind}`);
-  const { steps } = openCommitment(head.claim.header.listRoot, proven);
   const { drawSignature, parts } = opening;
+  const context = openContext(proof, recipe, undefined);
+  const { subject } = trace.statement;
+  const [proven] = proof.step;
+  if ((subject.kind !== SUBJECT_KIND.unit && subject.kind !== SUBJECT_KIND.receipt) || proven === undefined) {
+    throw malformed(`expected a unit or a receipt, found ${subject.kind}`);
+  }
+  const { steps } = openCommitment(head.claim.header.listRoot, proven);
   const duty = receiptDuty(drawSignature, recipe.recipe, steps, committee);
-  const part = duty.units.findIndex((drawn) => drawn.stepIndex === stepIndex && drawn.unit === unit);
+  const part = partOf(subject, duty, steps);
+  if (part === undefined) throw malformed('expected a part that was drawn, found another');
   const found = parts[part];
-  if (parts.length !== duty.parts || found === undefined) throw malformed('expected a part over a drawn unit');
-  const drawn = { stepIndex, unit };
-  const expected = unitReceiptPart(drawSignature, drawn, observedIn(proof, context, drawSignature));
+  if (parts.length !== duty.parts || found === undefined) throw malformed(`expected ${duty.parts} parts`);
+  const observed = observedIn(proof, context, drawSignature);
+  const expected =
+    subject.kind === SUBJECT_KIND.unit
+      ? unitReceiptPart(drawSignature, subject, observed)
+      : tracedPart(drawSignature, observed);
   if (equalBytes(expected, found)) return undefined;
   return `part ${part} of the receipt: expected ${toHex(expected)}, found ${toHex(found)}`;
 }
 
-/** What the accused's own trace has at the places of its receipt. */
+/** The number of the part that a subject is about; undefined where none is. */
+export function partOf(
+  { kind, stepIndex, unit }: DisputeSubject,
+  { units, stateStep }: Pick<ReceiptDuty, 'units' | 'stateStep'>,
+  steps: number,
+): number | undefined {
+  if (kind === SUBJECT_KIND.unit) {
+    const part = units.findIndex((drawn) => drawn.stepIndex === stepIndex && drawn.unit === unit);
+    return part < 0 ? undefined : part;
+  }
+  const parts = [stateStep, steps].map((stepsDone) => receiptSubject(stepsDone, steps));
+  const at = parts.findIndex((s) => s.kind === kind && s.stepIndex === stepIndex && s.unit === unit);
+  return at < 0 ? undefined : units.length + at;
+}
+
+/** The part of a trace over a state, which must be one under this draw: who votes again has drawn again. */
+function tracedPart(drawSignature: Uint8Array, observed: Uint8Array): Uint8Array {
+  const { length } = drawSignature;
+  if (!equalBytes(observed.subarray(0, length), drawSignature)) {
+    throw malformed('expected a trace under the receipt’s draw signature, found another');
+  }
+  return observed.slice(length);
+}
+
+/** What the accused's own trace has at the places of its receipt; of a state its draw signature and the part. */
 function observedIn(proof: ElementProof, context: SubjectContext, drawSignature: Uint8Array): Uint8Array {
   const unit = subjectProgram(context);
   const complete = unit.operations.length;
   if (proof.operation !== complete || proof.element !== 0 || proof.learningRate.length > 0) {
-    throw malformed('expected the places behind the unit’s last operation, found others');
+    throw malformed('expected the places behind the last operation, found others');
   }
   checkEnd(context, unit, proof);
   if (listLength(unit, proof.trace.statement.end) < complete) {
@@ -228,7 +277,7 @@ function openContext(proof: ElementProof, opened: OpenedRecipeHeader, witness: U
   const { header: claim } = proof.head.claim;
   const { subject, end } = proof.trace.statement;
   const commitment = openSubject(proof, recipe);
-  requireState(proof.header, commitment?.preStateRoot ?? claim.toRoot);
+  requireState(proof.header, subjectStateRoot(claim, subject, commitment));
   const [rateProof] = proof.learningRate;
   const rate = rateOf(opened, proof.header.step, rateProof);
   const context = { claim, recipe, subject, commitment, header: proof.header, rate };
@@ -246,7 +295,8 @@ function openParent({ parentClaimRoot }: ClaimHeader, witness: Uint8Array): Clai
 }
 
 function openSubject({ trace, step, head }: ElementProof, { unitsPerStep }: HeaderRecipe): StepCommitment | undefined {
-  const { kind, stepIndex, unit } = trace.statement.subject;
+  const { subject } = trace.statement;
+  const { kind, stepIndex, unit } = subject;
   const [proven] = step;
   if (!hasStep(kind)) {
     if (kind !== SUBJECT_KIND.model && kind !== SUBJECT_KIND.diff) throw malformed(`expected a subject, found ${kind}`);
@@ -257,7 +307,7 @@ function openSubject({ trace, step, head }: ElementProof, { unitsPerStep }: Head
   const { commitment } = openCommitment(head.claim.header.listRoot, proven);
   const units = Math.min(commitment.unitRoots.length, commitment.unitLosses.length);
   if (units !== unitsPerStep) throw malformed(`expected ${unitsPerStep} units, found ${units}`);
-  if (kind === SUBJECT_KIND.unit ? unit >= units : unit !== 0) throw malformed(`expected a unit below ${units}`);
+  if (!hasUnit(subject, units)) throw malformed(`expected a unit below ${units}`);
   return commitment;
 }
 

@@ -62,7 +62,7 @@ export class Accused {
 }
 
 /**
- * The proof that a verifier's receipt is not what its own trace of a unit gives. The trace agrees with the challenger's, so
+ * The proof that a verifier's receipt is not what its own trace of a unit, or of the part over a state, gives. The trace agrees with the challenger's, so
  * the challenger's outputs are the verifier's.
  *
  * @param kept outputs that are at hand; computed when left out

@@ -14,6 +14,7 @@ import { diffProgram, isDiffLength } from '../trace/diffProgram.js';
 import { MAX_OPERATIONS, type Program, requireSmallProgram } from '../trace/program.js';
 import { withReceipt } from '../trace/receiptProgram.js';
 import { commitProgram, modelProgram } from '../trace/stateProgram.js';
+import { stateReceiptProgram, withPart } from '../trace/stateReceiptProgram.js';
 import { type ProgramRecipe, unitOperations, unitProgram } from '../trace/unitProgram.js';
 import type { ClaimHeader, StateHeader, StepCommitment } from '../types.js';
 import type { DisputeSubject, TraceEnd } from './types.js';
@@ -34,6 +35,30 @@ export interface SubjectContext {
   readonly fileBytes?: number;
   /** For a diff: root of the parent's packed model. Whoever only looks at shapes needs none. */
   readonly parentModelRoot?: Uint8Array;
+  /** For a receipt: its verifier's. Who checks a proof reads it from the trace. */
+  readonly drawSignature?: Uint8Array;
+}
+
+/** Whether a subject's `unit` is one that its kind can have. */
+export function hasUnit({ kind, unit }: Pick<DisputeSubject, 'kind' | 'unit'>, unitsPerStep: number): boolean {
+  if (kind === SUBJECT_KIND.unit) return unit < unitsPerStep;
+  return unit === 0 || (kind === SUBJECT_KIND.receipt && unit === 1);
+}
+
+/** Root of the state that a subject starts from; of model, diff and a receipt's last part that of the claim's last state. */
+export function subjectStateRoot(
+  { toRoot }: Pick<ClaimHeader, 'toRoot'>,
+  { kind, unit }: Pick<DisputeSubject, 'kind' | 'unit'>,
+  commitment: StepCommitment | undefined,
+): Uint8Array {
+  const isLast = commitment === undefined || (kind === SUBJECT_KIND.receipt && unit === 1);
+  return isLast ? toRoot : commitment.preStateRoot;
+}
+
+/** The subject of a receipt's part over the state that `stepsDone` of the claim's `steps` steps lead to. */
+export function receiptSubject(stepsDone: number, steps: number): DisputeSubject {
+  const isLast = stepsDone === steps;
+  return { kind: SUBJECT_KIND.receipt, stepIndex: isLast ? steps - 1 : stepsDone, unit: isLast ? 1 : 0 };
 }
 
 /** Whether a subject can be disputed: a unit whose list of roots would be longer than any may be cannot. */
@@ -46,6 +71,10 @@ export function subjectProgram(context: SubjectContext): Program {
   const { claim, recipe, subject, commitment, header, rate } = context;
   if (subject.kind === SUBJECT_KIND.model) return modelProgram(recipe);
   if (subject.kind === SUBJECT_KIND.diff) return diffOf(context);
+  if (subject.kind === SUBJECT_KIND.receipt) {
+    const { drawSignature } = context;
+    return stateReceiptProgram(recipe, subject.stepIndex + subject.unit, () => requireDraw(drawSignature));
+  }
   const { step } = commitment as StepCommitment;
   if (subject.kind === SUBJECT_KIND.state) return commitProgram(recipe, header, rate);
   requireSmallProgram(unitOperations(recipe));
@@ -53,8 +82,14 @@ export function subjectProgram(context: SubjectContext): Program {
   return unitProgram(recipe, { recipeRoot, draw1, step, unit: subject.unit });
 }
 
-/** A unit's program with what a receipt looks at behind it. */
+function requireDraw(drawSignature: Uint8Array | undefined): Uint8Array {
+  if (drawSignature === undefined) throw new PogoError('MISSING', 'expected the receipt’s draw signature, found none');
+  return drawSignature;
+}
+
+/** A subject's program with what a receipt looks at behind it. */
 export function receiptProgram({ recipe, subject }: SubjectContext, unit: Program, drawSignature: Uint8Array): Program {
+  if (subject.kind === SUBJECT_KIND.receipt) return withPart(unit);
   const layout = createLayout(recipe);
   const places = unitReceiptPlaces(drawSignature, subject, recipe, layout);
   return withReceipt(unit, places, (name) => layout.byName(name).size);
@@ -83,6 +118,7 @@ export function externalRoots(context: SubjectContext): readonly Uint8Array[] {
   }
   if (subject.kind === SUBJECT_KIND.model) return [recipe.ema ? header.emaRoot : header.thetaRoot];
   if (subject.kind === SUBJECT_KIND.diff) return [requireParent(context.parentModelRoot), claim.modelRoot];
+  if (subject.kind === SUBJECT_KIND.receipt) return [header.thetaRoot, header.mRoot, header.vRoot];
   const vectors = [header.thetaRoot, header.mRoot, header.vRoot, ...(recipe.ema ? [header.emaRoot] : [])];
   return [...vectors, ...(commitment as StepCommitment).unitRoots];
 }
@@ -93,9 +129,11 @@ export function externalRoots(context: SubjectContext): readonly Uint8Array[] {
  * @param post header of the state after the step; needed for a state only
  */
 export function committedResults(
-  { claim, subject, commitment, recipe, fileBytes = 0 }: SubjectContext,
+  { claim, subject, commitment, recipe, fileBytes = 0, drawSignature }: SubjectContext,
   post: StateHeader | undefined,
 ): Readonly<Record<string, Uint8Array>> {
+  // A receipt's part is compared when it is opened: `checkReceiptProof`.
+  if (subject.kind === SUBJECT_KIND.receipt) return { draw: portableHash(requireDraw(drawSignature)) };
   if (subject.kind === SUBJECT_KIND.model) return { model: claim.modelRoot };
   if (subject.kind === SUBJECT_KIND.diff) {
     return { length: portableHash(u64Bytes(fileBytes)), diff: claim.diffRoot };

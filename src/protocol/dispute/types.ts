@@ -8,12 +8,12 @@ import { ReceiptOpeningType, SignedReceiptType } from '../receipt.js';
 import { byteList, DomainTag, PublicKey, Root, Signature, Uint8, Uint32, Uint64 } from '../ssz.js';
 import { SignedClaimType, StateHeaderType } from '../types.js';
 
-/** Which computation of a claim is disputed. */
-export const SUBJECT_KIND = { unit: 1, state: 2, model: 3, diff: 4 } as const;
+/** Which computation is disputed: of a claim, or of a verifier's receipt over a state. */
+export const SUBJECT_KIND = { unit: 1, state: 2, model: 3, diff: 4, receipt: 5 } as const;
 
 /** Whether a subject belongs to one step of its claim. */
 export function hasStep(kind: number): boolean {
-  return kind === SUBJECT_KIND.unit || kind === SUBJECT_KIND.state;
+  return kind === SUBJECT_KIND.unit || kind === SUBJECT_KIND.state || kind === SUBJECT_KIND.receipt;
 }
 
 /** Whether a proof about a subject shows something beside what claim and statement bind: {@link WitnessedProofType}. */
@@ -21,7 +21,10 @@ export function needsWitness(kind: number): boolean {
   return kind === SUBJECT_KIND.diff;
 }
 
-/** `stepIndex` counts inside the claim; `stepIndex` and `unit` are 0 where the kind has none. */
+/**
+ * `stepIndex` counts inside the claim; `stepIndex` and `unit` are 0 where the kind has none. Of a receipt, `unit` is 0 for the
+ * state before the step, and 1 for the state after the claim's last one.
+ */
 export const DisputeSubjectType = new ContainerType(
   { kind: Uint8, stepIndex: Uint32, unit: Uint32 },
   { typeName: 'DisputeSubject', jsonCase: 'eth2' },
@@ -132,9 +135,9 @@ export const WitnessedProofType = new ContainerType(
 export type WitnessedProof = ValueOf<typeof WitnessedProofType>;
 
 /**
- * A part of a verifier's receipt over a unit is not what its own trace of that unit gives. `proof` opens, as the operation
- * behind the unit's last one, the rows that the receipt looks at: `trace/receiptProgram.ts`. Nothing is opened where the
- * trace ends early: a null unit's part is a hash of nothing.
+ * A part of a verifier's receipt is not what its own trace gives. `proof` opens, as the operation behind the last one, of a
+ * unit the rows that the receipt looks at (`trace/receiptProgram.ts`), of a state draw signature and part
+ * (`trace/stateReceiptProgram.ts`). Nothing is opened where the trace ends early: a null unit's part is a hash of nothing.
  */
 export const ReceiptProofType = new ContainerType(
   { receipt: SignedReceiptType, opening: ReceiptOpeningType, proof: ElementProofType },
