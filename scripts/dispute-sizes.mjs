@@ -8,6 +8,7 @@ import { maxDiffBytes } from '../dist/protocol/diff.js';
 import { movesLeft, startNarrowing } from '../dist/protocol/dispute/narrowing.js';
 import { largestProofs } from '../dist/protocol/dispute/proofSize.js';
 import { diffProgram } from '../dist/protocol/trace/diffProgram.js';
+import { evaluationProgram } from '../dist/protocol/trace/evaluationProgram.js';
 import { outputBytes } from '../dist/protocol/trace/program.js';
 import { commitProgram, modelProgram } from '../dist/protocol/trace/stateProgram.js';
 import { stateReceiptProgram } from '../dist/protocol/trace/stateReceiptProgram.js';
@@ -44,6 +45,7 @@ export function programsOf(recipe) {
       roots: () => ({ older: root, newer: root }),
     }),
     receipt: stateReceiptProgram(recipe, 1, () => new Uint8Array(96)),
+    loss: evaluationProgram(recipe, { sequences: 64, offsets: () => new Array(64).fill(0), packs: true }),
   };
 }
 
@@ -51,9 +53,9 @@ function print(recipe) {
   const programs = Object.entries(programsOf(recipe));
   const all = new Map();
   for (const [name, program] of programs) {
-    for (const [kind, size] of largestProofs(recipe, program, name !== 'model' && name !== 'diff')) {
+    for (const [kind, size] of largestProofs(recipe, program, ['unit', 'state', 'receipt'].includes(name))) {
       // No proof is about a draw signature: a trace under another is no answer.
-      if (kind !== 'receipt.draw') all.set(kind, size);
+      if (kind !== 'receipt.draw' && size.bytes > (all.get(kind)?.bytes ?? 0)) all.set(kind, size);
     }
   }
   const largest = Math.max(...[...all.values()].map(({ bytes }) => bytes));

@@ -175,6 +175,7 @@ function scopeFor(root: LedgerState, { kind, body }: Transaction): LedgerState {
     case 'open-dispute':
       return scopeOfClaim(root, body.order.claimRoot);
     case 'open-verifier-dispute':
+    case 'open-held-out-dispute':
       return scopeOfClaim(root, claimRootOf(body.order.claim.header));
     case 'publish-trace':
       return scopeOfClaim(root, body.trace.statement.claimRoot);
@@ -281,10 +282,11 @@ async function applyIn(
     }
     case 'open-dispute':
     case 'open-verifier-dispute':
+    case 'open-held-out-dispute':
     case 'name-operation':
     case 'contest-node':
       authorize(state, bls, transaction.kind, transaction.body.order, transaction.body.signature);
-      return applyDisputeOrder(state, transaction, events);
+      return applyDisputeOrder(state, bls, transaction, events);
     case 'publish-trace':
     case 'open-node':
     case 'prove-element':

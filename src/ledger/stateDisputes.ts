@@ -18,6 +18,7 @@ import {
   partOf,
   verifyStatement,
 } from '../protocol/dispute/elementProof.js';
+import { heldOutBonds, heldOutSubject, requireHeldOutVote } from '../protocol/dispute/heldOut.js';
 import { contest, type Narrowing, nextOpening, opensNode, startNarrowing } from '../protocol/dispute/narrowing.js';
 import {
   committedResults,
@@ -63,7 +64,7 @@ import type { LedgerState, OpenClaim } from './stateTypes.js';
 
 type DisputeOrder = Extract<
   Transaction,
-  { kind: 'open-dispute' | 'open-verifier-dispute' | 'name-operation' | 'contest-node' }
+  { kind: 'open-dispute' | 'open-verifier-dispute' | 'open-held-out-dispute' | 'name-operation' | 'contest-node' }
 >;
 type DisputeMove = Extract<
   Transaction,
@@ -72,12 +73,19 @@ type DisputeMove = Extract<
 type Change = Extract<LedgerEvent, { type: 'dispute' }>['change'];
 
 /** Orders of a challenger. */
-export function applyDisputeOrder(state: LedgerState, { kind, body }: DisputeOrder, events: LedgerEvent[]): void {
+export function applyDisputeOrder(
+  state: LedgerState,
+  bls: Bls,
+  { kind, body }: DisputeOrder,
+  events: LedgerEvent[],
+): void {
   switch (kind) {
     case 'open-dispute':
       return openDispute(state, body.order, events);
     case 'open-verifier-dispute':
       return openVerifierDispute(state, body.order, events);
+    case 'open-held-out-dispute':
+      return openHeldOutDispute(state, bls, body.order, events);
     case 'name-operation':
       return nameOperation(state, body.order, events);
     case 'contest-node':
@@ -153,7 +161,23 @@ function openDispute(state: LedgerState, order: Order<'open-dispute'>, events: L
 
 /** A verifier of a settled claim is challenged over a unit or a state that it was drawn for, once its receipt is open. */
 function openVerifierDispute(state: LedgerState, order: Order<'open-verifier-dispute'>, events: LedgerEvent[]): void {
-  const { claim, recipe, accused, subject, sender, bond } = order;
+  const { claim, accused, subject, sender, bond } = order;
+  const claimRoot = claimRootOf(claim.header);
+  const { settled, opened } = votedClaim(state, order);
+  const receipt = receiptOf(settled, accused);
+  requireRule(receipt?.opened === 1, 'expected a positive voter with an open receipt, found another');
+  const duty = receiptDuty(receipt.drawSignature, opened.recipe, settled.steps, settled.committee);
+  const drawn = partOf(subject, duty, settled.steps) !== undefined;
+  requireRule(drawn, 'expected a unit or a state that the accused was drawn for');
+  queueDispute(state, { claimRoot, subject, accused, challenger: sender, bond, claim: [claim] }, events);
+}
+
+/** A settled claim that the accused voted for, still open to accusations of its verifiers. */
+function votedClaim(
+  state: LedgerState,
+  order: Pick<Order<'open-verifier-dispute'>, 'claim' | 'recipe' | 'accused' | 'sender' | 'bond'>,
+) {
+  const { claim, recipe, accused, sender, bond } = order;
   const claimRoot = claimRootOf(claim.header);
   // A claim that is kept longer because its verifiers are being disputed is open to no new dispute.
   const epoch = state.settled.slice(-Math.max(1, state.parameters.epochClaims));
@@ -163,16 +187,34 @@ function openVerifierDispute(state: LedgerState, order: Order<'open-verifier-dis
   requireRule(bond >= least, `expected a bond of at least ${least}, found ${bond}`);
   requireRule(!equalBytes(sender, accused), 'expected a challenger, found the accused itself');
   const voted = settled.voters.some((key) => equalBytes(key, accused));
-  const receipt = receiptOf(settled, accused);
-  requireRule(voted && receipt?.opened === 1, 'expected a positive voter with an open receipt, found another');
+  requireRule(voted, 'expected a positive voter, found another');
   const convicted = settled.convicted.some((key) => equalBytes(key, accused));
   requireRule(!convicted, 'expected a verifier that was not convicted of this claim, found one that was');
   requireRule(memberOf(state, accused) !== undefined, `expected a member, found ${toHex(accused)}`);
   const opened = openRecipeHeader(recipe);
   requireRule(equalBytes(opened.root, claim.header.recipeRoot), 'expected the claim’s recipe, found another');
-  const duty = receiptDuty(receipt.drawSignature, opened.recipe, settled.steps, settled.committee);
-  const drawn = partOf(subject, duty, settled.steps) !== undefined;
-  requireRule(drawn, 'expected a unit or a state that the accused was drawn for');
+  return { settled, opened };
+}
+
+/** A verifier of a settled claim is challenged over a held-out loss that its vote names. No draw is needed for that. */
+function openHeldOutDispute(
+  state: LedgerState,
+  bls: Bls,
+  order: Order<'open-held-out-dispute'>,
+  events: LedgerEvent[],
+): void {
+  const { claim, recipe, attestation, after, sender, bond } = order;
+  const accused = attestation.verifier;
+  const claimRoot = claimRootOf(claim.header);
+  const { settled, opened } = votedClaim(state, { claim, recipe, accused, sender, bond });
+  const { challengeBond, disputeBondSurplus } = state.parameters;
+  const least = heldOutBonds(opened.recipe) * (challengeBond + disputeBondSurplus);
+  requireRule(bond >= least, `expected a bond of at least ${least}, found ${bond}`);
+  // A vote of an earlier round bound nobody: the ledger forgot it.
+  const { chainId } = state;
+  judge(() => requireHeldOutVote(bls, attestation, { chainId, claimRoot, beacon2: settled.beacon2 }, accused));
+  requireRule(after <= 1, `expected the loss before (0) or after (1), found ${after}`);
+  const subject = heldOutSubject(attestation.data, after === 1);
   queueDispute(state, { claimRoot, subject, accused, challenger: sender, bond, claim: [claim] }, events);
 }
 
@@ -433,7 +475,7 @@ function proveReceipt(
   winByConviction(state, dispute, finding, events);
 }
 
-function judge(check: () => string | undefined): string | undefined {
+function judge<T>(check: () => T): T {
   try {
     return check();
   } catch (error) {

@@ -69,6 +69,7 @@ export class DisputeChallenges {
     const list = record === undefined ? undefined : book.list(record.trace.statement.listRoot);
     if (record === undefined || list === undefined) return { kind: 'nothing' };
     const { claimNumber, attempt } = claim.header;
+    // What a proof shows of a loss is the accused's own vote.
     const name = `${claimNumber}/${attempt}/${subjectName(dispute.subject)}/${toHex(dispute.accused)}`;
     if (this.#own?.name !== name) {
       const work = await open();

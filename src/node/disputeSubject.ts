@@ -1,8 +1,8 @@
 /** A disputed computation as a node has it: the subject's context, and the bytes that its program runs on. */
 import { hashBytes, merkleKernels } from '../backend/merkleAddon.js';
-import { invariant } from '../errors.js';
+import { invariant, PogoError } from '../errors.js';
 import { equalBytes } from '../hex.js';
-import { unitFileBytes } from '../model/layout.js';
+import { packedModelLayout, unitFileBytes } from '../model/layout.js';
 import type { Recipe } from '../model/recipe.js';
 import { recipeHeader, recipeOfHeader } from '../model/recipeHeader.js';
 import { learningRateBits, vectorBytes } from '../model/state.js';
@@ -10,12 +10,14 @@ import { type TokenSequence, tokenBytes } from '../model/tokens.js';
 import type { Trainer } from '../pipeline/trainer.js';
 import type { Committer } from '../pipeline/trainSteps.js';
 import { encodeDiff, maxDiffBytes } from '../protocol/diff.js';
+import { HeldOutWitnessType, isAfter, packsFirst } from '../protocol/dispute/heldOut.js';
 import { type SubjectContext, subjectProgram } from '../protocol/dispute/subject.js';
 import type { TraceInputs } from '../protocol/dispute/trace.js';
 import { type DisputeSubject, hasStep, SUBJECT_KIND } from '../protocol/dispute/types.js';
 import { u64Bytes } from '../protocol/domains.js';
 import type { FastKernels, Program } from '../protocol/trace/program.js';
 import {
+  type Attestation,
   type ClaimHeader,
   ClaimHeaderType,
   claimRoot,
@@ -46,6 +48,8 @@ export interface DisputedClaim {
   readonly tokens: TokenSequence;
   /** Header of the claim's parent, where it has one that is known. */
   readonly parent: ClaimHeader | undefined;
+  /** The accused's vote, where a loss in it is disputed. */
+  readonly vote?: Attestation | undefined;
   /** At the claim's from state; left further on. */
   readonly trainer: Trainer;
   /** The accused's own: what it committed instead of what it computed is what it stands by. */
@@ -63,6 +67,7 @@ export async function openDisputed(
   const { claim, recipe, source, trainer } = options;
   const { header } = claim;
   const { kind, stepIndex, unit } = subject;
+  if (kind === SUBJECT_KIND.heldOut) return openHeldOut(options, subject, standsBy);
   const parentModel = kind === SUBJECT_KIND.diff ? await trainer.packModel() : undefined;
   await replayTo(options, hasStep(kind) ? stepIndex + (kind === SUBJECT_KIND.receipt ? unit : 0) : source.list.length);
   const pre = await capture(trainer);
@@ -93,6 +98,42 @@ export async function openDisputed(
   };
   const witness = witnessOf(options, kind);
   return { claim, recipe, source, context, program, inputs, post: post?.header, witness };
+}
+
+/** A held-out loss: of the claim's model, its parent's, or that of the state that a first claim starts from. */
+async function openHeldOut(options: DisputedClaim, subject: DisputeSubject, standsBy: boolean): Promise<DisputedWork> {
+  const { claim, recipe, source, tokens, parent, vote, trainer } = options;
+  if (vote === undefined) throw new PogoError('MISSING', 'expected the vote whose loss is disputed, found none');
+  const { header } = claim;
+  const pre = await capture(trainer);
+  const packs = packsFirst(header, subject);
+  const parentModel = packs || isAfter(subject) ? undefined : await trainer.packModel();
+  const context: SubjectContext = {
+    claim: header,
+    recipe: recipeOfHeader(recipeHeader(recipe)),
+    subject,
+    commitment: undefined,
+    header: pre.header,
+    rate: () => learningRateBits(recipe, pre.header.step),
+    beacon2: vote.data.beacon2,
+    ...(parentModel === undefined ? {} : { parentModelRoot: hashBytes(parentModel) }),
+  };
+  const program = subjectProgram(context);
+  const { bytes } = packedModelLayout(trainer.plan.layout);
+  const vector = recipe.ema ? pre.ema : pre.theta;
+  const evaluated = packs ? vector : (parentModel ?? source.blob(header.modelRoot, bytes));
+  const { frozen } = trainer.plan;
+  const inputs: TraceInputs = {
+    externals: [evaluated, tokenBytes(tokens).slice(), ...(frozen === undefined ? [] : [vectorBytes(frozen)])],
+    merkle: merkleKernels(),
+    kernels: fastKernels(trainer),
+    ...(standsBy ? { committed: new Map([[operationOf(program, 'loss'), lossBytes(subject.unit)]]) } : {}),
+  };
+  const witness = HeldOutWitnessType.serialize({
+    attestation: vote,
+    parent: parentModel === undefined || parent === undefined ? [] : [parent],
+  });
+  return { claim, recipe, source, context, program, inputs, post: undefined, witness };
 }
 
 /** What a diff's program follows from: for its maker the length of the file that it committed to. */
@@ -196,5 +237,6 @@ export function subjectName({ kind, stepIndex, unit }: DisputeSubject): string {
     return `receipt over the state ${unit === 1 ? 'after' : 'before'} step ${stepIndex}`;
   if (kind === SUBJECT_KIND.unit) return `unit ${unit} of step ${stepIndex}`;
   if (kind === SUBJECT_KIND.diff) return 'diff';
+  if (kind === SUBJECT_KIND.heldOut) return `held-out loss ${stepIndex % 2 === 1 ? 'after' : 'before'} the claim`;
   return kind === SUBJECT_KIND.state ? `state after step ${stepIndex}` : 'model';
 }

@@ -3,6 +3,7 @@
  * false it proves: evidence goes to the ledger before the negative attestation.
  */
 import * as path from 'node:path';
+import { merkleKernels } from '../backend/merkleAddon.js';
 import { PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
 import type { LedgerBlock } from '../ledger/ledger.js';
@@ -12,23 +13,29 @@ import { type Duty, dutiesOf, type RecheckDuty, rechecksOf } from '../ledger/sta
 import type { LedgerEvent } from '../ledger/stateEvents.js';
 import { evidenceCommitment } from '../ledger/stateEvidence.js';
 import { findByKey, type LedgerState, LedgerStateType } from '../ledger/stateTypes.js';
+import { packedModelLayout } from '../model/layout.js';
 import { type Recipe, recipeRoot } from '../model/recipe.js';
 import { recipeHeader } from '../model/recipeHeader.js';
 import { START_SCALARS } from '../model/state.js';
-import type { TokenSequence } from '../model/tokens.js';
+import { isInMemory, type TokenSequence, tokenBytes } from '../model/tokens.js';
 import { modelPlan } from '../model/unit.js';
 import type { Trainer } from '../pipeline/trainer.js';
 import { LOSS_NOT_MEASURED, signAttestation } from '../protocol/attestation.js';
 import { createBeaconShare } from '../protocol/beacon.js';
 import type { KeyPair } from '../protocol/bls.js';
 import { verifyClaimSignature } from '../protocol/claim.js';
+import { heldOutBonds, heldOutSubject } from '../protocol/dispute/heldOut.js';
 import { hasProgram } from '../protocol/dispute/subject.js';
 import { type DisputeSubject, SUBJECT_KIND } from '../protocol/dispute/types.js';
 import { deriveHash } from '../protocol/domains.js';
 import { drawHeldOut, signDraw } from '../protocol/draws.js';
 import { provenUnit } from '../protocol/evidence/attestation.js';
-import { buildEquivocationEvidence } from '../protocol/evidence/build.js';
-import { buildAttestationEvidence } from '../protocol/evidence/buildVerifier.js';
+import { blobSource, buildEquivocationEvidence } from '../protocol/evidence/build.js';
+import {
+  buildAttestationEvidence,
+  buildHeldOutEvidence,
+  type HeldOutSubject,
+} from '../protocol/evidence/buildVerifier.js';
 import { MAX_EVIDENCE_BYTES } from '../protocol/evidence/types.js';
 import { evidenceKind } from '../protocol/evidence.js';
 import {
@@ -41,7 +48,7 @@ import {
 import { type ReceiptOpening, ReceiptOpeningType, receiptDuty, signReceipt } from '../protocol/receipt.js';
 import { claimRoot as claimRootOf, decodeStrict, type SignedClaim, SignedClaimType } from '../protocol/types.js';
 import { carriedBytes, evidenceFromFault, subjectFromFault } from './buildEvidence.js';
-import { checkClaim, type Fault } from './checkClaim.js';
+import { capture, checkClaim, type Fault } from './checkClaim.js';
 import { DisputeAnswers } from './disputeAnswers.js';
 import { type ChallengeMove, DisputeChallenges } from './disputeChallenges.js';
 import { type DisputedWork, openDisputed, subjectName } from './disputeSubject.js';
@@ -226,7 +233,45 @@ export class Verifier {
     }
     if (result.disputed !== undefined) return this.#disputeVote(duty, booked, result.disputed);
     const evidence = result.evidence ?? this.#falseVote(duty, booked, falseUnit, tokens);
-    if (evidence !== undefined) await this.#commitAndReveal(booked.claim, evidence);
+    if (evidence !== undefined) return this.#commitAndReveal(booked.claim, evidence);
+    await this.#compareLosses(duty, booked.claim);
+  }
+
+  /** The losses of a vote against this verifier's own of the same round: whoever differs is accused, or disputed. */
+  async #compareLosses({ claim: { claimRoot }, verifier }: RecheckDuty, claim: SignedClaim): Promise<void> {
+    const own = this.receipts.voteOf(claimRoot, this.#keys.publicKey);
+    const vote = this.receipts.voteOf(claimRoot, verifier);
+    if (own === undefined || vote === undefined || !equalBytes(own.data.beacon2, vote.data.beacon2)) return;
+    const isAfter = own.data.heldOutAfterBits !== vote.data.heldOutAfterBits;
+    if (!isAfter && own.data.heldOutBeforeBits === vote.data.heldOutBeforeBits) return;
+    const { trainer, follower, tokens } = await this.#open();
+    const { header } = claim;
+    await follower.goTo(header.fromRoot, this.finalized.headers);
+    const parent = this.finalized.find(header.parentClaimRoot);
+    const tokenFile = isInMemory(tokens) ? blobSource(tokenBytes(tokens), merkleKernels()) : tokens;
+    let subject: HeldOutSubject;
+    if (isAfter) {
+      const { bytes } = packedModelLayout(trainer.plan.layout);
+      subject = { after: true, model: this.#published.source(header).blob(header.modelRoot, bytes) };
+    } else if (parent !== undefined) {
+      subject = { after: false, parent, model: await trainer.packModel() };
+    } else {
+      const { header: fromHeader, theta, ema } = await capture(trainer);
+      subject = { after: false, fromHeader, vector: this.#recipe.ema ? ema : theta };
+    }
+    const evidence = buildHeldOutEvidence({ claim, recipe: this.#recipe }, vote, subject, tokenFile);
+    const limit = this.#context.evidenceBytes ?? MAX_EVIDENCE_TRANSACTION_BYTES;
+    if (evidence.length <= limit || !hasProgram(this.#recipe, { kind: SUBJECT_KIND.heldOut })) {
+      return this.#commitAndReveal(claim, evidence);
+    }
+    const state = await this.#state();
+    const { challengeBond, disputeBondSurplus } = state.parameters;
+    const bond = heldOutBonds(this.#recipe) * (challengeBond + disputeBondSurplus);
+    const { claimNumber, attempt } = header;
+    const name = subjectName(heldOutSubject(vote.data, isAfter));
+    this.#report({ type: 'disputed', claim: claimNumber, attempt, subject: name, bond: `${bond}` });
+    const order = { claim, recipe: recipeHeader(this.#recipe), attestation: vote, after: isAfter ? 1 : 0, bond };
+    await this.#order(state, 'open-held-out-dispute', order);
   }
 
   /** Challenges who voted to show how a unit, or its receipt, comes about: where evidence against them is too large. */
@@ -490,7 +535,8 @@ export class Verifier {
     const parent = this.finalized.find(claim.header.parentClaimRoot);
     // Of a verifier that opened one; a miner's disputes need none.
     const drawSignature = this.receipts.find(dispute.claimRoot, dispute.accused)?.opening.drawSignature;
-    const work = { claim, recipe: this.#recipe, source, tokens, parent, trainer };
+    const vote = this.receipts.voteOf(dispute.claimRoot, dispute.accused);
+    const work = { claim, recipe: this.#recipe, source, tokens, parent, vote, trainer };
     return openDisputed(
       { ...work, ...(drawSignature === undefined ? {} : { drawSignature }) },
       dispute.subject,

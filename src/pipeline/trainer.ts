@@ -234,8 +234,9 @@ export class Trainer {
     const scalars = this.#scalars;
     const moved = this.#one((domain) => domain.roots(['theta', 'm', 'v']));
     this.#emaRoot ??= this.#rootOfEma();
-    const [thetaRoot, mRoot, vRoot] = (await moved) as [Uint8Array, Uint8Array, Uint8Array];
-    const emaRoot = await this.#emaRoot;
+    // Together: where both fail, as on a cancel, neither is left without a handler.
+    const [roots, emaRoot] = await Promise.all([moved, this.#emaRoot]);
+    const [thetaRoot, mRoot, vRoot] = roots as [Uint8Array, Uint8Array, Uint8Array];
     return {
       version: STATE_VERSION,
       recipeRoot: this.plan.root,

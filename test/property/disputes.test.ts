@@ -7,7 +7,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { PogoError } from '../../src/errors.js';
 import { equalBytes } from '../../src/hex.js';
 import { checkEvidence as checkInBrowser } from '../../src/light.js';
-import { ADAPTER_TARGETS } from '../../src/model/recipe.js';
+import { ADAPTER_TARGETS, type Recipe } from '../../src/model/recipe.js';
 import { createNobleBls } from '../../src/protocol/blsNoble.js';
 import { type SubjectContext, subjectProgram } from '../../src/protocol/dispute/subject.js';
 import { MAX_ELEMENT_PROOF_BYTES } from '../../src/protocol/dispute/types.js';
@@ -15,6 +15,7 @@ import { checkEvidence, encodeEvidence } from '../../src/protocol/evidence.js';
 import type { Program, Rule } from '../../src/protocol/trace/program.js';
 import { adapterOver } from '../support/adapters.js';
 import {
+  accusedKey,
   checkProofOf,
   falseProof,
   fileOf,
@@ -36,20 +37,35 @@ const third = (evidence: Uint8Array) => checkEvidence(evidence, { bls });
 const SMALLEST_GEMMA = gemmaChanges({ context: 128, layers: 1 });
 const LORA_GEMMA = gemmaChanges({ context: 64, layers: 1 });
 
+const WITH_BIASES = { norm: 'layer', bias: true, context: 128, heads: 2 } as const;
+const LORA = { adapter: adapterOver(smallRecipe().recipe, ADAPTER_TARGETS) };
+
+/** A recipe whose held-out part has room for a number of sequences. */
+function heldOutOf(sequences: number, changes: Partial<Recipe> = {}): Partial<Recipe> {
+  const { data, context } = smallRecipe(changes).recipe;
+  return { ...changes, data: { ...data, heldOutTokens: context + sequences } };
+}
+
 /** Subjects of claims that between them reach every rule. */
-const CASES: readonly (readonly [string, SubjectName, Parameters<typeof trainClaim>[1]])[] = [
-  ['unit', 'unit', {}],
-  ['unit, LayerNorm, biases, two key blocks', 'unit', { norm: 'layer', bias: true, context: 128, heads: 2 }],
-  ['unit, gemma3: a window over two blocks, grouped heads', 'unit', SMALLEST_GEMMA],
-  ['commit pass', 'state', {}],
-  ['packed model', 'model', {}],
-  ['diff', 'diff', {}],
-  ['unit of adapters', 'unit', { adapter: adapterOver(smallRecipe().recipe, ADAPTER_TARGETS) }],
+const CASES: readonly (readonly [string, SubjectName, Parameters<typeof trainClaim>[1], number])[] = [
+  ['unit', 'unit', {}, 0],
+  ['unit, LayerNorm, biases, two key blocks', 'unit', WITH_BIASES, 0],
+  ['unit, gemma3: a window over two blocks, grouped heads', 'unit', SMALLEST_GEMMA, 0],
+  ['commit pass', 'state', {}, 0],
+  ['packed model', 'model', {}, 0],
+  ['diff', 'diff', {}, 0],
+  // Of adapters the second step: in the first one Bᵀ is zero, and nothing comes through it.
+  ['unit of adapters', 'unit', LORA, 1],
   [
     'unit of adapters, gemma3',
     'unit',
     { ...LORA_GEMMA, adapter: adapterOver(smallRecipe(LORA_GEMMA).recipe, ADAPTER_TARGETS) },
+    1,
   ],
+  ['held-out loss after a claim, two groups', 'heldOut', heldOutOf(2), 1],
+  ['held-out loss before a first claim, LayerNorm, biases', 'heldOut', heldOutOf(1, { ...WITH_BIASES }), 0],
+  ['held-out loss, gemma3', 'heldOut', heldOutOf(1, SMALLEST_GEMMA), 1],
+  ['held-out loss before a claim, adapters', 'heldOut', heldOutOf(1, LORA), 0],
 ];
 
 const kinds = new Set<string>();
@@ -75,12 +91,14 @@ function believing(program: Program, index: number, element: number): Program {
   return { ...program, operations };
 }
 
-describe.each(CASES)('a lie in any operation: %s', (_name, subject, changes) => {
+describe.each(CASES)('a lie in any operation: %s', (name, subject, changes, step) => {
   let honest: HonestTrace;
   beforeAll(() => {
-    // Of adapters the second step: in the first one Bᵀ is zero, and nothing comes through it.
-    const parent = subject === 'diff' ? { parent: trainClaim({ model: somewhatChanged }, changes) } : {};
-    honest = honestTrace(trainClaim(parent, changes), subject, changes?.adapter === undefined ? 0 : 1);
+    const parent =
+      subject === 'diff' || name.includes('before a claim')
+        ? { parent: trainClaim({ model: somewhatChanged }, changes) }
+        : {};
+    honest = honestTrace(trainClaim(parent, changes), subject, step);
   });
 
   it('first, middle and last element: convicted by a small proof after at most four moves', async () => {
@@ -94,9 +112,9 @@ describe.each(CASES)('a lie in any operation: %s', (_name, subject, changes) => 
         const consistent = isNew && element === middleOf(operation);
         const { evidence, moves } = play(honest, lie(honest, index, element, consistent));
         const verdict = await third(evidence);
-        const kind = subject === 'diff' ? 'witnessed-element' : 'element';
+        const kind = subject === 'diff' || subject === 'heldOut' ? 'witnessed-element' : 'element';
         expect(verdict, `${operation.name} ${element}`).toMatchObject({ verdict: 'guilty', kind });
-        expect(equalBytes(verdict.accused, honest.trained.miner.publicKey)).toBe(true);
+        expect(equalBytes(verdict.accused, accusedKey(honest))).toBe(true);
         expect(moves).toBeLessThanOrEqual(4);
         largest = Math.max(largest, evidence.length);
         if (consistent) {

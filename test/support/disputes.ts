@@ -6,11 +6,13 @@ import { equalBytes } from '../../src/hex.js';
 import { portableHash, portableKernels } from '../../src/merkle/portable.js';
 import { recipeHeader, recipeOfHeader } from '../../src/model/recipeHeader.js';
 import { learningRateBits } from '../../src/model/state.js';
+import { signAttestation } from '../../src/protocol/attestation.js';
 import type { KeyPair } from '../../src/protocol/bls.js';
 import { signClaim } from '../../src/protocol/claim.js';
 import { encodeDiff } from '../../src/protocol/diff.js';
 import { createProofBase, type ProofBase } from '../../src/protocol/dispute/buildProof.js';
 import { checkElementProof, checkWitnessedProof } from '../../src/protocol/dispute/elementProof.js';
+import { HeldOutWitnessType, heldOutSubject, isAfter, packsFirst } from '../../src/protocol/dispute/heldOut.js';
 import { contest, movesLeft, nextOpening, openNode, opensNode } from '../../src/protocol/dispute/narrowing.js';
 import { Challenger, disputedOutput, planChallenge } from '../../src/protocol/dispute/players.js';
 import { committedResults, type SubjectContext, subjectProgram } from '../../src/protocol/dispute/subject.js';
@@ -22,20 +24,31 @@ import {
   type TraceInputs,
   traceOf,
 } from '../../src/protocol/dispute/trace.js';
-import { type ElementProof, hasStep, needsWitness, SUBJECT_KIND } from '../../src/protocol/dispute/types.js';
+import {
+  type DisputeSubject,
+  type ElementProof,
+  hasStep,
+  needsWitness,
+  SUBJECT_KIND,
+} from '../../src/protocol/dispute/types.js';
 import { u64Bytes } from '../../src/protocol/domains.js';
 import { encodeEvidence } from '../../src/protocol/evidence.js';
 import type { Operation, Program } from '../../src/protocol/trace/program.js';
 import { runProgram } from '../../src/protocol/trace/runProgram.js';
 import {
   ClaimHeaderType,
+  claimRoot,
   type SignedClaim,
   type StateHeader,
   type StepCommitment,
   StepCommitmentListType,
   stateRoot,
 } from '../../src/protocol/types.js';
-import { bls, bytesOf, type TrainedClaim } from './trainedClaim.js';
+import { bls, bytesOf, SEED, type TrainedClaim } from './trainedClaim.js';
+
+/** Who votes for a claim, in disputes over its held-out losses; and beacon 2 of the vote. */
+const VOTER = bls.deriveKey(SEED, 'verifier', 0);
+const BEACON_2 = new Uint8Array(32).fill(6);
 
 export type SubjectName = keyof typeof SUBJECT_KIND;
 
@@ -49,11 +62,40 @@ export interface HonestTrace {
   readonly trace: Trace;
 }
 
+/** The voter's vote, with `lossBits` for both losses. */
+function voteWith({ claim: { header } }: TrainedClaim, lossBits: number) {
+  return signAttestation(bls, VOTER, {
+    ...{ chainId: header.chainId, claimRoot: claimRoot(header), beacon2: BEACON_2, verdict: 'positive' },
+    ...{ heldOutBeforeBits: lossBits, heldOutAfterBits: lossBits },
+  });
+}
+
+/** Of a loss after the claim (`after` 1) or before it (0), whose bits are `lossBits`. */
+function heldOutContext(trained: TrainedClaim, after: number, lossBits: number): SubjectContext {
+  const { parent } = trained;
+  return {
+    claim: trained.claim.header,
+    recipe: recipeOfHeader(recipeHeader(trained.recipe)),
+    subject: heldOutSubject(voteWith(trained, lossBits).data, after === 1),
+    commitment: undefined,
+    header: trained.steps[0]!.preHeader,
+    rate: () => 0,
+    beacon2: BEACON_2,
+    ...(parent === undefined ? {} : { parentModelRoot: parent.claim.header.modelRoot }),
+  };
+}
+
+function evaluated(trained: TrainedClaim, { claim, subject }: SubjectContext): Uint8Array {
+  const { theta, ema } = trained.steps[0]!.before;
+  if (packsFirst(claim, subject)) return trained.recipe.ema ? ema : theta;
+  return isAfter(subject) ? trained.model : trained.parent!.model;
+}
+
 /** Of a verifier whose receipt is disputed, where a test has no other. */
 const DRAW_SIGNATURE = new Uint8Array(96).fill(7);
 
 /** Whether a subject is a receipt over a claim's last state. */
-function isAfter(name: SubjectName, unit: number): boolean {
+function isLastState(name: SubjectName, unit: number): boolean {
   return name === 'receipt' && unit === 1;
 }
 
@@ -65,6 +107,7 @@ function contextOf(
   drawSignature: Uint8Array,
 ): SubjectContext {
   const kind = SUBJECT_KIND[name];
+  if (name === 'heldOut') return heldOutContext(trained, stepIndex, 0);
   const stepless = !hasStep(kind);
   const step = trained.steps[stepIndex]!;
   const { parent } = trained;
@@ -74,7 +117,7 @@ function contextOf(
     recipe: recipeOfHeader(recipeHeader(trained.recipe)),
     subject: { kind, stepIndex: stepless ? 0 : stepIndex, unit },
     commitment: stepless ? undefined : trained.commitments[stepIndex]!,
-    header: stepless || isAfter(name, unit) ? trained.steps.at(-1)!.postHeader : step.preHeader,
+    header: stepless || isLastState(name, unit) ? trained.steps.at(-1)!.postHeader : step.preHeader,
     drawSignature,
     rate: () => learningRateBits(trained.recipe, step.preHeader.step),
     ...(isDiff
@@ -95,8 +138,8 @@ export function honestTrace(
 ): HonestTrace {
   const context = contextOf(trained, name, stepIndex, unit, drawSignature);
   const program = subjectProgram(context);
-  const step = trained.steps[stepIndex]!;
-  const { theta, m, v, ema } = isAfter(name, unit) ? step.after : step.before;
+  const step = trained.steps[name === 'heldOut' ? 0 : stepIndex]!;
+  const { theta, m, v, ema } = isLastState(name, unit) ? step.after : step.before;
   const last = trained.steps.at(-1)!.after;
   const { frozen } = trained.plan;
   const externals = {
@@ -105,6 +148,11 @@ export function honestTrace(
     model: [trained.recipe.ema ? last.ema : last.theta],
     receipt: [theta, m, v],
     diff: [trained.parent?.model ?? new Uint8Array(0), trained.model],
+    heldOut: [
+      ...(name === 'heldOut' ? [evaluated(trained, context)] : []),
+      trained.tokenFile,
+      ...(frozen === undefined ? [] : [bytesOf(frozen)]),
+    ],
   }[name].map((bytes) => Uint8Array.from(bytes));
   const outputs: Uint8Array[] = [];
   const run = runProgram(program, {
@@ -112,9 +160,10 @@ export function honestTrace(
     hash: portableHash,
     onOutput: (_index, bytes) => void outputs.push(bytes.slice()),
   });
+  const loss = name === 'heldOut' ? new DataView(outputs.at(-1)!.buffer).getUint32(0, true) : undefined;
   return {
     trained,
-    context,
+    context: loss === undefined ? context : heldOutContext(trained, stepIndex, loss),
     program,
     inputs: { externals, merkle: portableKernels },
     outputs,
@@ -173,6 +222,12 @@ export function commitTo(honest: HonestTrace, result: Trace): Omit<Liar, 'operat
   const fileBytes = statedLength(honest, result);
   const trace = fileBytes === undefined ? result : { ...result, end: { ...result.end, element: fileBytes } };
   const { kind, stepIndex, unit } = context.subject;
+  if (kind === SUBJECT_KIND.heldOut) {
+    const after = isAfter(context.subject) ? 1 : 0;
+    const { claim, commitments } = trained;
+    const liarContext = heldOutContext(trained, after, lossBits(honest, trace));
+    return { trace, claim, commitments, context: liarContext, post: undefined, keys: VOTER };
+  }
   const root = (name: string): Uint8Array => {
     const operation = program.results.find((result) => result.name === name)!.operation;
     return trace.list.slice(32 * operation, 32 * operation + 32);
@@ -290,14 +345,20 @@ export function play(honest: HonestTrace, liar: Liar): PlayedDispute {
 }
 
 /** What a proof about the subject shows beside itself. */
-export function witnessOf({ trained, context }: HonestTrace): Uint8Array | undefined {
-  if (!needsWitness(context.subject.kind)) return undefined;
+export function witnessOf({ trained }: HonestTrace, subject: DisputeSubject): Uint8Array | undefined {
+  if (!needsWitness(subject.kind)) return undefined;
+  if (subject.kind === SUBJECT_KIND.heldOut) {
+    const { claim, parent } = trained;
+    const shows = parent !== undefined && !isAfter(subject) && !packsFirst(claim.header, subject);
+    const attestation = voteWith(trained, subject.unit);
+    return HeldOutWitnessType.serialize({ attestation, parent: shows ? [parent.claim.header] : [] });
+  }
   return ClaimHeaderType.serialize(trained.parent!.claim.header);
 }
 
 /** The file of evidence around a proof. */
 export function fileOf(honest: HonestTrace, proof: ElementProof): Uint8Array {
-  const witness = witnessOf(honest);
+  const witness = witnessOf(honest, proof.trace.statement.subject);
   return witness === undefined
     ? encodeEvidence('element', proof)
     : encodeEvidence('witnessed-element', { witness, proof });
@@ -309,7 +370,7 @@ export function checkProofOf(
   proof: ElementProof,
   programOf?: (context: SubjectContext) => Program,
 ): string | undefined {
-  const witness = witnessOf(honest);
+  const witness = witnessOf(honest, proof.trace.statement.subject);
   return witness === undefined
     ? checkElementProof(bls, proof, programOf)
     : checkWitnessedProof(bls, { witness, proof }, programOf);
@@ -333,9 +394,15 @@ export function placesOf(program: Program, operation: number): number[] {
   return [...new Set([0, Math.floor(length / 2), length - 1])];
 }
 
+/** The key that answers for a subject. */
+export function accusedKey({ trained, context }: HonestTrace): Uint8Array {
+  return (context.subject.kind === SUBJECT_KIND.heldOut ? VOTER : trained.miner).publicKey;
+}
+
 /** An accused that did not lie. */
 export function honestAccused(honest: HonestTrace): Omit<Liar, 'operation' | 'output'> {
   const { trained, context, trace } = honest;
+  if (context.subject.kind === SUBJECT_KIND.heldOut) return commitTo(honest, trace);
   const post = trained.steps[context.subject.stepIndex]!.postHeader;
   const { claim, commitments, miner: keys } = trained;
   return { trace, claim, commitments, context, post, keys };

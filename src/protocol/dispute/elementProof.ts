@@ -39,6 +39,7 @@ import {
   type StepCommitment,
   stateRoot,
 } from '../types.js';
+import { openHeldOutWitness } from './heldOut.js';
 import {
   externalRoots,
   hasUnit,
@@ -111,7 +112,7 @@ function checkProof(
 ): string | undefined {
   const recipe = openRecipe(proof);
   checkBindings(bls, proof, recipe.root);
-  const context = openContext(proof, recipe, witness);
+  const context = openContext(bls, proof, recipe, witness);
   const program = programOf(context);
   const { end } = proof.trace.statement;
   const operation = program.operations[proof.operation];
@@ -169,7 +170,7 @@ export function checkReceiptProof(bls: Bls, { receipt, opening, proof }: Receipt
     verifyReceiptOpening(bls, receipt, opening);
   });
   const { drawSignature, parts } = opening;
-  const context = openContext(proof, recipe, undefined);
+  const context = openContext(bls, proof, recipe, undefined);
   const { subject } = trace.statement;
   const [proven] = proof.step;
   if ((subject.kind !== SUBJECT_KIND.unit && subject.kind !== SUBJECT_KIND.receipt) || proven === undefined) {
@@ -234,9 +235,9 @@ function observedIn(proof: ElementProof, context: SubjectContext, drawSignature:
   return observed;
 }
 
-function failsAsMalformed(check: () => void): void {
+function failsAsMalformed<T>(check: () => T): T {
   try {
-    check();
+    return check();
   } catch (error) {
     throw error instanceof PogoError ? malformed(error.message) : error;
   }
@@ -272,7 +273,12 @@ function openRecipe({ head }: ElementProof): OpenedRecipeHeader {
   }
 }
 
-function openContext(proof: ElementProof, opened: OpenedRecipeHeader, witness: Uint8Array | undefined): SubjectContext {
+function openContext(
+  bls: Bls,
+  proof: ElementProof,
+  opened: OpenedRecipeHeader,
+  witness: Uint8Array | undefined,
+): SubjectContext {
   const { recipe } = opened;
   const { header: claim } = proof.head.claim;
   const { subject, end } = proof.trace.statement;
@@ -282,6 +288,10 @@ function openContext(proof: ElementProof, opened: OpenedRecipeHeader, witness: U
   const rate = rateOf(opened, proof.header.step, rateProof);
   const context = { claim, recipe, subject, commitment, header: proof.header, rate };
   if (witness === undefined) return context;
+  if (subject.kind === SUBJECT_KIND.heldOut) {
+    const { accused } = proof.head;
+    return failsAsMalformed(() => ({ ...context, ...openHeldOutWitness(bls, claim, accused, subject, witness) }));
+  }
   return { ...context, fileBytes: end.element, parentModelRoot: openParent(claim, witness).modelRoot };
 }
 
@@ -299,8 +309,13 @@ function openSubject({ trace, step, head }: ElementProof, { unitsPerStep }: Head
   const { kind, stepIndex, unit } = subject;
   const [proven] = step;
   if (!hasStep(kind)) {
-    if (kind !== SUBJECT_KIND.model && kind !== SUBJECT_KIND.diff) throw malformed(`expected a subject, found ${kind}`);
-    if (proven !== undefined || stepIndex !== 0 || unit !== 0) throw malformed('expected no step for this subject');
+    const isHeldOut = kind === SUBJECT_KIND.heldOut;
+    if (!isHeldOut && kind !== SUBJECT_KIND.model && kind !== SUBJECT_KIND.diff) {
+      throw malformed(`expected a subject, found ${kind}`);
+    }
+    if (proven !== undefined || (!isHeldOut && (stepIndex !== 0 || unit !== 0))) {
+      throw malformed('expected no step for this subject');
+    }
     return undefined;
   }
   if (proven === undefined || proven.index !== stepIndex) throw malformed(`expected step ${stepIndex} of the claim`);

@@ -10,6 +10,7 @@ import { proveLearningRate, recipeHeader } from '../../model/recipeHeader.js';
 import { type Operation, outputBytes, type Program } from '../trace/program.js';
 import { ClaimHeaderType, ZERO_ROOT } from '../types.js';
 import { type BlobName, readElement } from './buildProof.js';
+import { HeldOutWitnessType } from './heldOut.js';
 import { type BlobOpening, type ElementProof, ElementProofType } from './types.js';
 
 const KEY = new Uint8Array(48);
@@ -65,9 +66,15 @@ export function proofSize(
     blobs,
   };
   const opened = blobs.reduce((sum, blob) => sum + blob.opening.indices.length, list.indices.length);
-  // Of a diff: two offsets, and the parent claim's header.
-  const beside = program.statedBytes === undefined ? 0 : 8 + ClaimHeaderType.maxSize;
+  const beside = witnessBytes(program);
   return { bytes: 1 + beside + ElementProofType.value_serializedSize(proof), chunks: opened };
+}
+
+/** Of a diff two offsets and the parent claim's header, of a held-out loss two offsets and its largest witness. */
+function witnessBytes({ statedBytes, results }: Program): number {
+  if (statedBytes !== undefined) return 8 + ClaimHeaderType.maxSize;
+  const isHeldOut = results.length === 1 && results[0]?.name === 'loss';
+  return isHeldOut ? 8 + HeldOutWitnessType.maxSize : 0;
 }
 
 function zeroChunk(totalBytes: number, index: number): Uint8Array {

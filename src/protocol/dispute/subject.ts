@@ -11,12 +11,14 @@ import { NULL_LOSS_BITS } from '../../model/unit.js';
 import { u64Bytes } from '../domains.js';
 import { unitReceiptPlaces } from '../receipt.js';
 import { diffProgram, isDiffLength } from '../trace/diffProgram.js';
+import { evaluationOperations, evaluationProgram } from '../trace/evaluationProgram.js';
 import { MAX_OPERATIONS, type Program, requireSmallProgram } from '../trace/program.js';
 import { withReceipt } from '../trace/receiptProgram.js';
 import { commitProgram, modelProgram } from '../trace/stateProgram.js';
 import { stateReceiptProgram, withPart } from '../trace/stateReceiptProgram.js';
 import { type ProgramRecipe, unitOperations, unitProgram } from '../trace/unitProgram.js';
 import type { ClaimHeader, StateHeader, StepCommitment } from '../types.js';
+import { evaluationOf, heldOutSequences, isAfter, packsFirst } from './heldOut.js';
 import type { DisputeSubject, TraceEnd } from './types.js';
 import { SUBJECT_KIND } from './types.js';
 
@@ -27,16 +29,18 @@ export interface SubjectContext {
   readonly subject: DisputeSubject;
   /** Of the subject's step; absent for the model and the diff. */
   readonly commitment: StepCommitment | undefined;
-  /** The pre-state; for the model and the diff the claim's last state. */
+  /** The pre-state; for the model and the diff the claim's last state; for a held-out loss the state that it starts from. */
   readonly header: StateHeader;
   /** The learning rate of the step, asked for by one operation. */
   readonly rate: () => number;
   /** For a diff: bytes of the file, as the accused states them. */
   readonly fileBytes?: number;
-  /** For a diff: root of the parent's packed model. Whoever only looks at shapes needs none. */
+  /** For a diff or a loss of it: root of the parent's packed model. Whoever only looks at shapes needs none. */
   readonly parentModelRoot?: Uint8Array;
   /** For a receipt: its verifier's. Who checks a proof reads it from the trace. */
   readonly drawSignature?: Uint8Array;
+  /** For a held-out loss: beacon 2 of the vote. Whoever only looks at shapes needs none. */
+  readonly beacon2?: Uint8Array;
 }
 
 /** Whether a subject's `unit` is one that its kind can have. */
@@ -47,10 +51,11 @@ export function hasUnit({ kind, unit }: Pick<DisputeSubject, 'kind' | 'unit'>, u
 
 /** Root of the state that a subject starts from; of model, diff and a receipt's last part that of the claim's last state. */
 export function subjectStateRoot(
-  { toRoot }: Pick<ClaimHeader, 'toRoot'>,
+  { fromRoot, toRoot }: Pick<ClaimHeader, 'fromRoot' | 'toRoot'>,
   { kind, unit }: Pick<DisputeSubject, 'kind' | 'unit'>,
   commitment: StepCommitment | undefined,
 ): Uint8Array {
+  if (kind === SUBJECT_KIND.heldOut) return fromRoot;
   const isLast = commitment === undefined || (kind === SUBJECT_KIND.receipt && unit === 1);
   return isLast ? toRoot : commitment.preStateRoot;
 }
@@ -61,8 +66,9 @@ export function receiptSubject(stepsDone: number, steps: number): DisputeSubject
   return { kind: SUBJECT_KIND.receipt, stepIndex: isLast ? steps - 1 : stepsDone, unit: isLast ? 1 : 0 };
 }
 
-/** Whether a subject can be disputed: a unit whose list of roots would be longer than any may be cannot. */
+/** Whether a subject can be disputed: a unit or a loss whose list of roots would be longer than any may be cannot. */
 export function hasProgram(recipe: ProgramRecipe, { kind }: Pick<DisputeSubject, 'kind'>): boolean {
+  if (kind === SUBJECT_KIND.heldOut) return evaluationOperations(recipe, heldOutSequences(recipe)) <= MAX_OPERATIONS;
   return kind !== SUBJECT_KIND.unit || unitOperations(recipe) <= MAX_OPERATIONS;
 }
 
@@ -74,6 +80,11 @@ export function subjectProgram(context: SubjectContext): Program {
   if (subject.kind === SUBJECT_KIND.receipt) {
     const { drawSignature } = context;
     return stateReceiptProgram(recipe, subject.stepIndex + subject.unit, () => requireDraw(drawSignature));
+  }
+  if (subject.kind === SUBJECT_KIND.heldOut) {
+    const evaluation = evaluationOf(claim, recipe, subject, context.beacon2);
+    requireSmallProgram(evaluationOperations(recipe, evaluation.sequences));
+    return evaluationProgram(recipe, evaluation);
   }
   const { step } = commitment as StepCommitment;
   if (subject.kind === SUBJECT_KIND.state) return commitProgram(recipe, header, rate);
@@ -105,7 +116,7 @@ function diffOf({ claim, recipe, fileBytes = 0, parentModelRoot }: SubjectContex
 }
 
 function requireParent(parentModelRoot: Uint8Array | undefined): Uint8Array {
-  if (parentModelRoot === undefined) throw new PogoError('MISSING', 'expected the parent claim of a diff, found none');
+  if (parentModelRoot === undefined) throw new PogoError('MISSING', 'expected the parent claim, found none');
   return parentModelRoot;
 }
 
@@ -117,10 +128,20 @@ export function externalRoots(context: SubjectContext): readonly Uint8Array[] {
     return [header.thetaRoot, data.tokensRoot, ...(adapter === undefined ? [] : [adapter.base])];
   }
   if (subject.kind === SUBJECT_KIND.model) return [recipe.ema ? header.emaRoot : header.thetaRoot];
+  if (subject.kind === SUBJECT_KIND.heldOut) {
+    const { data, adapter } = recipe;
+    return [evaluatedRoot(context), data.tokensRoot, ...(adapter === undefined ? [] : [adapter.base])];
+  }
   if (subject.kind === SUBJECT_KIND.diff) return [requireParent(context.parentModelRoot), claim.modelRoot];
   if (subject.kind === SUBJECT_KIND.receipt) return [header.thetaRoot, header.mRoot, header.vRoot];
   const vectors = [header.thetaRoot, header.mRoot, header.vRoot, ...(recipe.ema ? [header.emaRoot] : [])];
   return [...vectors, ...(commitment as StepCommitment).unitRoots];
+}
+
+/** Root of the packed model that is evaluated, or of the vector that is packed first. */
+function evaluatedRoot({ claim, recipe, subject, header, parentModelRoot }: SubjectContext): Uint8Array {
+  if (packsFirst(claim, subject)) return recipe.ema ? header.emaRoot : header.thetaRoot;
+  return isAfter(subject) ? claim.modelRoot : requireParent(parentModelRoot);
 }
 
 /**
@@ -135,6 +156,7 @@ export function committedResults(
   // A receipt's part is compared when it is opened: `checkReceiptProof`.
   if (subject.kind === SUBJECT_KIND.receipt) return { draw: portableHash(requireDraw(drawSignature)) };
   if (subject.kind === SUBJECT_KIND.model) return { model: claim.modelRoot };
+  if (subject.kind === SUBJECT_KIND.heldOut) return { loss: lossRoot(subject.unit) };
   if (subject.kind === SUBJECT_KIND.diff) {
     return { length: portableHash(u64Bytes(fileBytes)), diff: claim.diffRoot };
   }

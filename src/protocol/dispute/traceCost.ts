@@ -34,7 +34,7 @@ function costOf({ operations }: Program): TraceCost {
 }
 
 /**
- * Cost of a trace of each kind of subject; the dearest is a unit's.
+ * Cost of a trace of each kind of subject of a claim; the dearest is a unit’s. A held-out loss: `heldOutBonds`.
  *
  * @returns undefined for a recipe whose units are too large to be disputed
  */

@@ -4,7 +4,7 @@ import { RecipeHeaderType } from '../../model/recipeHeader.js';
 import { ProvenCommitmentType } from '../listProof.js';
 import { byteList, Money, PublicKey, Root, Uint8, Uint32, Uint64 } from '../ssz.js';
 import { MAX_OPERATIONS } from '../trace/program.js';
-import { SignedClaimType, StateHeaderType } from '../types.js';
+import { AttestationType, SignedClaimType, StateHeaderType } from '../types.js';
 import { BlobOpeningType, DisputeSubjectType, MAX_ELEMENT_PROOF_BYTES, SignedStatementType } from './types.js';
 
 /** Bytes that one move opens at most: 4,096 chaining values of an output over 64 GiB; of others 64 chunks. */
@@ -32,6 +32,23 @@ export const OpenVerifierDisputeType = new ContainerType(
     bond: Money,
   },
   { typeName: 'OpenVerifierDispute', jsonCase: 'eth2' },
+);
+
+/**
+ * Challenges a verifier of a settled claim to publish the trace of a held-out loss in its vote. Claim, recipe and vote come
+ * with it: the ledger keeps none of them.
+ */
+export const OpenHeldOutDisputeType = new ContainerType(
+  {
+    ...order,
+    claim: SignedClaimType,
+    recipe: RecipeHeaderType,
+    attestation: AttestationType,
+    /** 1: the loss after the claim; 0: that before it. */
+    after: Uint8,
+    bond: Money,
+  },
+  { typeName: 'OpenHeldOutDispute', jsonCase: 'eth2' },
 );
 
 /** Names the operation whose output is contested, and shows its root in the published list. */

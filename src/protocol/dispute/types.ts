@@ -8,8 +8,8 @@ import { ReceiptOpeningType, SignedReceiptType } from '../receipt.js';
 import { byteList, DomainTag, PublicKey, Root, Signature, Uint8, Uint32, Uint64 } from '../ssz.js';
 import { SignedClaimType, StateHeaderType } from '../types.js';
 
-/** Which computation is disputed: of a claim, or of a verifier's receipt over a state. */
-export const SUBJECT_KIND = { unit: 1, state: 2, model: 3, diff: 4, receipt: 5 } as const;
+/** Which computation is disputed: of a claim, or of a verifier's receipt over a state or a loss in its vote. */
+export const SUBJECT_KIND = { unit: 1, state: 2, model: 3, diff: 4, receipt: 5, heldOut: 6 } as const;
 
 /** Whether a subject belongs to one step of its claim. */
 export function hasStep(kind: number): boolean {
@@ -18,12 +18,14 @@ export function hasStep(kind: number): boolean {
 
 /** Whether a proof about a subject shows something beside what claim and statement bind: {@link WitnessedProofType}. */
 export function needsWitness(kind: number): boolean {
-  return kind === SUBJECT_KIND.diff;
+  return kind === SUBJECT_KIND.diff || kind === SUBJECT_KIND.heldOut;
 }
 
 /**
  * `stepIndex` counts inside the claim; `stepIndex` and `unit` are 0 where the kind has none. Of a receipt, `unit` is 0 for the
  * state before the step, and 1 for the state after the claim's last one.
+ * `stepIndex` counts inside the claim; `stepIndex` and `unit` are 0 where the kind has none. Of a held-out loss they say
+ * which loss it is: `heldOutSubject`.
  */
 export const DisputeSubjectType = new ContainerType(
   { kind: Uint8, stepIndex: Uint32, unit: Uint32 },
@@ -126,7 +128,7 @@ export type ElementProof = ValueOf<typeof ElementProofType>;
 
 /**
  * An element proof with what its subject is computed from and the accused's signatures bind only through a hash. For a
- * diff: SSZ of the parent claim's header, under the claim's `parentClaimRoot`.
+ * diff: SSZ of the parent claim's header, under the claim's `parentClaimRoot`; for a held-out loss a `HeldOutWitness`.
  */
 export const WitnessedProofType = new ContainerType(
   { witness: byteList(1024), proof: ElementProofType },

@@ -16,6 +16,7 @@ import * as Q from './rulesQuantize.js';
 import {
   type AttentionTrace,
   type Codes,
+  type EvaluationSubject,
   type NormTrace,
   type ProgramRecipe,
   UnitBuilder,
@@ -50,7 +51,7 @@ export class GemmaBuilder extends UnitBuilder<LayerTrace> {
   readonly #gains = new Map<string, Source>();
   readonly #turns = new Map<string, Float32Array>();
 
-  constructor(recipe: ProgramRecipe, subject: UnitSubject) {
+  constructor(recipe: ProgramRecipe, subject: UnitSubject | EvaluationSubject) {
     super(recipe, subject);
     const { heads, keyValueHeads, headSize } = attentionSizes(recipe);
     this.#options = recipe.gemma as GemmaOptions;

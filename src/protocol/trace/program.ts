@@ -132,6 +132,8 @@ export function rowGroups(columns: number, group: number): Rule['span'] {
 export const single: Rule['span'] = (element) => [element, element + 1];
 
 export class ProgramBuilder {
+  /** Before the names of the operations that are added: of parts that a program has several times. */
+  prefix = '';
   readonly #externals: ExternalSpec[] = [];
   readonly #operations: Operation[] = [];
   readonly #results: Result[] = [];
@@ -148,7 +150,7 @@ export class ProgramBuilder {
 
   add(name: string, type: ElementType, length: number, rule: Rule): Source {
     const source = this.next();
-    this.#operations.push({ name, type, length, rule });
+    this.#operations.push({ name: `${this.prefix}${name}`, type, length, rule });
     return source;
   }
 

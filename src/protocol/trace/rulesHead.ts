@@ -167,20 +167,24 @@ export function headGradientRule(
   };
 }
 
-/** f32 [⌈T / segment⌉]: the losses' sum after each segment, T64 blocks ascending. */
-export function lossSumRule(losses: Source, self: Source, T: number, segment: number): Rule {
+/**
+ * f32 [⌈T / segment⌉]: the losses' sum after each segment, T64 blocks ascending.
+ *
+ * @param before sum that it goes on from: of the losses before these
+ */
+export function lossSumRule(losses: Source, self: Source, T: number, segment: number, before?: Source): Rule {
   return {
     kind: 'loss.sum',
-    inputs: [losses, self],
+    inputs: before === undefined ? [losses, self] : [losses, self, before],
     span: single,
     compute(read, start, out) {
       const first = start * segment;
       const x = read.f32(0, first, Math.min(segment, T - first));
-      if (start === 0) {
+      if (start === 0 && before === undefined) {
         out[0] = rowSum(x, 0, x.length);
         return;
       }
-      let sum = read.f32(1, start - 1, 1)[0];
+      let sum = start === 0 ? read.f32(2, 0, 1)[0] : read.f32(1, start - 1, 1)[0];
       for (let block = 0; block < x.length; block += 64) sum = f32(sum + rowSum(x, block, 64));
       out[0] = sum;
     },

@@ -1,9 +1,10 @@
 // exact-arithmetic
 /** Rules of 4-bit and 8-bit files: gradient units and packed models (docs/numerics.md §2.5 and §2.6). */
-import type { Layout, PackedModelLayout } from '../../model/layout.js';
-import { GROUP4, packNibbles, quantizeBlock } from '../../reference/codes4.js';
+import type { Layout, PackedModelLayout, PackedTensor } from '../../model/layout.js';
+import { GROUP4, nibbleAt, packNibbles, quantizeBlock } from '../../reference/codes4.js';
 import * as K from '../../reference/constants.js';
 import { ditherColumns, ditherOf, ditherRow } from '../../reference/dither.js';
+import { bf16Value, f32 } from '../../reference/scalars.js';
 import { type Reader, type Rule, rowGroups, type Source, single } from './program.js';
 
 /** Bytes of a group's codes in a unit. */
@@ -136,6 +137,27 @@ export function packedModelRule(vector: Source, packed: PackedModelLayout): Rule
       if (!isCode) bytes.set([scale & 255, scale >>> 8]);
       else if (bits === 4) packNibbles(codes, GROUP4, bytes, 0);
       else for (let i = 0; i < GROUP4; i += 1) bytes[i] = codes[i] & 255;
+    },
+  };
+}
+
+/** f32 [layout.length]: the elements of a packed model, code × scale. */
+export function unpackedModelRule(model: Source, layout: Layout, packed: PackedModelLayout): Rule {
+  return {
+    kind: 'model.unpacked',
+    inputs: [model],
+    span: rowGroups(GROUP4, GROUP4),
+    compute(read, start, out) {
+      const { tensor, codesOffset, scalesOffset } = packed.tensors[lastAtOrBefore(layout, start)] as PackedTensor;
+      const inside = start - tensor.offset;
+      const bits = tensor.modelBits;
+      const codes = read.u8(0, codesOffset + Math.floor((inside * bits) / 8), 8 * bits);
+      const [low, high] = read.u8(0, scalesOffset + Math.floor(inside / 32), 2) as unknown as readonly [number, number];
+      const scale = bf16Value(low | (high << 8));
+      for (let i = 0; i < out.length; i += 1) {
+        const code = bits === 4 ? nibbleAt(codes, i) : (codes[i]! << 24) >> 24;
+        out[i] = f32(code * scale);
+      }
     },
   };
 }

@@ -5,7 +5,7 @@
 import { PURPOSE } from '../../backend/ops.js';
 import { targetShape } from '../../model/adapter.js';
 import { bitsToFloat } from '../../model/fp32.js';
-import { createLayout, createModelLayout, type Layout, paddedSize } from '../../model/layout.js';
+import { createLayout, createModelLayout, type Layout, packedModelLayout, paddedSize } from '../../model/layout.js';
 import {
   type AdapterTarget,
   bytesPerToken,
@@ -35,6 +35,22 @@ export interface UnitSubject {
   readonly draw1: Uint8Array;
   readonly step: number;
   readonly unit: number;
+}
+
+/** Which sequences a packed model is evaluated on. */
+export interface EvaluationSubject {
+  readonly sequences: number;
+  /** First token of each sequence in the token file. */
+  readonly offsets: () => readonly number[];
+  /** The external is the vector that is packed first: of the state that a first claim starts from. */
+  readonly packs: boolean;
+}
+
+/** Sequences of one group: the most that a unit has room for and that divide them all. */
+export function evaluatedGroup(recipe: Pick<ProgramRecipe, 'sequencesPerUnit'>, sequences: number): number {
+  let size = Math.min(recipe.sequencesPerUnit, sequences);
+  while (sequences % size !== 0) size -= 1;
+  return size;
 }
 
 export interface Codes {
@@ -98,14 +114,28 @@ export abstract class UnitBuilder<Layer> {
 
   constructor(
     readonly recipe: ProgramRecipe,
-    readonly subject: UnitSubject,
+    readonly subject: UnitSubject | EvaluationSubject,
   ) {
     this.layout = createModelLayout(recipe);
     this.state = createLayout(recipe);
     this.T = tokensPerUnit(recipe);
-    this.theta = this.b.external('theta', 4 * this.state.length);
+    if ('offsets' in subject) {
+      this.T = evaluatedGroup(recipe, subject.sequences) * recipe.context;
+      this.theta = this.#unpacked(subject);
+    } else {
+      this.theta = this.b.external('theta', 4 * this.state.length);
+    }
     this.#file = this.b.external('tokens', recipe.data.tokens * bytesPerToken(recipe));
     this.#model = recipe.adapter === undefined ? this.theta : this.b.external('frozen', 4 * this.layout.length);
+  }
+
+  /** f32 [length of the state]: what a packed model is evaluated with. */
+  #unpacked({ packs }: EvaluationSubject): Source {
+    const { b, state } = this;
+    const packed = packedModelLayout(state);
+    const given = packs ? b.external('vector', 4 * state.length) : b.external('model', packed.bytes);
+    const model = packs ? b.add('model', 'u8', packed.bytes, U.packedModelRule(given, packed)) : given;
+    return b.add('model.unpacked', 'f32', state.length, U.unpackedModelRule(model, state, packed));
   }
 
   seed(tensor: string, purpose: number): () => Uint32Array {
@@ -113,7 +143,7 @@ export abstract class UnitBuilder<Layer> {
   }
 
   seedOf(id: number, purpose: number): () => Uint32Array {
-    const { recipeRoot, draw1, step, unit } = this.subject;
+    const { recipeRoot, draw1, step, unit } = this.subject as UnitSubject;
     return once(() => ditherSeed(recipeRoot, draw1, step, unit, id, purpose));
   }
 
@@ -136,10 +166,16 @@ export abstract class UnitBuilder<Layer> {
     return found;
   }
 
-  tokens(): UnitTokens {
-    const { b, recipe, T, subject } = this;
+  /** Offsets of the unit's sequences. */
+  #unitOffsets(): readonly number[] {
+    const { recipe } = this;
+    const { draw1, step, unit } = this.subject as UnitSubject;
+    return unitOffsets(drawBatch(draw1, step, recipe), unit, recipe);
+  }
+
+  tokens(offsets = once(() => this.#unitOffsets())): UnitTokens {
+    const { b, recipe, T } = this;
     const type = bytesPerToken(recipe) === 2 ? 'u16' : 'u32';
-    const offsets = once(() => unitOffsets(drawBatch(subject.draw1, subject.step, recipe), subject.unit, recipe));
     const rule = (shift: 0 | 1) => E.tokensRule(this.#file, type, offsets, recipe.context, shift);
     return { tokens: b.add('tokens', 'u32', T, rule(0)), targets: b.add('targets', 'u32', T, rule(1)) };
   }
@@ -173,7 +209,16 @@ export abstract class UnitBuilder<Layer> {
       const { name, rows, cols } = tensor;
       const values = Q.sumValues('weight', this.parameter(name), cols);
       const forward = this.codes(name, values, rows, cols);
-      this.weights.set(name, { ...forward, transposed: this.recode(`${name}.recode`, forward, rows, cols) });
+      const transposed = once(() => this.recode(`${name}.recode`, forward, rows, cols));
+      // Nothing goes back through a model that is only evaluated.
+      if (!('offsets' in this.subject)) transposed();
+      const weight = {
+        ...forward,
+        get transposed() {
+          return transposed();
+        },
+      };
+      this.weights.set(name, weight);
     }
     if (this.recipe.adapter !== undefined) quantizeAdapters(this, this.recipe.adapter);
   }
@@ -416,6 +461,19 @@ export abstract class UnitBuilder<Layer> {
     return { error: { codes, scales }, losses };
   }
 
+  /** f32 [T]: losses without what a gradient needs. */
+  evaluationHead(norm: NormTrace, targets: Source): Source {
+    const { b, T, recipe } = this;
+    const V = this.layout.byName('wte').rows;
+    const logits = this.product('head', norm, this.weight('wte'), T, V, recipe.width);
+    const head: Head.HeadShape = { T, V, vocab: recipe.vocab, logits };
+    const groups = panels(V);
+    const maxima = b.add('head.maxima', 'f32', T * groups, Head.panelMaximumRule(head));
+    const sums = b.add('head.sums', 'f32', T * groups, Head.panelSumRule(head, maxima));
+    const normalizer = b.add('head.normalizer', 'f32', T, Head.normalizerRule(head, maxima, sums));
+    return b.add('losses', 'f32', T, Head.lossRule(head, normalizer, targets));
+  }
+
   headGradient(error: Codes, targets: Source): Source {
     const { b, T, recipe } = this;
     const { width: C } = recipe;
@@ -513,5 +571,28 @@ export abstract class UnitBuilder<Layer> {
     b.result('loss', loss);
     b.result('unit', b.add('unit', 'u8', bytes, U.unitFileRule(state, planes)));
     return { ...b.build(), gradients: this.#gradientSources };
+  }
+
+  /** The mean loss of a packed model: the forward pass over groups of sequences, one after the other. */
+  evaluate({ sequences, offsets }: EvaluationSubject): Program {
+    const { b, T, recipe } = this;
+    this.quantizeWeights();
+    const all = once(offsets);
+    const size = T / recipe.context;
+    const segments = Math.ceil(T / L.SEGMENT);
+    let sum: Source | undefined;
+    for (let first = 0; first < sequences; first += size) {
+      b.prefix = `group ${first / size}: `;
+      const { tokens, targets } = this.tokens(() => all().slice(first, first + size));
+      let x = this.embed(tokens);
+      for (let i = 0; i < recipe.layers; i += 1) x = this.forwardLayer(i, x).out;
+      const losses = this.evaluationHead(this.norm('norm', x), targets);
+      const rule = Head.lossSumRule(losses, b.next(), T, L.SEGMENT, sum);
+      sum = at(b.add('loss.sums', 'f32', segments, rule), segments - 1);
+    }
+    b.prefix = '';
+    const rule = Head.unitLossRule(sum as Source, sequences * recipe.context);
+    b.result('loss', b.add('loss', 'f32', 1, rule));
+    return b.build();
   }
 }

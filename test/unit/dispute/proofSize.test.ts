@@ -9,6 +9,7 @@ import { largestProofs, proofSize } from '../../../src/protocol/dispute/proofSiz
 import { MAX_OPENED_BYTES } from '../../../src/protocol/dispute/transactions.js';
 import { MAX_ELEMENT_PROOF_BYTES } from '../../../src/protocol/dispute/types.js';
 import { diffProgram } from '../../../src/protocol/trace/diffProgram.js';
+import { evaluationProgram } from '../../../src/protocol/trace/evaluationProgram.js';
 import { outputBytes, type Program } from '../../../src/protocol/trace/program.js';
 import { commitProgram, modelProgram } from '../../../src/protocol/trace/stateProgram.js';
 import { unitOperations, unitProgram } from '../../../src/protocol/trace/unitProgram.js';
@@ -55,6 +56,7 @@ describe('the size of a proof', () => {
       state: commitProgram(recipe, START_SCALARS, () => 0),
       model: modelProgram(recipe),
       diff: largestDiff(recipe),
+      loss: evaluationProgram(recipe, { sequences: 16, offsets: () => new Array<number>(16).fill(0), packs: true }),
     };
     expect(programs.unit.operations.length).toBeLessThanOrEqual(unitOperations(recipe));
     for (const [name, program] of Object.entries(programs)) {
