@@ -330,6 +330,8 @@ function errors(found, expected, vocab) {
   return { whole: Math.sqrt(difference / norm), worst };
 }
 
+const percent = (share) => `${(100 * share).toFixed(2)} %`;
+
 function python(program, args) {
   const options = { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] };
   return spawnSync(program, [join(ROOT, 'scripts', 'hf-parity.py'), ...args], options);
@@ -345,6 +347,7 @@ async function main() {
     const made = python(values.python, [list, folder]);
     if (made.status !== 0) throw new ScriptError(`${values.python} ended with ${made.status}`);
     const results = JSON.parse(readFileSync(join(folder, 'results.json'), 'utf8'));
+    const peers = JSON.parse(readFileSync(join(folder, 'peers.json'), 'utf8'));
     const { kernels, name, isa } = openBackend();
     const rows = [];
     let failed = false;
@@ -357,13 +360,13 @@ async function main() {
       const difference = loss - results[test.name].loss;
       failed ||= Math.abs(difference) > MAX_LOSS_DIFFERENCE || whole > test.most;
       rows.push(
-        `| \`${test.name}\` | ${results[test.name].loss.toFixed(4)} | ${loss.toFixed(4)} | ${difference >= 0 ? '+' : '−'}${Math.abs(difference).toFixed(4)} | ${(100 * whole).toFixed(2)} % | ${(100 * test.most).toFixed(1)} % | ${(100 * worst).toFixed(2)} % |`,
+        `| \`${test.name}\` | ${results[test.name].loss.toFixed(4)} | ${loss.toFixed(4)} | ${difference >= 0 ? '+' : '−'}${Math.abs(difference).toFixed(4)} | ${percent(whole)} | ${(100 * test.most).toFixed(1)} % | ${percent(worst)} | ${percent(peers[test.name].codes)} | ${percent(peers[test.name].bf16)} |`,
       );
     }
     const opened = python(values.python, [list, folder, 'exported']);
     if (opened.status !== 0) throw new ScriptError('transformers does not read what was exported as the same model');
     const head =
-      '| case | loss of `transformers` | ours | difference | logits | at most | worst position |\n| --- | --: | --: | --: | --: | --: | --: |';
+      '| case | loss of `transformers` | ours | difference | logits | at most | worst position | codes alone | bf16 |\n| --- | --: | --: | --: | --: | --: | --: | --: | --: |';
     const table = `${head}\n${rows.join('\n')}\n\n${made.stdout.trim()}, fp32; ours on ${name}/${isa}. The same bits on every backend.\n${opened.stdout.trim()}`;
     process.stdout.write(`${table}\n`);
     if (values.write) {

@@ -1,6 +1,7 @@
 # Small models of `transformers` with weights from integers, their losses and logits. Called by scripts/hf-parity.mjs.
-#   python scripts/hf-parity.py CASES.json FOLDER      writes FOLDER/<case>/ (safetensors, config.json) and FOLDER/results.json
+#   python scripts/hf-parity.py CASES.json FOLDER      writes FOLDER/<case>/ (safetensors, config.json), FOLDER/results.json and peers.json
 # Needs torch, transformers, peft, safetensors, numpy. The numbers are those of test/support/hfParity.ts.
+import copy
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import save_file
+from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging
 from transformers import AutoModelForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel
 
@@ -142,6 +144,36 @@ def evaluate(case, model):
     return total / (context * windows), logits
 
 
+GROUP = 1024
+
+
+def coded(x):
+    # Rounded to 8-bit codes with one scale a group of a row, as docs/numerics.md has it for the operands of products.
+    parts = []
+    for part in x.split(GROUP, dim=-1):
+        scale = part.abs().amax(dim=-1, keepdim=True).clamp(min=1e-30) / 127
+        parts.append(torch.round(part / scale) * scale)
+    return torch.cat(parts, dim=-1)
+
+
+def code_products(model):
+    # Everything stays fp32 but the operands of linear layers and of the head, which become codes: what codes alone do to logits.
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear):
+            weight, bias = coded(module.weight.detach()), module.bias
+        elif isinstance(module, Conv1D):
+            weight, bias = coded(module.weight.detach().T.contiguous()), module.bias
+        else:
+            continue
+        module.forward = lambda x, weight=weight, bias=bias: torch.nn.functional.linear(coded(x), weight, bias)
+    return model
+
+
+def distance(logits, expected):
+    found, truth = torch.cat(logits), torch.cat(expected)
+    return (torch.linalg.norm(found - truth) / torch.linalg.norm(truth)).item()
+
+
 def check_exports(cases, root):
     # Every model that was exported again is opened by transformers: the same logits but for the key bias, which is 0 there.
     worst = 0.0
@@ -174,7 +206,7 @@ def main():
     root = sys.argv[2]
     if sys.argv[3:] == ["exported"]:
         return check_exports(cases, root)
-    results = {}
+    results, peers = {}, {}
     for case in cases:
         model, state = build(case)
         folder = os.path.join(root, case["name"])
@@ -184,8 +216,12 @@ def main():
             model = adapt(case, model, strip, folder)
         loss, logits = evaluate(case, model)
         np.stack([part.numpy().astype(np.float32) for part in logits]).tofile(os.path.join(folder, "logits.f32"))
+        _, in_codes = evaluate(case, code_products(copy.deepcopy(model)))
+        _, in_bf16 = evaluate(case, model.to(torch.bfloat16))
+        peers[case["name"]] = {"codes": distance(in_codes, logits), "bf16": distance(in_bf16, logits)}
         results[case["name"]] = {"loss": loss, "logits": [round(x, 4) for x in logits[-1][-1].tolist()]}
     json.dump(results, open(os.path.join(root, "results.json"), "w"))
+    json.dump(peers, open(os.path.join(root, "peers.json"), "w"))
     import peft
     import transformers
 

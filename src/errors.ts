@@ -42,7 +42,7 @@ export const ERROR_CODES = {
   /** A claim is false; evidence was written. */
   CLAIM_FALSE: EXIT.claimFalse,
   /** A chain's parameters break an inequality of docs/economics.md: somebody would gain by cheating. */
-  UNSOUND: EXIT.claimFalse,
+  UNSOUND: EXIT.usage,
   /** Bytes are missing or do not match their root: nothing can be decided. */
   MISSING: EXIT.undecided,
   /** Too few samples for the detection that was asked for. */
