@@ -85,6 +85,11 @@ await cli(async (args) => {
   const tests = ['unit/cpu', 'unit/cpuEdges', 'property/cpuKernels', 'property/cpuFusions'].map(
     (x) => `test/${x}.test.ts`,
   );
-  await check('property tests', process.execPath, [vitest, 'run', ...tests], 'tile-model-tests');
+  await check(
+    'property tests',
+    process.execPath,
+    [vitest, 'run', '--testTimeout=600000', ...tests],
+    'tile-model-tests',
+  );
   return 0;
 });
