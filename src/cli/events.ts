@@ -125,18 +125,7 @@ export interface SummaryEvent {
 
 /** What a command prints beside these: results of `verify`, `eval` and the like. */
 export interface OtherEvent {
-  readonly type:
-    | 'error'
-    | 'progress'
-    | 'draw'
-    | 'verify'
-    | 'eval'
-    | 'hash'
-    | 'doctor'
-    | 'recipe'
-    | 'mine'
-    | 'bench'
-    | 'result';
+  readonly type: 'error' | 'progress' | 'draw' | 'verify' | 'eval' | 'doctor' | 'recipe' | 'mine' | 'bench' | 'result';
   readonly [more: string]: unknown;
 }
 
