@@ -184,6 +184,16 @@ describe('a claim', () => {
     expect(shares[2]).toBeLessThan(0.01);
   });
 
+  test('half a million tokens a step and long claims: the default duty is within a hundredth of training', () => {
+    const work = workloadOf(loadRecipe('gpt2-124m-long'));
+    expect(work.unitsPerStep * work.tokensPerUnit).toBeGreaterThanOrEqual(500_000);
+    for (const device of [measuredDevice(MEASURED), assumedDevice(H100)]) {
+      const analysis = analyse(work, device, { ...DEFAULT_INPUTS, fractionPpm: 100_000 });
+      expect(analysis.detection).toBeGreaterThanOrEqual(0.99);
+      expect(analysis.verifyToTrain.value).toBeLessThan(0.01);
+    }
+  });
+
   test('what rests on an assumption is marked so, everything has a source', () => {
     for (const device of [assumedDevice(H100), measuredDevice(MEASURED)]) {
       const analysis = analyse(workloadOf(loadRecipe('tiny')), device, DEFAULT_INPUTS);
