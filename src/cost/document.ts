@@ -287,7 +287,7 @@ and on assumed GPUs:
 
 ${dutyParts(all, gpu)}
 Other built-in recipes have claims of 20 steps, in which ${DEFAULT_INPUTS.committee} seats must draw 11 of 320 units each to find a tenth that is bad: **their duty is 3.4 % of the units, above one percent**. \`gpt2-124m-long\` is \`gpt2-124m\` with claims of
-192 steps, of which a seat draws 11 of 3,072 units and its duty is below one percent. Other lengths are a field of a recipe file (\`stepsPerClaim\`), or bounds of K within which the ledger sets it.
+320 steps, of which a seat draws 11 of 5,120 units and its duty is below one percent. Other lengths are a field of a recipe file (\`stepsPerClaim\`), or bounds of K within which the ledger sets it.
 
 ## Bytes
 

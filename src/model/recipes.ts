@@ -186,7 +186,7 @@ const SHAPES: Readonly<Record<string, Shape>> = {
   },
   'gpt2-124m': GPT2_124M,
   // The same with claims so long that a verifier's default duty is within a hundredth of training (docs/cost.md).
-  'gpt2-124m-long': { ...GPT2_124M, stepsPerClaim: 192 },
+  'gpt2-124m-long': { ...GPT2_124M, stepsPerClaim: 320 },
   // A trained `moby` goes on with another text: windows without replacement, the start named by deriveRecipe.
   'sotu-finetune': SOTU,
   // Figures of the paper of GPT-3 (arXiv 2005.14165, table 2.1).

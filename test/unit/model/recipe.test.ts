@@ -83,7 +83,7 @@ describe('the first container', () => {
     ['moby', '56bcecbd43382c26f67fca8b068be9b955c89ab19d90d5cd464e1a50487397b5'],
     ['gpt-5m', '21a9d190711bcc82088d3a462c8040129afacae586ab714efad74632b0b236a7'],
     ['gpt-19m', '77dc519d14c9e6143c337ec55de05218383799490eb57ccd4107fe9f5355a0c7'],
-    ['gpt2-124m-long', '07a23d844ed6b4850bd08f7a2cb0fe7230e98cc67cc7fb0d7d243ffe53a96fe8'],
+    ['gpt2-124m-long', '4d8c3cee9564ecc73c6f427737b5763fcf34c07ed7d63f3be7e95239219cbb82'],
     ['gpt2-124m', 'c87650602a87eced150f0b7c938d036fcde5ee083333c6216130d040a8369f70'],
   ])('keeps the root of %s', (name, root) => {
     const recipe = loadRecipe(name);
