@@ -82,8 +82,8 @@ const GEMMA3 = {
 } as const;
 const GEMMA3_ROPE = { globalEvery: 6, ropeLocalBase: 10_000, ropeGlobalBase: 1_000_000 } as const;
 
-/** The shape of `moby`, going on with speeches. */
-const SOTU: Shape = {
+/** The main job. */
+const MOBY: Shape = {
   vocab: 256,
   layers: 4,
   width: 128,
@@ -93,12 +93,13 @@ const SOTU: Shape = {
   unitsPerStep: 2,
   stepsPerClaim: 20,
   peakHundredThousandths: 300n,
-  horizon: 200,
-  warmup: 10,
+  horizon: 400,
   fractionPpm: 100_000,
   tokenizer: 'bytes',
-  fineTunes: SOTU_BYTES,
 };
+
+/** The shape of `moby`, going on with speeches. */
+const SOTU: Shape = { ...MOBY, horizon: 200, warmup: 10, fineTunes: SOTU_BYTES };
 
 const GEMMA_TINY: Shape = {
   vocab: 256,
@@ -142,20 +143,7 @@ const SHAPES: Readonly<Record<string, Shape>> = {
     tokenizer: 'bytes',
   },
   'gemma-tiny': GEMMA_TINY,
-  moby: {
-    vocab: 256,
-    layers: 4,
-    width: 128,
-    heads: 2,
-    context: 128,
-    sequencesPerUnit: 16,
-    unitsPerStep: 2,
-    stepsPerClaim: 20,
-    peakHundredThousandths: 300n,
-    horizon: 400,
-    fractionPpm: 100_000,
-    tokenizer: 'bytes',
-  },
+  moby: MOBY,
   'gpt-5m': {
     vocab: 256,
     layers: 6,

@@ -1,15 +1,11 @@
 /** What Hugging Face keeps beside a model's tensors: `config.json` and `tokenizer.json`. Node only. */
 
-import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PogoError } from '../../errors.js';
 import { describeHfConfig, type HfDescription } from '../hf.js';
-import { parseStrictJson } from '../strictJson.js';
 import { openTokenizer } from '../tokenizer.js';
+import { readConfigFile } from './configFile.js';
 import { openTokenizerFile, requireVocabulary, type TokenizerFile } from './tokenizerFile.js';
-
-/** A `config.json` takes some kilobytes. */
-const MAX_CONFIG_BYTES = 1 << 20;
 
 /**
  * The model that the `config.json` of a folder describes.
@@ -18,24 +14,12 @@ const MAX_CONFIG_BYTES = 1 << 20;
  * @throws PogoError MALFORMED for a file that is no JSON, MISMATCH for a model that is not supported, IO
  */
 export async function readHfConfig(folder: string): Promise<HfDescription | undefined> {
-  const path = join(folder, 'config.json');
-  let text: string;
-  try {
-    const { size } = await stat(path);
-    if (size > MAX_CONFIG_BYTES) {
-      throw new PogoError('MALFORMED', `${path}: expected at most ${MAX_CONFIG_BYTES} bytes, found ${size}`, { path });
-    }
-    text = await readFile(path, 'utf8');
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw PogoError.from(cause);
-  }
   let config: unknown;
   try {
-    config = parseStrictJson(text);
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message.slice(0, 200) : 'other text';
-    throw new PogoError('MALFORMED', `${path}: expected JSON, found: ${reason}; download it again`, { path }, cause);
+    config = await readConfigFile(join(folder, 'config.json'), 'download it again');
+  } catch (error) {
+    if ((error as PogoError).details['system'] === 'ENOENT') return undefined;
+    throw error;
   }
   return describeHfConfig(config);
 }

@@ -1,7 +1,6 @@
 /** Adapters of `peft` on disk: `adapter_model.safetensors` and `adapter_config.json` in a folder. Node only. */
 
 import { existsSync, statSync } from 'node:fs';
-import { readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { PogoError } from '../../errors.js';
 import {
@@ -19,7 +18,7 @@ import {
 } from '../peft.js';
 import type { Recipe, RecipeAdapter } from '../recipe.js';
 import { serializeSafetensorsHeader } from '../safetensors.js';
-import { parseStrictJson } from '../strictJson.js';
+import { readConfigFile } from './configFile.js';
 import { TensorFiles } from './tensorFiles.js';
 import { writeAll, writeAtomically } from './wholeFile.js';
 
@@ -27,7 +26,6 @@ const CONFIG_FILE = 'adapter_config.json';
 const TENSOR_FILE = 'adapter_model.safetensors';
 /** What `peft` writes where it is told to: a pickle, which can run code. */
 const PICKLE_FILE = 'adapter_model.bin';
-const MAX_CONFIG_BYTES = 1 << 20;
 /** Metadata of ours: BLAKE3 of the θ under the adapters. */
 const BASE_KEY = 'pogo.base';
 
@@ -36,29 +34,6 @@ export function peftFolder(path: string): string | undefined {
   const isFolder = statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
   const folder = isFolder ? path : basename(path) === TENSOR_FILE ? dirname(path) : undefined;
   return folder !== undefined && existsSync(join(folder, CONFIG_FILE)) ? folder : undefined;
-}
-
-/** Reads `adapter_config.json`. @throws PogoError MALFORMED, MISMATCH, IO */
-async function readConfig(folder: string): Promise<PeftDescription> {
-  const path = join(folder, CONFIG_FILE);
-  let text: string;
-  try {
-    const { size } = await stat(path);
-    if (size > MAX_CONFIG_BYTES) {
-      throw new PogoError('MALFORMED', `${path}: expected at most ${MAX_CONFIG_BYTES} bytes, found ${size}`, { path });
-    }
-    text = await readFile(path, 'utf8');
-  } catch (cause) {
-    throw PogoError.from(cause);
-  }
-  let config: unknown;
-  try {
-    config = parseStrictJson(text);
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message.slice(0, 200) : 'other text';
-    throw new PogoError('MALFORMED', `${path}: expected JSON, found: ${reason}`, { path }, cause);
-  }
-  return describePeftConfig(config);
 }
 
 /** Adapters of a folder, and which model they were trained on where ours wrote them. */
@@ -76,7 +51,7 @@ export interface PeftFolder extends PeftAdapters {
  *   tensors, MALFORMED, IO
  */
 export async function readPeft(folder: string, recipe: Recipe): Promise<PeftFolder> {
-  const described = await readConfig(folder);
+  const described = describePeftConfig(await readConfigFile(join(folder, CONFIG_FILE)));
   const path = join(folder, TENSOR_FILE);
   if (!existsSync(path)) {
     const pickle = existsSync(join(folder, PICKLE_FILE));
