@@ -57,7 +57,7 @@ import {
 } from './stateDisputeQueue.js';
 import type { LedgerEvent } from './stateEvents.js';
 import { convict, convictVerifier } from './stateEvidence.js';
-import { accountOf, debit, memberOf, rejected, requireRule } from './stateMoney.js';
+import { accountOf, debit, leastBond, memberOf, rejected, requireRule } from './stateMoney.js';
 import { receiptOf } from './stateOpen.js';
 import { trySettle } from './stateSettle.js';
 import type { LedgerState, OpenClaim } from './stateTypes.js';
@@ -140,7 +140,7 @@ function openDispute(state: LedgerState, order: Order<'open-dispute'>, events: L
   const open = disputedClaim(state, order.claimRoot);
   // Once the votes are over, whoever is late to challenge is late.
   requireRule(open.stage !== STAGE.revealing, `expected a claim whose window is open, found ${toHex(order.claimRoot)}`);
-  const least = state.parameters.challengeBond + state.parameters.disputeBondSurplus;
+  const least = leastBond(state.parameters);
   requireRule(order.bond >= least, `expected a bond of at least ${least}, found ${order.bond}`);
   requireRule(!equalBytes(order.sender, open.miner), 'expected a challenger, found the accused itself');
   const { kind, stepIndex, unit } = order.subject;
@@ -183,7 +183,7 @@ function votedClaim(
   const epoch = state.settled.slice(-Math.max(1, state.parameters.epochClaims));
   const settled = epoch.find((other) => equalBytes(other.claimRoot, claimRoot));
   if (settled === undefined) throw rejected(`expected a newly settled claim, found ${toHex(claimRoot)}`);
-  const least = state.parameters.challengeBond + state.parameters.disputeBondSurplus;
+  const least = leastBond(state.parameters);
   requireRule(bond >= least, `expected a bond of at least ${least}, found ${bond}`);
   requireRule(!equalBytes(sender, accused), 'expected a challenger, found the accused itself');
   const voted = settled.voters.some((key) => equalBytes(key, accused));

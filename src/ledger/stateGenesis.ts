@@ -8,6 +8,7 @@ import type { Bls, KeyPair } from '../protocol/bls.js';
 import { CONTEXT, deriveHash } from '../protocol/domains.js';
 import { parametersFor, type SampledRecipe } from '../protocol/leastParameters.js';
 import { type Genesis, type ProtocolParameters, ROLE } from '../protocol/ledgerTypes.js';
+import { leastBond } from './stateMoney.js';
 import { MEMBER_STATUS, type Member } from './stateTypes.js';
 
 /** Base units of one coin. */
@@ -119,7 +120,7 @@ export function createDemoGenesis(options: DemoGenesisOptions): DemoGenesis {
     ...embeddedParameters([recipe, ...(options.jobRecipes ?? [])], options.verifiers),
     ...options.parameters,
   };
-  const balance = BONDS_OF_BALANCE * (parameters.challengeBond + parameters.disputeBondSurplus);
+  const balance = BONDS_OF_BALANCE * leastBond(parameters);
   const keysOf = (role: string, count: number): KeyPair[] =>
     Array.from({ length: count }, (_, index) => bls.deriveKey(seed, role, index));
   const miners = keysOf('miner', options.miners);

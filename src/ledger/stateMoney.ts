@@ -62,6 +62,11 @@ export function beaconFine({ minerBond, claimReward, usefulnessBonus, beaconFine
   return minerBond + claimReward + usefulnessBonus + beaconFineSurplus;
 }
 
+/** The least that a dispute's challenger puts up; a held-out loss takes several. */
+export function leastBond({ challengeBond, disputeBondSurplus }: ProtocolParameters): bigint {
+  return challengeBond + disputeBondSurplus;
+}
+
 export function unlock(member: Member | undefined, amount: bigint): void {
   if (member !== undefined) member.locked = member.locked > amount ? member.locked - amount : 0n;
 }

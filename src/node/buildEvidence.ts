@@ -5,7 +5,7 @@
  */
 import { merkleKernels } from '../backend/merkleAddon.js';
 import { invariant, PogoError } from '../errors.js';
-import { isInMemory, type TokenSequence, tokenBytes } from '../model/tokens.js';
+import type { TokenSequence } from '../model/tokens.js';
 import { type DisputeSubject, SUBJECT_KIND } from '../protocol/dispute/types.js';
 import {
   type Accusation,
@@ -20,6 +20,7 @@ import {
   buildUnitEvidence,
   firstDifferentChunk,
   firstDifferentModelLeaf,
+  tokenSource,
 } from '../protocol/evidence/build.js';
 import type { ClaimHeader, StateHeader } from '../protocol/types.js';
 import type { Fault } from './checkClaim.js';
@@ -126,6 +127,6 @@ function unitSubject(subject: FaultSubject, fault: Extract<Fault, { kind: 'unit'
     unit,
     preHeader: pre.header,
     theta: pre.theta,
-    tokenFile: isInMemory(tokens) ? source(tokenBytes(tokens)) : tokens,
+    tokenFile: tokenSource(tokens, merkleKernels()),
   };
 }

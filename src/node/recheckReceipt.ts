@@ -4,13 +4,13 @@ import { PogoError } from '../errors.js';
 import { equalBytes } from '../hex.js';
 import { unitFileBytes } from '../model/layout.js';
 import type { Recipe } from '../model/recipe.js';
-import { isInMemory, type TokenSequence, tokenBytes } from '../model/tokens.js';
+import type { TokenSequence } from '../model/tokens.js';
 import { gatherSequences } from '../model/unit.js';
 import type { ComputedUnit, Trainer } from '../pipeline/trainer.js';
 import { hasProgram, receiptSubject } from '../protocol/dispute/subject.js';
 import { type DisputeSubject, SUBJECT_KIND } from '../protocol/dispute/types.js';
 import { type DrawnUnit, drawBatch, unitOffsets } from '../protocol/draws.js';
-import { blobSource } from '../protocol/evidence/build.js';
+import { tokenSource } from '../protocol/evidence/build.js';
 import { buildReceiptEvidence } from '../protocol/evidence/buildVerifier.js';
 import { receiptDuty, stateReceiptPart, unitReceiptPart, unitReceiptPlaces } from '../protocol/receipt.js';
 import type { StepCommitment } from '../protocol/types.js';
@@ -52,7 +52,7 @@ export async function recheckReceipt(options: RecheckOptions): Promise<RecheckRe
   const prove = async (): Promise<Uint8Array> =>
     buildReceiptEvidence({ ...booked, recipe, commitments: source.list }, part, {
       ...(await capture(trainer)),
-      tokenFile: isInMemory(tokens) ? blobSource(tokenBytes(tokens), merkleKernels()) : tokens,
+      tokenFile: tokenSource(tokens, merkleKernels()),
     });
   if (parts.length !== duty.parts) return { part: 0, held: false, evidence: await prove() };
   const drawn = duty.units[part];

@@ -12,12 +12,13 @@ import { hasDispute } from '../ledger/stateDisputeQueue.js';
 import { type Duty, dutiesOf, type RecheckDuty, rechecksOf } from '../ledger/stateDuties.js';
 import type { LedgerEvent } from '../ledger/stateEvents.js';
 import { evidenceCommitment } from '../ledger/stateEvidence.js';
+import { leastBond } from '../ledger/stateMoney.js';
 import { findByKey, type LedgerState, LedgerStateType } from '../ledger/stateTypes.js';
 import { packedModelLayout } from '../model/layout.js';
 import { type Recipe, recipeRoot } from '../model/recipe.js';
 import { recipeHeader } from '../model/recipeHeader.js';
 import { START_SCALARS } from '../model/state.js';
-import { isInMemory, type TokenSequence, tokenBytes } from '../model/tokens.js';
+import type { TokenSequence } from '../model/tokens.js';
 import { modelPlan } from '../model/unit.js';
 import type { Trainer } from '../pipeline/trainer.js';
 import { LOSS_NOT_MEASURED, signAttestation } from '../protocol/attestation.js';
@@ -30,7 +31,7 @@ import { type DisputeSubject, SUBJECT_KIND } from '../protocol/dispute/types.js'
 import { deriveHash } from '../protocol/domains.js';
 import { drawHeldOut, signDraw } from '../protocol/draws.js';
 import { provenUnit } from '../protocol/evidence/attestation.js';
-import { blobSource, buildEquivocationEvidence } from '../protocol/evidence/build.js';
+import { buildEquivocationEvidence, tokenSource } from '../protocol/evidence/build.js';
 import {
   buildAttestationEvidence,
   buildHeldOutEvidence,
@@ -171,6 +172,11 @@ export class Verifier {
     return this.#order(state, 'hand-over', handOverOrder(this.#environment.bls, this.#keys, subject));
   }
 
+  /** Bytes of the largest file of evidence that is sent; what would be larger is disputed. */
+  get #evidenceLimit(): number {
+    return this.#context.evidenceBytes ?? MAX_EVIDENCE_TRANSACTION_BYTES;
+  }
+
   /** Whether a claim is under this verifier's recipe: one of another job is another's work. */
   #isMine({ header }: SignedClaim): boolean {
     return equalBytes(header.recipeRoot, this.#recipeRoot);
@@ -213,9 +219,8 @@ export class Verifier {
     await follower.goTo(header.fromRoot, this.finalized.headers);
     const source = this.#published.source(header);
     const start = performance.now();
-    const limit = this.#context.evidenceBytes ?? MAX_EVIDENCE_TRANSACTION_BYTES;
     const work = { trainer, source, tokens, booked, recipe: this.#recipe };
-    const result = await recheckReceipt({ ...work, ticket: duty.ticket, evidenceBytes: limit });
+    const result = await recheckReceipt({ ...work, ticket: duty.ticket, evidenceBytes: this.#evidenceLimit });
     this.#report({
       type: 'rechecked',
       claim: header.claimNumber,
@@ -226,7 +231,7 @@ export class Verifier {
       seconds: (performance.now() - start) / 1000,
     });
     const { falseUnit } = result;
-    const large = falseUnit !== undefined && carriedBytes(falseUnit) > limit;
+    const large = falseUnit !== undefined && carriedBytes(falseUnit) > this.#evidenceLimit;
     if (result.held && large && hasProgram(this.#recipe, { kind: SUBJECT_KIND.unit })) {
       const { stepIndex, unit } = falseUnit;
       return this.#disputeVote(duty, booked, { kind: SUBJECT_KIND.unit, stepIndex, unit });
@@ -248,7 +253,7 @@ export class Verifier {
     const { header } = claim;
     await follower.goTo(header.fromRoot, this.finalized.headers);
     const parent = this.finalized.find(header.parentClaimRoot);
-    const tokenFile = isInMemory(tokens) ? blobSource(tokenBytes(tokens), merkleKernels()) : tokens;
+    const tokenFile = tokenSource(tokens, merkleKernels());
     let subject: HeldOutSubject;
     if (isAfter) {
       const { bytes } = packedModelLayout(trainer.plan.layout);
@@ -260,13 +265,11 @@ export class Verifier {
       subject = { after: false, fromHeader, vector: this.#recipe.ema ? ema : theta };
     }
     const evidence = buildHeldOutEvidence({ claim, recipe: this.#recipe }, vote, subject, tokenFile);
-    const limit = this.#context.evidenceBytes ?? MAX_EVIDENCE_TRANSACTION_BYTES;
-    if (evidence.length <= limit || !hasProgram(this.#recipe, { kind: SUBJECT_KIND.heldOut })) {
+    if (evidence.length <= this.#evidenceLimit || !hasProgram(this.#recipe, { kind: SUBJECT_KIND.heldOut })) {
       return this.#commitAndReveal(claim, evidence);
     }
     const state = await this.#state();
-    const { challengeBond, disputeBondSurplus } = state.parameters;
-    const bond = heldOutBonds(this.#recipe) * (challengeBond + disputeBondSurplus);
+    const bond = heldOutBonds(this.#recipe) * leastBond(state.parameters);
     const { claimNumber, attempt } = header;
     const name = subjectName(heldOutSubject(vote.data, isAfter));
     this.#report({ type: 'disputed', claim: claimNumber, attempt, subject: name, bond: `${bond}` });
@@ -277,8 +280,7 @@ export class Verifier {
   /** Challenges who voted to show how a unit, or its receipt, comes about: where evidence against them is too large. */
   async #disputeVote({ verifier }: RecheckDuty, { claim }: BookedReceipt, subject: DisputeSubject): Promise<void> {
     const state = await this.#state();
-    const { challengeBond, disputeBondSurplus } = state.parameters;
-    const bond = challengeBond + disputeBondSurplus;
+    const bond = leastBond(state.parameters);
     const { claimNumber, attempt } = claim.header;
     this.#report({ type: 'disputed', claim: claimNumber, attempt, subject: subjectName(subject), bond: `${bond}` });
     const recipe = recipeHeader(this.#recipe);
@@ -440,17 +442,16 @@ export class Verifier {
     const { fault } = result;
     if (fault === undefined) return { found: undefined, losses, opening };
     const disputed = subjectFromFault(fault);
-    const limit = this.#context.evidenceBytes ?? MAX_EVIDENCE_TRANSACTION_BYTES;
     const disputable = disputed !== undefined && hasProgram(this.#recipe, disputed);
-    if (disputable && carriedBytes(fault) > limit) return { found: { subject: disputed }, losses, opening };
+    if (disputable && carriedBytes(fault) > this.#evidenceLimit)
+      return { found: { subject: disputed }, losses, opening };
     return { found: { evidence: evidenceFromFault(subject, fault) }, losses, opening };
   }
 
   /** Challenges the miner to show the trace of a computation: what stands in place of evidence that is too large. */
   async #dispute({ claim, claimRoot }: AttestDuty, subject: DisputeSubject): Promise<void> {
     const state = await this.#state();
-    const { challengeBond, disputeBondSurplus } = state.parameters;
-    const bond = challengeBond + disputeBondSurplus;
+    const bond = leastBond(state.parameters);
     // Opened by an earlier process of this verifier.
     if (hasDispute(state, claimRoot, this.#keys.publicKey)) return;
     const { claimNumber, attempt } = claim.header;

@@ -7,6 +7,7 @@ import { portableKernels } from '../../merkle/portable.js';
 import { buildTree } from '../../merkle/tree.js';
 import { createLayout, LEAF_ELEMENTS, packedModelLayout, unitFileBytes } from '../../model/layout.js';
 import type { Recipe } from '../../model/recipe.js';
+import { isInMemory, type TokenSequence, tokenBytes } from '../../model/tokens.js';
 import { encodeEvidence } from '../evidence.js';
 import type { LeafCheck } from '../leafCheck.js';
 import { proveCommitment } from '../listProof.js';
@@ -38,6 +39,11 @@ export function blobSource(bytes: Uint8Array, kernels: MerkleKernels = portableK
       path: tree.proveLeaf(index),
     }),
   };
+}
+
+/** The token file as evidence opens it: a file that is read by ranges has its tree already. */
+export function tokenSource(tokens: TokenSequence, kernels: MerkleKernels = portableKernels): BlobSource {
+  return isInMemory(tokens) ? blobSource(tokenBytes(tokens), kernels) : tokens;
 }
 
 /** Index of the first chunk in which two files differ; undefined when they are equal. */
