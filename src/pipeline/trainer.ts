@@ -7,7 +7,7 @@
  * Where all lanes drive devices the state lives there, and {@link Trainer.fetchState} brings it to host memory; with lanes
  * over host memory it is there in any case.
  */
-
+import { setMaxListeners } from 'node:events';
 import { losesDevice } from '../backend/cuda.js';
 import { invariant, PogoError } from '../errors.js';
 import type { MerkleKernels } from '../merkle/kernels.js';
@@ -117,6 +117,8 @@ export class Trainer {
       shards: options.shards ?? pool.lanes,
       signal: options.signal,
     };
+    // Every task that waits listens to the one signal, a large state's hash with dozens: not a leak that Node should warn of.
+    if (options.signal !== undefined) setMaxListeners(0, options.signal);
     // Devices first: they hash and pack faster.
     this.#domains = [
       ...pool.deviceGroups.map((group) => new DeviceDomain(context, group)),
