@@ -2,7 +2,7 @@
 //
 // Memory decides: 2 bytes are read and 1 is written an element. A warp has a row's panel in registers, so absmax and
 // codes need one read.
-#include "column_sums.h"
+#include "gradient_rows.h"
 
 namespace pogo {
 namespace {
@@ -24,36 +24,16 @@ __global__ void __launch_bounds__(THREADS) quantize_rows_kernel(QuantizeRowsArgs
   }
 }
 
-/** A part of the rows' codes and of the column sums of 64 rows. Shared: a panel's dither words. */
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(GRADIENT_THREADS)
     quantize_gradient_rows_kernel(QuantizeGradientRowsArgs a, float* partial, unsigned long long* failure, uint32_t entry) {
-  uint32_t* words = reinterpret_cast<uint32_t*>(pogo_shared());
-  const uint32_t thread = threadIdx.x, lane = thread % 32;
-  const uint32_t block = blockIdx.x / COLUMN_PARTS, part = blockIdx.x % COLUMN_PARTS, block_row = block * COLUMN_ROWS;
-  const uint32_t rows = a.T - block_row < COLUMN_ROWS ? a.T - block_row : COLUMN_ROWS;
-  uint32_t seed[4];
-  for (int i = 0; i < 4; i += 1) seed[i] = a.seed[i];
-  for (uint32_t first = 0; first < a.N; first += PANEL) {
-    const uint32_t width = a.N - first < PANEL ? a.N - first : PANEL;
-    if (first > 0) __syncthreads();
-    for (uint32_t c = thread; c < width; c += THREADS) words[dither_place(c)] = pogo_dither_column(seed, first + c);
-    __syncthreads();
-    const Panel p = {first, a.N, lane};
-    for (uint32_t r = part * PART_ROWS + thread / 32; r < (part + 1) * PART_ROWS && r < rows; r += WARPS) {
-      const uint64_t row = block_row + r;
-      float v[CHUNKS][8];
-      load_panel(a.x + row * a.N, p, v);
-      const CodeRow out = {a.codes + row * a.N, a.scales + (uint64_t)(first / PANEL) * a.T + row, failure, entry, row};
-      quantize_panel<true>(v, p, out, words, pogo_dither_row(seed, a.t0 + (uint32_t)row));
-    }
-  }
-  if (a.bias == nullptr) return;
-  const uint32_t* x = reinterpret_cast<const uint32_t*>(a.x + (uint64_t)block_row * a.N);
-  float* const sums[1] = {partial + (uint64_t)block * a.N};
-  column_block_sums<1>(a.N, part, rows, thread, THREADS, sums, [&](uint32_t r, uint32_t pair, float2* terms) {
-    const uint32_t w = x[(uint64_t)r * (a.N / 2) + pair];
-    terms[0] = make_float2(low_bf16(w), high_bf16(w));
-  });
+  gradient_rows(
+      a, partial, failure, entry,
+      [&](uint64_t row, const Panel& p, float v[CHUNKS][8]) { load_panel(a.x + row * a.N, p, v); },
+      [&](uint32_t block_row, uint32_t r, uint32_t pair, float2* terms) {
+        const uint32_t* x = reinterpret_cast<const uint32_t*>(a.x + (uint64_t)block_row * a.N);
+        const uint32_t w = x[(uint64_t)r * (a.N / 2) + pair];
+        terms[0] = make_float2(low_bf16(w), high_bf16(w));
+      });
 }
 
 __global__ void __launch_bounds__(128)
@@ -118,20 +98,11 @@ Status quantize_rows(const QuantizeRowsArgs& a, const Launch& launch) {
 }
 
 size_t quantize_gradient_rows_workspace(const QuantizeGradientRowsArgs& a, const DeviceTraits&) {
-  return a.bias == nullptr ? 0 : (size_t)column_blocks(a.T) * a.N * sizeof(float);
+  return gradient_rows_workspace(a);
 }
 
 Status quantize_gradient_rows(const QuantizeGradientRowsArgs& a, const Launch& launch) {
-  float* partial = static_cast<float*>(launch.workspace.data);
-  const uint32_t blocks = column_blocks(a.T), width = a.N < PANEL ? a.N : PANEL;
-  POGO_TRY(POGO_LAUNCH(quantize_gradient_rows_kernel, blocks * COLUMN_PARTS, THREADS,
-                       ((width + CHUNK - 1) / CHUNK) * CHUNK * sizeof(uint32_t), launch.stream, a, partial, launch.failure,
-                       launch.entry),
-           "quantize_gradient_rows_kernel");
-  if (a.bias != nullptr) {
-    POGO_TRY(add_column_blocks(partial, a.bias, blocks, a.N, a.accumulate, launch.stream), "add_column_blocks_kernel");
-  }
-  return Status();
+  return launch_gradient_rows(quantize_gradient_rows_kernel, "quantize_gradient_rows_kernel", a, launch);
 }
 
 size_t unit_loss_workspace(const UnitLossArgs&, const DeviceTraits&) { return 0; }

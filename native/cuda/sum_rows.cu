@@ -4,7 +4,7 @@
 // Memory decides: 4 bytes are read and 1 or 2 written an element. A warp has 256 columns of a row, or a panel of it, in
 // registers, so that maxima and codes need one read.
 #include "../exact/functions.h"
-#include "column_sums.h"
+#include "gradient_rows.h"
 
 namespace pogo {
 namespace {
@@ -157,46 +157,28 @@ static __device__ __forceinline__ uint32_t signed_byte(uint32_t word, int e) {
   return (uint32_t)((int32_t)(word << (24 - 8 * e)) >> 24);
 }
 
-/** A part of the rows' codes and of the column sums of 64 rows. Shared: a panel's dither words. */
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(GRADIENT_THREADS)
     gelu_gradient_rows_kernel(GeluGradientRowsArgs a, float* partial, unsigned long long* failure, uint32_t entry) {
-  uint32_t* words = reinterpret_cast<uint32_t*>(pogo_shared());
-  const uint32_t thread = threadIdx.x, lane = thread % 32;
-  const uint32_t block = blockIdx.x / COLUMN_PARTS, part = blockIdx.x % COLUMN_PARTS, block_row = block * COLUMN_ROWS;
-  const uint32_t rows = a.T - block_row < COLUMN_ROWS ? a.T - block_row : COLUMN_ROWS;
-  uint32_t seed[4];
-  for (int i = 0; i < 4; i += 1) seed[i] = a.seed[i];
-  for (uint32_t first = 0; first < a.N; first += PANEL) {
-    const uint32_t width = a.N - first < PANEL ? a.N - first : PANEL;
-    if (first > 0) __syncthreads();
-    for (uint32_t c = thread; c < width; c += THREADS) words[dither_place(c)] = pogo_dither_column(seed, first + c);
-    __syncthreads();
-    const Panel p = {first, a.N, lane};
-    for (uint32_t r = part * PART_ROWS + thread / 32; r < (part + 1) * PART_ROWS && r < rows; r += WARPS) {
-      const uint64_t row = block_row + r;
-      float v[CHUNKS][8];
-      load_sum_panel(a.sum + row * a.N, nullptr, p, v);
-      POGO_UNROLL
-      for (uint32_t k = 0; k < CHUNKS; k += 1) {
-        if (!p.owns(k)) continue;
-        const uint2 codes = *reinterpret_cast<const uint2*>(a.derivative + row * a.N + p.column(k));
+  gradient_rows(
+      a, partial, failure, entry,
+      [&](uint64_t row, const Panel& p, float v[CHUNKS][8]) {
+        load_sum_panel(a.sum + row * a.N, nullptr, p, v);
         POGO_UNROLL
-        for (int e = 0; e < 8; e += 1) v[k][e] = gelu_gradient(v[k][e], signed_byte(e < 4 ? codes.x : codes.y, e % 4));
-      }
-      const CodeRow out = {a.codes + row * a.N, a.scales + (uint64_t)(first / PANEL) * a.T + row, failure, entry, row};
-      quantize_panel<true>(v, p, out, words, pogo_dither_row(seed, a.t0 + (uint32_t)row));
-    }
-  }
-  if (a.bias == nullptr) return;
-  const float2* sums = reinterpret_cast<const float2*>(a.sum + (uint64_t)block_row * a.N);
-  const uint16_t* derivatives = reinterpret_cast<const uint16_t*>(a.derivative + (uint64_t)block_row * a.N);
-  float* const totals[1] = {partial + (uint64_t)block * a.N};
-  column_block_sums<1>(a.N, part, rows, thread, THREADS, totals, [&](uint32_t r, uint32_t pair, float2* terms) {
-    const uint64_t place = (uint64_t)r * (a.N / 2) + pair;
-    const float2 sum = sums[place];
-    const uint32_t codes = derivatives[place];
-    terms[0] = make_float2(gelu_gradient(sum.x, signed_byte(codes, 0)), gelu_gradient(sum.y, signed_byte(codes, 1)));
-  });
+        for (uint32_t k = 0; k < CHUNKS; k += 1) {
+          if (!p.owns(k)) continue;
+          const uint2 codes = *reinterpret_cast<const uint2*>(a.derivative + row * a.N + p.column(k));
+          POGO_UNROLL
+          for (int e = 0; e < 8; e += 1) v[k][e] = gelu_gradient(v[k][e], signed_byte(e < 4 ? codes.x : codes.y, e % 4));
+        }
+      },
+      [&](uint32_t block_row, uint32_t r, uint32_t pair, float2* terms) {
+        const float2* sums = reinterpret_cast<const float2*>(a.sum + (uint64_t)block_row * a.N);
+        const uint16_t* derivatives = reinterpret_cast<const uint16_t*>(a.derivative + (uint64_t)block_row * a.N);
+        const uint64_t place = (uint64_t)r * (a.N / 2) + pair;
+        const float2 sum = sums[place];
+        const uint32_t codes = derivatives[place];
+        terms[0] = make_float2(gelu_gradient(sum.x, signed_byte(codes, 0)), gelu_gradient(sum.y, signed_byte(codes, 1)));
+      });
 }
 
 /** A warp for 256 columns of a row. */
@@ -236,21 +218,10 @@ Status gelu_rows(const GeluRowsArgs& a, const Launch& launch) {
   return Status();
 }
 
-size_t gelu_gradient_rows_workspace(const GeluGradientRowsArgs& a, const DeviceTraits&) {
-  return a.bias == nullptr ? 0 : (size_t)column_blocks(a.T) * a.N * sizeof(float);
-}
+size_t gelu_gradient_rows_workspace(const GeluGradientRowsArgs& a, const DeviceTraits&) { return gradient_rows_workspace(a); }
 
 Status gelu_gradient_rows(const GeluGradientRowsArgs& a, const Launch& launch) {
-  float* partial = static_cast<float*>(launch.workspace.data);
-  const uint32_t blocks = column_blocks(a.T), width = a.N < PANEL ? a.N : PANEL;
-  POGO_TRY(POGO_LAUNCH(gelu_gradient_rows_kernel, blocks * COLUMN_PARTS, THREADS,
-                       ((width + CHUNK - 1) / CHUNK) * CHUNK * sizeof(uint32_t), launch.stream, a, partial, launch.failure,
-                       launch.entry),
-           "gelu_gradient_rows_kernel");
-  if (a.bias != nullptr) {
-    POGO_TRY(add_column_blocks(partial, a.bias, blocks, a.N, a.accumulate, launch.stream), "add_column_blocks_kernel");
-  }
-  return Status();
+  return launch_gradient_rows(gelu_gradient_rows_kernel, "gelu_gradient_rows_kernel", a, launch);
 }
 
 }  // namespace pogo
