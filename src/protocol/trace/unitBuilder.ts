@@ -445,7 +445,8 @@ export abstract class UnitBuilder<Layer> {
     return b.add(`${h}.dqkv`, 'u16', T * (H + 2 * G) * shape.h, rule);
   }
 
-  head(norm: NormTrace, targets: Source): { readonly error: Codes; readonly losses: Source } {
+  /** Logits with their maxima and sums by panels: what a loss needs, and the codes of a gradient. */
+  #headSums(norm: NormTrace): { readonly head: Head.HeadShape; readonly maxima: Source; readonly sums: Source } {
     const { b, T, recipe } = this;
     const V = this.layout.byName('wte').rows;
     const logits = this.product('head', norm, this.weight('wte'), T, V, recipe.width);
@@ -453,23 +454,24 @@ export abstract class UnitBuilder<Layer> {
     const groups = panels(V);
     const maxima = b.add('head.maxima', 'f32', T * groups, Head.panelMaximumRule(head));
     const sums = b.add('head.sums', 'f32', T * groups, Head.panelSumRule(head, maxima));
+    return { head, maxima, sums };
+  }
+
+  head(norm: NormTrace, targets: Source): { readonly error: Codes; readonly losses: Source } {
+    const { b, T } = this;
+    const { head, maxima, sums } = this.#headSums(norm);
     const seed = this.seed('wte', PURPOSE.probabilities);
-    const codes = b.add('head.codes', 'i8', T * V, Head.numeratorCodesRule(head, maxima, seed));
+    const codes = b.add('head.codes', 'i8', T * head.V, Head.numeratorCodesRule(head, maxima, seed));
     const normalizer = b.add('head.normalizer', 'f32', T, Head.normalizerRule(head, maxima, sums));
-    const scales = b.add('head.scales', 'f32', groups * T, Head.numeratorScalesRule(head, maxima, normalizer));
+    const scales = b.add('head.scales', 'f32', panels(head.V) * T, Head.numeratorScalesRule(head, maxima, normalizer));
     const losses = b.add('losses', 'f32', T, Head.lossRule(head, normalizer, targets));
     return { error: { codes, scales }, losses };
   }
 
   /** f32 [T]: losses without what a gradient needs. */
   evaluationHead(norm: NormTrace, targets: Source): Source {
-    const { b, T, recipe } = this;
-    const V = this.layout.byName('wte').rows;
-    const logits = this.product('head', norm, this.weight('wte'), T, V, recipe.width);
-    const head: Head.HeadShape = { T, V, vocab: recipe.vocab, logits };
-    const groups = panels(V);
-    const maxima = b.add('head.maxima', 'f32', T * groups, Head.panelMaximumRule(head));
-    const sums = b.add('head.sums', 'f32', T * groups, Head.panelSumRule(head, maxima));
+    const { b, T } = this;
+    const { head, maxima, sums } = this.#headSums(norm);
     const normalizer = b.add('head.normalizer', 'f32', T, Head.normalizerRule(head, maxima, sums));
     return b.add('losses', 'f32', T, Head.lossRule(head, normalizer, targets));
   }
