@@ -9,13 +9,12 @@
  * is reported and the owner rebuilds the state from its checkpoint and log. A group whose device is lost takes no more
  * tasks; what it was doing is done by another group.
  */
-import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { Piscina } from 'piscina';
 import type { CpuIsaChoice } from '../backend/cpu.js';
 import { cudaError, cudaTable, losesDevice } from '../backend/cuda.js';
 import { type CudaAddon, loadCudaAddon } from '../backend/cudaAddon.js';
 import { openBackend } from '../backend/open.js';
+import { compiledThread } from '../backend/packageRoot.js';
 import type { Backend, BackendName, IsaName, LaneKernels, WeightPacking } from '../backend/types.js';
 import { PogoError } from '../errors.js';
 import type { ModelPlan } from '../model/unit.js';
@@ -52,15 +51,6 @@ interface LaneGroup extends LaneGroupOptions {
   /** False once its device is lost. */
   alive: boolean;
   running: number;
-}
-
-/** The compiled worker: beside this file when it is compiled itself, else in `dist`. */
-function workerFile(): string {
-  const beside = fileURLToPath(new URL('./worker.js', import.meta.url));
-  if (existsSync(beside)) return beside;
-  const built = fileURLToPath(new URL('../../dist/pipeline/worker.js', import.meta.url));
-  if (existsSync(built)) return built;
-  throw new PogoError('ENVIRONMENT', `expected the compiled worker at ${built}, found none; run: npm run build`);
 }
 
 const tested = new Map<string, Backend>();
@@ -132,7 +122,7 @@ export class LanePool {
       ...(addonFile === undefined ? {} : { addonFile }),
     };
     const workers: Workers = new Piscina({
-      filename: workerFile(),
+      filename: compiledThread(new URL('./worker.js', import.meta.url), 'worker', 'pipeline', 'worker.js'),
       minThreads: lanes,
       maxThreads: lanes,
       idleTimeout: Number.POSITIVE_INFINITY,

@@ -5,10 +5,9 @@
  * The library trusts its files, so it works in a thread with limited memory that must give a row group in time: a file
  * that was made to harm ends in an error, not in a process that hangs.
  */
-import { existsSync } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
+import { compiledThread } from '../../backend/packageRoot.js';
 import { PogoError } from '../../errors.js';
 import { documentText } from '../../model/documents.js';
 import type { ParquetMessage, ParquetTask } from './parquetWorker.js';
@@ -26,10 +25,13 @@ const MAX_GROUP_BYTES = 2 ** 30;
 export async function* readParquetTexts(path: string, column: string, patienceMs?: number): AsyncGenerator<Document> {
   const size = await sizeOf(path);
   const patience = patienceMs ?? PATIENCE_MS + (1e3 * Math.min(size, MAX_GROUP_BYTES)) / BYTES_A_SECOND;
-  const worker = new Worker(workerFile(), {
-    workerData: { path, column } satisfies ParquetTask,
-    resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MIB },
-  });
+  const worker = new Worker(
+    compiledThread(new URL('./parquetWorker.js', import.meta.url), 'thread', 'node', 'data', 'parquetWorker.js'),
+    {
+      workerData: { path, column } satisfies ParquetTask,
+      resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MIB },
+    },
+  );
   // While nobody waits for a message the thread waits, too: an error then has no reader.
   worker.on('error', () => undefined);
   try {
@@ -108,13 +110,4 @@ function message(worker: Worker, path: string, patienceMs: number): Promise<Parq
     };
     worker.on('message', onMessage).on('error', onError).on('exit', onExit);
   });
-}
-
-/** The compiled thread: beside this file when it is compiled itself, else in `dist`. */
-function workerFile(): string {
-  const beside = fileURLToPath(new URL('./parquetWorker.js', import.meta.url));
-  if (existsSync(beside)) return beside;
-  const built = fileURLToPath(new URL('../../../dist/node/data/parquetWorker.js', import.meta.url));
-  if (existsSync(built)) return built;
-  throw new PogoError('ENVIRONMENT', `expected the compiled thread at ${built}, found none; run: npm run build`);
 }
