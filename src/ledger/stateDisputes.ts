@@ -207,8 +207,7 @@ function openHeldOutDispute(
   const accused = attestation.verifier;
   const claimRoot = claimRootOf(claim.header);
   const { settled, opened } = votedClaim(state, { claim, recipe, accused, sender, bond });
-  const { challengeBond, disputeBondSurplus } = state.parameters;
-  const least = heldOutBonds(opened.recipe) * (challengeBond + disputeBondSurplus);
+  const least = heldOutBonds(opened.recipe) * leastBond(state.parameters);
   requireRule(bond >= least, `expected a bond of at least ${least}, found ${bond}`);
   // A vote of an earlier round bound nobody: the ledger forgot it.
   const { chainId } = state;
