@@ -3,6 +3,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { PogoError } from '../errors.js';
+import { writeFileAtomic } from '../files/durable.js';
+import { realFiles } from '../files/fileLayer.js';
 import { toHex } from '../hex.js';
 import { type DocumentRule, PPM } from '../model/documents.js';
 import { openRecipe } from '../model/node/recipeFile.js';
@@ -14,8 +16,6 @@ import { type BuiltData, buildData, type DatasetSpec } from '../node/data/build.
 import { baseFor, checkData, manifestText, parseManifest, recipeOnData } from '../node/data/manifest.js';
 import type { SourceFormat } from '../node/data/sources.js';
 import { pogoHome } from '../node/environment.js';
-import { writeFileAtomic } from '../node/files/durable.js';
-import { realFiles } from '../node/files/fileLayer.js';
 import { printEvent } from './events.js';
 import { interruptible } from './interrupt.js';
 import { pogoVersion } from './version.js';

@@ -1,10 +1,10 @@
 /** `pogo diff OLD NEW -o PATCH` and `pogo patch OLD PATCH -o NEW`: the canonical diff of two packed 4-bit models. */
 import type { Command } from 'commander';
 import { openBackend } from '../backend/open.js';
+import { hashBytes } from '../files/digest.js';
+import { writeFileAtomic } from '../files/durable.js';
+import { readWholeFile, realFiles } from '../files/fileLayer.js';
 import { toHex } from '../hex.js';
-import { hashBytes } from '../node/files/digest.js';
-import { writeFileAtomic } from '../node/files/durable.js';
-import { readWholeFile, realFiles } from '../node/files/fileLayer.js';
 import { applyDiff, encodeDiff, maxDiffBytes, readDiffHeader } from '../protocol/diff.js';
 
 /** A model is held in memory whole; Node's buffers end here, bytes. */

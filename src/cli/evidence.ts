@@ -1,11 +1,11 @@
 /** `pogo evidence`: a third party checks a fraud proof on its own. Nothing is written. */
 import type { Command } from 'commander';
 import { PogoError } from '../errors.js';
+import { BlobStore } from '../files/blobStore.js';
+import { hashBytes } from '../files/digest.js';
+import { readWholeFile, realFiles } from '../files/fileLayer.js';
 import { toHex } from '../hex.js';
 import { withEnvironment } from '../node/environment.js';
-import { BlobStore } from '../node/files/blobStore.js';
-import { hashBytes } from '../node/files/digest.js';
-import { readWholeFile, realFiles } from '../node/files/fileLayer.js';
 import { MAX_EVIDENCE_BYTES } from '../protocol/evidence/types.js';
 import { checkEvidence, evidenceKind, type Verdict } from '../protocol/evidence.js';
 import { printEvent } from './events.js';

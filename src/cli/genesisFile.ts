@@ -1,5 +1,5 @@
 /** The genesis of a chain as a file: its SSZ. */
-import { readWholeFile, realFiles } from '../node/files/fileLayer.js';
+import { readWholeFile, realFiles } from '../files/fileLayer.js';
 import { type Genesis, GenesisType } from '../protocol/ledgerTypes.js';
 import { decodeStrict } from '../protocol/ssz.js';
 

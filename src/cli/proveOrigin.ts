@@ -2,6 +2,8 @@
 import * as path from 'node:path';
 import type { Command } from 'commander';
 import { PogoError } from '../errors.js';
+import { writeFileAtomic } from '../files/durable.js';
+import { readWholeFile, realFiles } from '../files/fileLayer.js';
 import { equalBytes, toHex } from '../hex.js';
 import { MAX_ORIGIN_BYTES } from '../ledger/origin.js';
 import { encodeOriginChain, originFiles, verifyOriginChain } from '../ledger/originChain.js';
@@ -9,8 +11,6 @@ import type { Origin, OriginPins } from '../ledger/originCheck.js';
 import { originGrounds } from '../lightChecks.js';
 import { modelPlan } from '../model/unit.js';
 import { pogoHome, withEnvironment } from '../node/environment.js';
-import { writeFileAtomic } from '../node/files/durable.js';
-import { readWholeFile, realFiles } from '../node/files/fileLayer.js';
 import { checkpointRoots, proveOrigin } from '../node/proveOrigin.js';
 import { hasRun, newestRunDirectory } from '../node/runFiles.js';
 import { createNativeBls } from '../protocol/blsNative.js';

@@ -3,6 +3,8 @@ import type { Command } from 'commander';
 import { planOf } from '../cost/plan.js';
 import { figureText } from '../cost/text.js';
 import { PogoError } from '../errors.js';
+import { writeFileAtomic } from '../files/durable.js';
+import { realFiles } from '../files/fileLayer.js';
 import { toHex } from '../hex.js';
 import { deriveRecipe, namedModel } from '../model/deriveRecipe.js';
 import { bitsToDecimal } from '../model/fp32.js';
@@ -18,8 +20,6 @@ import {
   tokensPerUnit,
 } from '../model/recipe.js';
 import { pogoHome } from '../node/environment.js';
-import { writeFileAtomic } from '../node/files/durable.js';
-import { realFiles } from '../node/files/fileLayer.js';
 import { FrozenModels } from '../node/frozenModels.js';
 import { keepRecipe } from '../node/recipeStore.js';
 import { openStartSource, type StartVector, startFrom } from '../node/startSource.js';

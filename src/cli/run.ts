@@ -3,6 +3,7 @@ import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs
 import * as path from 'node:path';
 import { type Command, Option } from 'commander';
 import { PogoError } from '../errors.js';
+import { BlobStore } from '../files/blobStore.js';
 import { toHex } from '../hex.js';
 import { bitsToFloat } from '../model/fp32.js';
 import { generate } from '../model/generate.js';
@@ -15,7 +16,6 @@ import { decodeText } from '../model/tokenizer.js';
 import { allocateWeights, type ModelPlan, quantizeWeights } from '../model/unit.js';
 import { DEFAULT_CHEAT, findCheat, listCheats } from '../node/cheats.js';
 import { Environment } from '../node/environment.js';
-import { BlobStore } from '../node/files/blobStore.js';
 import { startVectors } from '../node/publishedStart.js';
 import { type RunResult, runMainJob } from '../node/run.js';
 import {

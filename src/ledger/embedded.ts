@@ -1,6 +1,6 @@
 /** The embedded ledger of this project's own state machine: what `run` and `mine` open. */
 import * as path from 'node:path';
-import type { FileLayer } from '../node/files/fileLayer.js';
+import type { FileLayer } from '../files/fileLayer.js';
 import type { Bls } from '../protocol/bls.js';
 import type { Genesis } from '../protocol/ledgerTypes.js';
 import { EmbeddedLedger } from './engine.js';

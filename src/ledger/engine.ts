@@ -10,9 +10,9 @@
 import * as path from 'node:path';
 import { hashBytes } from '../backend/merkleAddon.js';
 import { PogoError } from '../errors.js';
+import { AppendLog } from '../files/appendLog.js';
+import { type FileLayer, realFiles } from '../files/fileLayer.js';
 import { equalBytes, toHex } from '../hex.js';
-import { AppendLog } from '../node/files/appendLog.js';
-import { type FileLayer, realFiles } from '../node/files/fileLayer.js';
 import {
   decodeBlock,
   encodeBlock,

@@ -5,7 +5,7 @@
  */
 
 import { equalBytes, fromHex } from '../hex.js';
-import type { Recipe, RecipeData } from './recipe.js';
+import type { Recipe, RecipeData } from './recipeTypes.js';
 
 /** The novel as bytes. */
 export const MOBY_BYTES: RecipeData = {

@@ -9,8 +9,8 @@
 import { PogoError } from '../errors.js';
 import { fromHex, toHex } from '../hex.js';
 import { bitsToDecimal, decimalToBits } from './fp32.js';
-import type { GemmaOptions, Recipe, RecipeAdapter } from './recipe.js';
 import { requireRopeShape, validateRecipe } from './recipeRules.js';
+import type { GemmaOptions, Recipe, RecipeAdapter } from './recipeTypes.js';
 import { type RopeShape, ropeRootOf } from './rope.js';
 import { type Fraction, learningRateTable } from './schedule.js';
 

@@ -5,7 +5,7 @@
 
 import { type ErrorDetails, PogoError } from '../errors.js';
 import { bitsAreFinite, bitsToFloat } from './fp32.js';
-import type { AdapterTarget, Recipe } from './recipe.js';
+import type { AdapterTarget, Recipe } from './recipeTypes.js';
 import type { RopeShape } from './rope.js';
 
 /** Upper ends of the ranges: far above any model of today, low enough that counts stay safe integers. */

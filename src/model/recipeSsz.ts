@@ -17,8 +17,8 @@ import {
   type ValueOf,
 } from '@chainsafe/ssz';
 import { PogoError } from '../errors.js';
-import type { Recipe } from './recipe.js';
 import { ADAPTER_TARGETS, validateRecipe } from './recipeRules.js';
+import type { Recipe } from './recipeTypes.js';
 
 const u8 = new UintNumberType(1);
 const u32 = new UintNumberType(4);

@@ -14,12 +14,13 @@ import { PogoError } from '../errors.js';
 import { fromHex } from '../hex.js';
 import { bitLength, rationalToBits } from './fp32.js';
 import { integerSquareRoot } from './integers.js';
-import { type GemmaOptions, OPEN_START, type Recipe, type RecipeAdapter, type RecipeData } from './recipe.js';
 import { MOBY_BYTES, MOBY_GPT2, MOBY_GPT2_WIDE, SOTU_BYTES } from './recipeData.js';
 import { recipeFromJson } from './recipeJson.js';
 import { ADAPTER_TARGETS, validateRecipe } from './recipeRules.js';
+import { type GemmaOptions, OPEN_START, type Recipe, type RecipeAdapter, type RecipeData } from './recipeTypes.js';
 import { ropeRootOf } from './rope.js';
 import { learningRateTable } from './schedule.js';
+import { parseStrictJson } from './strictJson.js';
 
 interface Shape {
   readonly vocab: number;
@@ -335,14 +336,14 @@ function bf16RootBits(n: number): number {
  * A built-in recipe by name, or a recipe from its JSON view.
  *
  * @param nameOrJson one of {@link RECIPE_NAMES}, or JSON text (starts with `{`)
- * @throws PogoError RECIPE for an unknown name, JSON that does not parse, or a field that breaks a rule
+ * @throws PogoError RECIPE for an unknown name, JSON that does not parse or has a key twice, or a field that breaks a rule
  */
 export function loadRecipe(nameOrJson: string): Recipe {
   const text = nameOrJson.trim();
   if (text.startsWith('{')) {
     let value: unknown;
     try {
-      value = JSON.parse(text);
+      value = parseStrictJson(text);
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
       throw new PogoError('RECIPE', `recipe: expected JSON, found text that does not parse: ${reason}`, {}, cause);

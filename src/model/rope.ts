@@ -11,7 +11,7 @@ import { PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
 import { rationalToBits } from './fp32.js';
 import { integerSquareRoot } from './integers.js';
-import type { Recipe } from './recipe.js';
+import type { Recipe } from './recipeTypes.js';
 import { PI_FIXED } from './schedule.js';
 
 /** What the tables of a recipe follow from. */

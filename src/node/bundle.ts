@@ -4,6 +4,9 @@
  */
 import * as path from 'node:path';
 import { PogoError } from '../errors.js';
+import { BlobStore } from '../files/blobStore.js';
+import { removeUnfinished, writeFileAtomic } from '../files/durable.js';
+import { type FileLayer, readWholeFile, realFiles } from '../files/fileLayer.js';
 import { fromHex, toHex } from '../hex.js';
 import {
   type BlobEntry,
@@ -14,9 +17,6 @@ import {
   MAX_BUNDLE_BYTES,
   sortBlobs,
 } from '../protocol/bundleType.js';
-import { BlobStore } from './files/blobStore.js';
-import { removeUnfinished, writeFileAtomic } from './files/durable.js';
-import { type FileLayer, readWholeFile, realFiles } from './files/fileLayer.js';
 
 const CONTAINER = 'bundle.ssz';
 const BLOBS = 'blobs';

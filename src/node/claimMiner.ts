@@ -8,6 +8,10 @@
  */
 import * as path from 'node:path';
 import { PogoError } from '../errors.js';
+import type { BlobStore } from '../files/blobStore.js';
+import { hashBytes } from '../files/digest.js';
+import { removeUnfinished, unfinishedPath } from '../files/durable.js';
+import { type FileLayer, realFiles, removeTree } from '../files/fileLayer.js';
 import { equalBytes, fromHex, toHex } from '../hex.js';
 import { unitFileBytes } from '../model/layout.js';
 import type { TokenSequence } from '../model/tokens.js';
@@ -26,10 +30,6 @@ import {
   StepCommitmentType,
   ZERO_ROOT,
 } from '../protocol/types.js';
-import type { BlobStore } from './files/blobStore.js';
-import { hashBytes } from './files/digest.js';
-import { removeUnfinished, unfinishedPath } from './files/durable.js';
-import { type FileLayer, realFiles, removeTree } from './files/fileLayer.js';
 import { readStateFolder, writeStateFolder } from './files/stateFolder.js';
 import { openStepLog, type StepLog } from './files/stepLog.js';
 

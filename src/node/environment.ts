@@ -8,6 +8,7 @@ import { merkleKernels } from '../backend/merkleAddon.js';
 import { type OpenBackendOptions, openBackend } from '../backend/open.js';
 import type { Backend } from '../backend/types.js';
 import { PogoError } from '../errors.js';
+import { hashBytes } from '../files/digest.js';
 import { type PreparedData, prepareData } from '../model/node/dataset.js';
 import type { Recipe } from '../model/recipe.js';
 import { type StateScalars, type StateVectors, seedState } from '../model/state.js';
@@ -16,10 +17,8 @@ import { defaultDevices, type LaneDevice, laneGroups } from '../pipeline/laneCho
 import { LanePool, type LanePoolOptions } from '../pipeline/lanePool.js';
 import { Trainer } from '../pipeline/trainer.js';
 import { BackendExecutor } from '../pipeline/unitExecutor.js';
-
 import type { Bls } from '../protocol/bls.js';
 import { createNativeBls } from '../protocol/blsNative.js';
-import { hashBytes } from './files/digest.js';
 import { FrozenModels } from './frozenModels.js';
 
 export interface EnvironmentOptions {

@@ -8,11 +8,11 @@
 import { readFileSync } from 'node:fs';
 import { referenceKernels } from '../backend/reference.js';
 import { PogoError } from '../errors.js';
+import { hashBytes } from '../files/digest.js';
 import { bytesPerToken } from '../model/recipe.js';
 import { Evaluator } from '../pipeline/evaluator.js';
 import type { Environment } from './environment.js';
 import { throwIfAborted } from './environment.js';
-import { hashBytes } from './files/digest.js';
 import { type OpenedModel, shortenContext } from './openModel.js';
 
 /** Sequences of one round on each lane: enough to keep lanes busy, few enough to show progress. */

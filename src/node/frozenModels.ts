@@ -4,10 +4,10 @@
  */
 import { join } from 'node:path';
 import { PogoError } from '../errors.js';
+import { BlobStore } from '../files/blobStore.js';
 import { toHex } from '../hex.js';
 import { vectorBytes } from '../model/state.js';
 import { type ModelPlan, withFrozen } from '../model/unit.js';
-import { BlobStore } from './files/blobStore.js';
 
 export class FrozenModels {
   readonly #home: string;

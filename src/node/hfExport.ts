@@ -5,6 +5,8 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { PogoError } from '../errors.js';
+import { writeFileAtomic } from '../files/durable.js';
+import { realFiles } from '../files/fileLayer.js';
 import { equalBytes, toHex } from '../hex.js';
 import { hfConfig, sameShape } from '../model/hf.js';
 import { hfTokenizerJson } from '../model/hfVocabulary.js';
@@ -13,8 +15,6 @@ import { readHfConfig } from '../model/node/hfFolder.js';
 import { writeHfModel } from '../model/node/hfWrite.js';
 import { keptTokenizerFile, openTokenizerFile, requireTokenizer } from '../model/node/tokenizerFile.js';
 import type { Recipe } from '../model/recipe.js';
-import { writeFileAtomic } from './files/durable.js';
-import { realFiles } from './files/fileLayer.js';
 import { readStateHeader } from './files/stateFolder.js';
 import { hashFile } from './hashFile.js';
 

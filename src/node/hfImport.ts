@@ -7,6 +7,8 @@
 import { copyFileSync, constants as copyFlags } from 'node:fs';
 import * as path from 'node:path';
 import { PogoError } from '../errors.js';
+import { unfinishedPath } from '../files/durable.js';
+import { type FileLayer, realFiles, removeTree } from '../files/fileLayer.js';
 import { equalBytes, toHex } from '../hex.js';
 import { PPM } from '../model/documents.js';
 import { createLayout } from '../model/layout.js';
@@ -20,8 +22,6 @@ import { START_SCALARS } from '../model/state.js';
 import { type StateHeader, StateHeaderType, ZERO_ROOT } from '../protocol/types.js';
 import { buildData } from './data/build.js';
 import { recipeOnData } from './data/manifest.js';
-import { unfinishedPath } from './files/durable.js';
-import { type FileLayer, realFiles, removeTree } from './files/fileLayer.js';
 import { hashFile } from './hashFile.js';
 
 export interface HfImport {

@@ -5,10 +5,10 @@
 import * as fs from 'node:fs';
 import { create, decrypt, defaultScryptModule, type IKeystore, isValidKeystore } from '@chainsafe/bls-keystore';
 import { PogoError } from '../errors.js';
+import { ioError, readWholeFile, realFiles } from '../files/fileLayer.js';
 import { equalBytes, fromHex, toHex } from '../hex.js';
 import { parseStrictJson } from '../model/strictJson.js';
 import type { Bls, KeyPair } from '../protocol/bls.js';
-import { ioError, readWholeFile, realFiles } from './files/fileLayer.js';
 
 /** A keystore is about 1 KiB. */
 const MAX_KEY_FILE_BYTES = 1 << 16;

@@ -3,13 +3,14 @@
  *
  * The same classes run as processes of their own under `pogo run`.
  */
+
+import { realFiles } from '../files/fileLayer.js';
+import { lockDirectory } from '../files/lock.js';
 import type { Ledger } from '../ledger/ledger.js';
 import type { LedgerEvent } from '../ledger/stateEvents.js';
 import type { Recipe } from '../model/recipe.js';
 import type { KeyPair } from '../protocol/bls.js';
 import { Environment, type EnvironmentOptions } from './environment.js';
-import { realFiles } from './files/fileLayer.js';
-import { lockDirectory } from './files/lock.js';
 import { Miner } from './miner.js';
 import { followLedger, type MemberContext, type RoleReport } from './roles/common.js';
 import { type Duties, forRecipes } from './severalJobs.js';

@@ -5,12 +5,12 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { hashBytes } from '../files/digest.js';
 import { adapterNames, adapterScale, baseRecipe, targetShape } from '../model/adapter.js';
 import { type Recipe, recipeRoot, validateRecipe } from '../model/recipe.js';
 import { rootState, START_SCALARS, vectorBytes } from '../model/state.js';
 import { type ModelPlan, modelPlan } from '../model/unit.js';
 import { headerOf } from '../protocol/stateHeader.js';
-import { hashBytes } from './files/digest.js';
 import { readStateFolder, writeStateFolder } from './files/stateFolder.js';
 import { FrozenModels } from './frozenModels.js';
 

@@ -8,6 +8,10 @@
  */
 import * as path from 'node:path';
 import { PogoError } from '../errors.js';
+import type { BlobStore } from '../files/blobStore.js';
+import { writeFileAtomic } from '../files/durable.js';
+import { type FileLayer, readWholeFile, realFiles } from '../files/fileLayer.js';
+import { lockDirectory } from '../files/lock.js';
 import { equalBytes, toHex } from '../hex.js';
 import { encodeRecipe, loadRecipe, RECIPE_NAMES, type Recipe } from '../model/recipe.js';
 import { isInMemory, type TokenSequence } from '../model/tokens.js';
@@ -24,10 +28,6 @@ import { BEACON_KIND, claimRoot, decodeStrict, type StateHeader, ZERO_ROOT } fro
 import { bundleBlobs, writeBundle } from './bundle.js';
 import { ClaimMiner, type MinedClaim, type MinedStep } from './claimMiner.js';
 import { type Environment, throwIfAborted } from './environment.js';
-import type { BlobStore } from './files/blobStore.js';
-import { writeFileAtomic } from './files/durable.js';
-import { type FileLayer, readWholeFile, realFiles } from './files/fileLayer.js';
-import { lockDirectory } from './files/lock.js';
 import { openStartState, type StartState } from './startState.js';
 
 /** Chain id of bundles that no ledger stands behind: binds the claims to recipe, start and beacon key. */

@@ -3,6 +3,8 @@
  */
 import * as path from 'node:path';
 import { EXIT, PogoError } from '../errors.js';
+import { writeFileAtomic } from '../files/durable.js';
+import { realFiles } from '../files/fileLayer.js';
 import { equalBytes, toHex } from '../hex.js';
 import type { LedgerBlock } from '../ledger/ledger.js';
 import { type DisputeDuty, disputeDutiesOf } from '../ledger/stateDisputeDuties.js';
@@ -23,8 +25,6 @@ import { ClaimMiner } from './claimMiner.js';
 import { DisputeAnswers } from './disputeAnswers.js';
 import { type DisputedWork, openDisputed } from './disputeSubject.js';
 import type { Environment } from './environment.js';
-import { writeFileAtomic } from './files/durable.js';
-import { realFiles } from './files/fileLayer.js';
 import { showPiece } from './pieces.js';
 import { Published } from './published.js';
 import { startVectors } from './publishedStart.js';

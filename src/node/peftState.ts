@@ -1,6 +1,7 @@
 /** Adapters of `peft` as a start state on disk, with the recipe that starts there, and states of adapters as theirs. */
 import { existsSync } from 'node:fs';
 import { PogoError } from '../errors.js';
+import { hashBytes } from '../files/digest.js';
 import { toHex } from '../hex.js';
 import { baseRecipe } from '../model/adapter.js';
 import { requireSameModel } from '../model/deriveRecipe.js';
@@ -11,7 +12,6 @@ import { rootState, START_SCALARS, vectorBytes } from '../model/state.js';
 import { modelPlan } from '../model/unit.js';
 import { headerOf } from '../protocol/stateHeader.js';
 import type { StateHeader } from '../protocol/types.js';
-import { hashBytes } from './files/digest.js';
 import { readStateFolder, writeStateFolder } from './files/stateFolder.js';
 import { FrozenModels } from './frozenModels.js';
 import { namedStart, openStartSource, type StartVector } from './startSource.js';

@@ -5,6 +5,8 @@
 import { existsSync, statSync } from 'node:fs';
 import * as path from 'node:path';
 import { PogoError } from '../errors.js';
+import { hashBytes } from '../files/digest.js';
+import { lockDirectory } from '../files/lock.js';
 import { equalBytes, toHex } from '../hex.js';
 import { createEmbeddedLedger } from '../ledger/embedded.js';
 import { buildOrigin, type OriginSubject } from '../ledger/origin.js';
@@ -24,8 +26,6 @@ import { proveCommitment } from '../protocol/listProof.js';
 import { headerOf } from '../protocol/stateHeader.js';
 import { type StateHeader, stateRoot } from '../protocol/types.js';
 import type { Environment } from './environment.js';
-import { hashBytes } from './files/digest.js';
-import { lockDirectory } from './files/lock.js';
 import { readStateFolder, readStateHeader } from './files/stateFolder.js';
 import { hashFile } from './hashFile.js';
 import { Published } from './published.js';

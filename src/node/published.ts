@@ -6,12 +6,12 @@
  */
 import * as path from 'node:path';
 import { PogoError } from '../errors.js';
+import { BlobStore } from '../files/blobStore.js';
+import { removeAbandoned, writeFileAtomic } from '../files/durable.js';
+import { type FileLayer, readWholeFile, realFiles } from '../files/fileLayer.js';
 import { equalBytes, toHex } from '../hex.js';
 import { type ClaimHeader, decodeStrict, type StepCommitmentList, StepCommitmentListType } from '../protocol/types.js';
 import type { ClaimSource } from './checkClaim.js';
-import { BlobStore } from './files/blobStore.js';
-import { removeAbandoned, writeFileAtomic } from './files/durable.js';
-import { type FileLayer, readWholeFile, realFiles } from './files/fileLayer.js';
 
 /** Largest list that is read, bytes: 2^16 steps of a few units each. */
 const MAX_LIST_BYTES = 1 << 28;

@@ -3,11 +3,11 @@
  */
 
 import { PogoError } from '../errors.js';
+import type { BlobStore } from '../files/blobStore.js';
 import { equalBytes, toHex } from '../hex.js';
 import { namedModel } from '../model/deriveRecipe.js';
 import { rootState, type StateVectors, seedState, vectorBytes } from '../model/state.js';
 import type { ModelPlan } from '../model/unit.js';
-import type { BlobStore } from './files/blobStore.js';
 
 /**
  * The start state that a recipe names.

@@ -4,11 +4,11 @@
  */
 import { join } from 'node:path';
 import { PogoError } from '../errors.js';
+import { writeFileAtomic } from '../files/durable.js';
+import { readWholeFile, realFiles } from '../files/fileLayer.js';
 import { equalBytes, toHex } from '../hex.js';
 import { recipeOfRoot } from '../model/node/recipeFile.js';
 import { decodeRecipe, encodeRecipe, type Recipe, recipeRoot } from '../model/recipe.js';
-import { writeFileAtomic } from './files/durable.js';
-import { readWholeFile, realFiles } from './files/fileLayer.js';
 
 /** A recipe with the longest learning-rate table takes 4 MiB. */
 const MAX_RECIPE_BYTES = 1 << 23;

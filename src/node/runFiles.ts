@@ -2,10 +2,10 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import * as path from 'node:path';
 import { PogoError } from '../errors.js';
+import { writeFileAtomic } from '../files/durable.js';
+import { realFiles } from '../files/fileLayer.js';
 import { fromHex, toHex } from '../hex.js';
 import { decodeRecipe, encodeRecipe, type Recipe } from '../model/recipe.js';
-import { writeFileAtomic } from './files/durable.js';
-import { realFiles } from './files/fileLayer.js';
 
 /** A job of an owner in a run. */
 export interface RunJobSettings {

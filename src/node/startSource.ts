@@ -6,6 +6,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { PogoError } from '../errors.js';
+import { hashBytes } from '../files/digest.js';
 import { equalBytes, toHex } from '../hex.js';
 import { deriveRecipe, namedModel, requireSameModel } from '../model/deriveRecipe.js';
 import { createLayout } from '../model/layout.js';
@@ -13,7 +14,6 @@ import { readCheckpoint, readCheckpointWeights, withFiles } from '../model/node/
 import { recipeOfCheckpoint } from '../model/node/checkpointRecipe.js';
 import { isOpenStart, type Recipe } from '../model/recipe.js';
 import { vectorBytes } from '../model/state.js';
-import { hashBytes } from './files/digest.js';
 import { readStateFolder, readStateHeader } from './files/stateFolder.js';
 import { findRecipe } from './recipeStore.js';
 import { FINAL_STATE, hasRun } from './runFiles.js';

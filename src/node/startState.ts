@@ -1,12 +1,12 @@
 /** The state that a chain of claims starts from: a recipe's seed, a state folder, a run, or a checkpoint file. */
 import { existsSync } from 'node:fs';
 import { PogoError } from '../errors.js';
+import { hashBytes } from '../files/digest.js';
 import { equalBytes, toHex } from '../hex.js';
 import { readCheckpoint, readCheckpointInfo } from '../model/node/checkpoint.js';
 import { isOpenStart } from '../model/recipe.js';
 import { rootState, START_SCALARS, type StateScalars, type StateVectors, seedState } from '../model/state.js';
 import type { ModelPlan } from '../model/unit.js';
-import { hashBytes } from './files/digest.js';
 import { readStateFolder, readStateHeader } from './files/stateFolder.js';
 import { isStateFolder, namedStart, openStartSource, type StartSourceOptions, stateFolderOf } from './startSource.js';
 

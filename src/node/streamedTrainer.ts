@@ -12,6 +12,7 @@
 import { join } from 'node:path';
 import type { LaneKernels } from '../backend/ops.js';
 import { PogoError } from '../errors.js';
+import { type OpenFile, realFiles, removeTree } from '../files/fileLayer.js';
 import type { MerkleKernels } from '../merkle/kernels.js';
 import { LEAF_BYTES, SEGMENT_BYTES } from '../merkle/shape.js';
 import { allocateTree, MerkleTree, type TreeMemory } from '../merkle/tree.js';
@@ -30,8 +31,6 @@ import {
 import { allocateWeights, type ModelPlan, quantizeWeights, UnitRunner } from '../model/unit.js';
 import type { ChunkSource } from '../protocol/openings.js';
 import { STATE_VERSION, type StateHeader, StateHeaderType, ZERO_ROOT } from '../protocol/types.js';
-
-import { type OpenFile, realFiles, removeTree } from './files/fileLayer.js';
 import { HEADER_FILE, writeSynced } from './files/stateFolder.js';
 
 /** Leaves of a window: 64 MiB of each vector. A multiple of the tree's groups. */

@@ -9,6 +9,9 @@
 import { randomBytes } from 'node:crypto';
 import * as path from 'node:path';
 import { invariant, PogoError } from '../errors.js';
+import { hashBytes } from '../files/digest.js';
+import { writeFileAtomic } from '../files/durable.js';
+import { realFiles } from '../files/fileLayer.js';
 import { equalBytes, toHex } from '../hex.js';
 import { differsInStartOnly } from '../model/deriveRecipe.js';
 import { decodeRecipe, type Recipe, recipeRoot as recipeRootOf } from '../model/recipe.js';
@@ -25,9 +28,6 @@ import { type ChainedClaim, checkBundleChain } from './bundleChain.js';
 import { bundleStart, bundleTokens, expectOnlyKnownBlobs } from './bundleParts.js';
 import { checkClaim } from './checkClaim.js';
 import { type Environment, throwIfAborted } from './environment.js';
-import { hashBytes } from './files/digest.js';
-import { writeFileAtomic } from './files/durable.js';
-import { realFiles } from './files/fileLayer.js';
 import { HeldOutLoss } from './heldOutLoss.js';
 
 export interface VerifyBundleOptions {

@@ -144,7 +144,7 @@ attack(
     attack: 'stored artifacts are changed after they were published',
     gain: 'others train on, or run, what was never claimed',
     defence: 'content addressing: a file is what its root says, or it is missing',
-    file: 'src/node/files/blobStore.ts',
+    file: 'src/files/blobStore.ts',
     stoppedBy: 'MISSING',
     harm: 'the changed file is served under the old name',
   },

@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { register } from '../../src/cli/exportImport.js';
+import { hashBytes } from '../../src/files/digest.js';
 import { initialVector } from '../../src/model/initialize.js';
 import { createLayout } from '../../src/model/layout.js';
 import { recipeOfCheckpoint } from '../../src/model/node/checkpointRecipe.js';
 import { loadRecipe, type Recipe, recipeRoot, recipeToJson, validateRecipe } from '../../src/model/recipe.js';
 import { gpt2Tokenizer } from '../../src/model/tokenizerGpt2.js';
-import { hashBytes } from '../../src/node/files/digest.js';
 import { readStateFolder, readStateHeader, writeStateFolder } from '../../src/node/files/stateFolder.js';
 
 let folder: string;

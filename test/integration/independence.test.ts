@@ -1,6 +1,6 @@
 /**
  * Who may know what, as laws over the import graph: whoever checks knows nothing of how miners cheat, the protocol runs in
- * a browser, and native code enters by its door files only. `test/unit/light.test.ts` and
+ * a browser, folders import what stands below them, and native code enters by its door files only. `test/unit/light.test.ts` and
  * `test/unit/model/browserSafe.test.ts` look closer at two of these places.
  */
 import * as path from 'node:path';
@@ -60,6 +60,87 @@ describe('what runs in a browser', () => {
   it('and the walk would find Node', () => {
     expect(closureOf(sourceFiles('backend/open.ts'), false).outside).toContain('backend/cpuAddon.ts: node:module');
     expect(closureOf([blst], false).outside).toContain('protocol/blsNative.ts: @chainsafe/blst');
+  });
+});
+
+/**
+ * What each folder may import beside itself and the files of `src/` that all share: the map of CONTRIBUTING.md, word for
+ * word. Types count, because whoever names a type of another folder is built on it.
+ */
+const LAYERS: Readonly<Record<string, readonly string[]>> = {
+  reference: [],
+  merkle: [],
+  backend: ['merkle', 'reference'],
+  model: ['backend', 'merkle', 'reference'],
+  files: ['backend', 'merkle'],
+  protocol: ['model', 'backend', 'merkle', 'reference'],
+  pipeline: ['protocol', 'model', 'backend', 'merkle'],
+  ledger: ['protocol', 'files', 'model', 'backend', 'merkle'],
+  cost: ['protocol', 'model'],
+  node: ['ledger', 'pipeline', 'protocol', 'files', 'model', 'backend', 'merkle'],
+  cli: ['node', 'cost', 'ledger', 'pipeline', 'protocol', 'files', 'model', 'backend'],
+};
+const SHARED = ['errors.ts', 'hex.ts', 'systemErrors.ts', 'svgText.ts'];
+
+/** Files of `src/` that a file imports, relative to it. */
+function within(file: string): { readonly target: string; readonly loads: boolean }[] {
+  return importsOf(file)
+    .filter(({ specifier }) => specifier.startsWith('.') && specifier.endsWith('.js'))
+    .map(({ specifier, typeOnly, deferred }) => ({
+      target: path.relative(SOURCE, path.resolve(path.dirname(file), specifier.replace(/\.js$/, '.ts'))),
+      loads: !typeOnly && !deferred,
+    }));
+}
+
+describe('folders', () => {
+  it('have a place in the map each', () => {
+    const folders = new Set(sourceFiles('.').map((file) => path.relative(SOURCE, file).split(path.sep)));
+    const names = new Set([...folders].filter((parts) => parts.length > 1).map(([folder]) => folder));
+    expect([...names].sort()).toEqual(Object.keys(LAYERS).sort());
+  });
+
+  it.each(Object.entries(LAYERS))('%s imports itself, what all share, and %j', (folder, below) => {
+    const allowed = [folder, ...below, ...SHARED];
+    const wrong = sourceFiles(folder).flatMap((file) =>
+      within(file)
+        .filter(({ target }) => !allowed.includes(target.split(path.sep)[0]))
+        // One door for the checks that a browser and the command line share.
+        .filter(({ target }) => !(folder === 'cli' && target === 'lightChecks.ts'))
+        .map(({ target }) => `${path.relative(SOURCE, file)} imports ${target}`),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  it('stand above what they import, so that no two need each other', () => {
+    const names = Object.keys(LAYERS);
+    for (const [folder, below] of Object.entries(LAYERS)) {
+      for (const other of below)
+        expect(names.indexOf(other), `${folder}: ${other}`).toBeLessThan(names.indexOf(folder));
+    }
+  });
+});
+
+describe('files', () => {
+  it('never wait for one another while they load', () => {
+    const loads = new Map<string, string[]>();
+    for (const file of sourceFiles('.')) {
+      const targets = within(file).filter((found) => found.loads);
+      loads.set(
+        path.relative(SOURCE, file),
+        targets.map(({ target }) => target),
+      );
+    }
+    const done = new Set<string>();
+    const cycles: string[] = [];
+    const visit = (file: string, way: readonly string[]): void => {
+      if (way.includes(file)) cycles.push([...way.slice(way.indexOf(file)), file].join(' → '));
+      if (way.includes(file) || done.has(file)) return;
+      for (const target of loads.get(file) ?? []) visit(target, [...way, file]);
+      done.add(file);
+    };
+    for (const file of loads.keys()) visit(file, []);
+    expect(loads.get(path.join('model', 'recipe.ts'))).toContain(path.join('model', 'recipes.ts'));
+    expect(cycles).toEqual([]);
   });
 });
 

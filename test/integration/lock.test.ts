@@ -4,7 +4,7 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { lockDirectory } from '../../src/node/files/lock.js';
+import { lockDirectory } from '../../src/files/lock.js';
 
 const CHILD = path.resolve(import.meta.dirname, '../support/children/holdLock.mjs');
 

@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { PogoError } from '../../src/errors.js';
+import { hashBytes } from '../../src/files/digest.js';
 import { toHex } from '../../src/hex.js';
 import { baseRecipe } from '../../src/model/adapter.js';
 import { createLayout } from '../../src/model/layout.js';
@@ -17,7 +18,6 @@ import {
 } from '../../src/model/recipe.js';
 import { START_SCALARS, seedState, vectorBytes } from '../../src/model/state.js';
 import { modelPlan, withFrozen } from '../../src/model/unit.js';
-import { hashBytes } from '../../src/node/files/digest.js';
 import { readStateFolder, writeStateFolder } from '../../src/node/files/stateFolder.js';
 import { mergeAdapters } from '../../src/node/mergeAdapters.js';
 import { exportPeft, importPeft } from '../../src/node/peftState.js';

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { PogoError } from '../../src/errors.js';
+import { AppendLog } from '../../src/files/appendLog.js';
 import { equalBytes } from '../../src/hex.js';
-import { AppendLog } from '../../src/node/files/appendLog.js';
 import { crashSweep } from '../support/crashSweep.js';
 import { FaultFiles } from '../support/faultFiles.js';
 import { seededBytes } from '../support/random.js';

@@ -1,11 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { PogoError } from '../../src/errors.js';
+import { BlobStore } from '../../src/files/blobStore.js';
+import { writeFileAtomic } from '../../src/files/durable.js';
+import { readWholeFile } from '../../src/files/fileLayer.js';
 import { toHex } from '../../src/hex.js';
 import { bundleBlobs, openBundle, writeBundle } from '../../src/node/bundle.js';
-import { BlobStore } from '../../src/node/files/blobStore.js';
-import { writeFileAtomic } from '../../src/node/files/durable.js';
-import { readWholeFile } from '../../src/node/files/fileLayer.js';
 import { type Bundle, type BundleClaim, decodeBundle, encodeBundle } from '../../src/protocol/bundleType.js';
 import { crashSweep } from '../support/crashSweep.js';
 import { FaultFiles } from '../support/faultFiles.js';

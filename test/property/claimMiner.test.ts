@@ -8,14 +8,14 @@
  */
 import * as path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { BlobStore } from '../../src/files/blobStore.js';
+import { hashBytes } from '../../src/files/digest.js';
+import { UNFINISHED_PREFIX } from '../../src/files/durable.js';
+import type { FileLayer, OpenFile } from '../../src/files/fileLayer.js';
 import { toHex } from '../../src/hex.js';
 import { loadRecipe } from '../../src/model/recipe.js';
 import { START_SCALARS, type StateVectors } from '../../src/model/state.js';
 import { ClaimMiner, type MinedClaim } from '../../src/node/claimMiner.js';
-import { BlobStore } from '../../src/node/files/blobStore.js';
-import { hashBytes } from '../../src/node/files/digest.js';
-import { UNFINISHED_PREFIX } from '../../src/node/files/durable.js';
-import type { FileLayer, OpenFile } from '../../src/node/files/fileLayer.js';
 import type { Trainer } from '../../src/pipeline/trainer.js';
 import type { Committer } from '../../src/pipeline/trainSteps.js';
 import { createNativeBls } from '../../src/protocol/blsNative.js';

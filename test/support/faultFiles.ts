@@ -7,8 +7,8 @@
  */
 import * as path from 'node:path';
 import { PogoError } from '../../src/errors.js';
-import type { FileLayer, OpenFile, OpenMode, PathStatus } from '../../src/node/files/fileLayer.js';
-import { ioError } from '../../src/node/files/fileLayer.js';
+import type { FileLayer, OpenFile, OpenMode, PathStatus } from '../../src/files/fileLayer.js';
+import { ioError } from '../../src/files/fileLayer.js';
 
 /** Thrown at the moment of death; no code under test may catch it and go on. */
 export class Killed extends Error {

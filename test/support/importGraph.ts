@@ -10,6 +10,8 @@ export interface Import {
   readonly specifier: string;
   /** Erased by the compiler: nothing is loaded for it. */
   readonly typeOnly: boolean;
+  /** An `import()` that is made when its code runs, not when its file loads. */
+  readonly deferred: boolean;
 }
 
 const parsed = new Map<string, ts.SourceFile>();
@@ -31,9 +33,9 @@ function walk(node: ts.Node, visit: (node: ts.Node) => void): void {
 /** Static, dynamic and type imports, and re-exports. These are modules: there is no `require` that was not made. */
 export function importsOf(file: string): Import[] {
   const found: Import[] = [];
-  const add = (specifier: ts.Node | undefined, typeOnly: boolean): void => {
+  const add = (specifier: ts.Node | undefined, typeOnly: boolean, deferred = false): void => {
     if (specifier !== undefined && ts.isStringLiteralLike(specifier))
-      found.push({ specifier: specifier.text, typeOnly });
+      found.push({ specifier: specifier.text, typeOnly, deferred });
   };
   walk(parse(file), (node) => {
     if (ts.isImportDeclaration(node)) {
@@ -42,7 +44,7 @@ export function importsOf(file: string): Import[] {
     if (ts.isExportDeclaration(node)) add(node.moduleSpecifier, node.isTypeOnly);
     if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument)) add(node.argument.literal, true);
     if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword)
-      add(node.arguments[0], false);
+      add(node.arguments[0], false, true);
   });
   return found;
 }

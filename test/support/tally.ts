@@ -1,10 +1,10 @@
 /** A small real state machine for tests of engines and channels: adds numbers, refuses zero. */
 import { blake3 } from '@noble/hashes/blake3.js';
 import { PogoError } from '../../src/errors.js';
+import { AppendLog } from '../../src/files/appendLog.js';
+import type { FileLayer } from '../../src/files/fileLayer.js';
 import type { EngineStore } from '../../src/ledger/engineStore.js';
 import type { MachineEvent, StateMachine } from '../../src/ledger/machine.js';
-import { AppendLog } from '../../src/node/files/appendLog.js';
-import type { FileLayer } from '../../src/node/files/fileLayer.js';
 
 export interface Tally {
   readonly count: number;

@@ -8,14 +8,14 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { PogoError } from '../../errors.js';
+import { hashBytes } from '../../files/digest.js';
+import { removeAbandoned, unfinishedPath } from '../../files/durable.js';
+import { realFiles, removeTree } from '../../files/fileLayer.js';
 import { toHex } from '../../hex.js';
 import { copiesOf, type DocumentRule, isHeldOut, PPM } from '../../model/documents.js';
 import { bytesPerToken, type Recipe } from '../../model/recipe.js';
 import { RootSet } from '../../model/rootSet.js';
 import type { Tokenizer } from '../../model/tokenizer.js';
-import { hashBytes } from '../files/digest.js';
-import { removeAbandoned, unfinishedPath } from '../files/durable.js';
-import { realFiles, removeTree } from '../files/fileLayer.js';
 import { hashFile } from '../hashFile.js';
 import { type Document, readDocuments } from './readDocuments.js';
 import { type SourceFile, type SourceFormat, sourceFiles } from './sources.js';

@@ -5,11 +5,11 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import * as path from 'node:path';
 import { PogoError } from '../../errors.js';
+import { hashBytes } from '../../files/digest.js';
 import { equalBytes, toHex } from '../../hex.js';
 import { bytesPerToken, type Recipe, validateRecipe } from '../../model/recipe.js';
 import { parseStrictJson } from '../../model/strictJson.js';
 import type { Tokenizer } from '../../model/tokenizer.js';
-import { hashBytes } from '../files/digest.js';
 import { hashFile } from '../hashFile.js';
 import type { BuiltData } from './build.js';
 

@@ -1,7 +1,7 @@
 /** Parts of a token file, written as documents come: tokens (u16 or u32 LE) and the roots of their documents. */
 import * as path from 'node:path';
 import { PogoError } from '../../errors.js';
-import type { FileLayer, OpenFile } from '../files/fileLayer.js';
+import type { FileLayer, OpenFile } from '../../files/fileLayer.js';
 
 /** Bytes that are kept until they are written. */
 const BUFFER_BYTES = 1 << 20;

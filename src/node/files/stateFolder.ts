@@ -7,13 +7,13 @@
  */
 import * as path from 'node:path';
 import { PogoError } from '../../errors.js';
+import { hashBytes } from '../../files/digest.js';
+import { unfinishedPath } from '../../files/durable.js';
+import { type FileLayer, readWholeFile, realFiles, removeTree } from '../../files/fileLayer.js';
 import { equalBytes, toHex } from '../../hex.js';
 import { vectorBytes } from '../../model/state.js';
 import { decodeStrict } from '../../protocol/ssz.js';
 import { type StateHeader, StateHeaderType, ZERO_ROOT } from '../../protocol/types.js';
-import { hashBytes } from './digest.js';
-import { unfinishedPath } from './durable.js';
-import { type FileLayer, readWholeFile, realFiles, removeTree } from './fileLayer.js';
 
 /** What of a layout matters here: the number of fp32 elements of each vector. */
 export interface VectorLayout {

@@ -6,11 +6,11 @@
  */
 import * as path from 'node:path';
 import { PogoError } from '../../errors.js';
+import { AppendLog } from '../../files/appendLog.js';
+import { BlobStore } from '../../files/blobStore.js';
+import { removeUnfinished } from '../../files/durable.js';
+import { type FileLayer, realFiles } from '../../files/fileLayer.js';
 import { toHex } from '../../hex.js';
-import { AppendLog } from './appendLog.js';
-import { BlobStore } from './blobStore.js';
-import { removeUnfinished } from './durable.js';
-import { type FileLayer, realFiles } from './fileLayer.js';
 
 const LOG_NAME = 'steps.log';
 const RECORD_HEADER_BYTES = 12;

@@ -1,10 +1,11 @@
 /** The miner's process: a {@link Miner} fed by the ledger's blocks. */
+
+import { realFiles } from '../../files/fileLayer.js';
+import { lockWhenFree } from '../../files/lock.js';
 import type { LedgerEvent } from '../../ledger/stateEvents.js';
 import { decodeRecipe } from '../../model/recipe.js';
 import { findCheat } from '../cheats.js';
 import { Environment } from '../environment.js';
-import { realFiles } from '../files/fileLayer.js';
-import { lockWhenFree } from '../files/lock.js';
 import { Miner } from '../miner.js';
 import { runRole } from '../role.js';
 import { forRecipes } from '../severalJobs.js';

@@ -1,5 +1,5 @@
 // Takes the lock of the directory in argv[2], says so on stdout, and holds it until stdin ends or it is killed.
-import { lockDirectory } from '../../../dist/node/files/lock.js';
+import { lockDirectory } from '../../../dist/files/lock.js';
 
 try {
   const lock = lockDirectory(process.argv[2]);

@@ -287,6 +287,7 @@ describe('recipe rules', () => {
   it('names what it knows when asked for an unknown recipe, and refuses broken JSON', () => {
     expect(errorOf(() => loadRecipe('gpt-9000')).message).toContain('moby');
     expect(errorOf(() => loadRecipe('{"name":')).code).toBe('RECIPE');
+    expect(errorOf(() => loadRecipe('{"name": "a", "name": "b"}')).message).toContain('the key "name" appears twice');
     expect(errorOf(() => loadRecipe('{}')).code).toBe('RECIPE');
   });
 

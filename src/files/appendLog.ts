@@ -18,8 +18,8 @@
  * anything else that does not check is corruption and names its offset.
  */
 import * as path from 'node:path';
-import { PogoError } from '../../errors.js';
-import { equalBytes } from '../../hex.js';
+import { PogoError } from '../errors.js';
+import { equalBytes } from '../hex.js';
 import { hashBytes } from './digest.js';
 import type { FileLayer, OpenFile } from './fileLayer.js';
 

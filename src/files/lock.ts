@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { PogoError } from '../../errors.js';
+import { PogoError } from '../errors.js';
 import { ioError } from './fileLayer.js';
 
 const LOCK_NAME = 'lock';

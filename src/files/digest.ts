@@ -1,11 +1,11 @@
 /** The hashes of things on disk: whole byte strings, and blobs that arrive in parts. */
 import { blake3 } from '@noble/hashes/blake3.js';
-import { hashBytes, loadMerkleAddon, merkleKernels } from '../../backend/merkleAddon.js';
-import { invariant } from '../../errors.js';
-import { GROUP_BYTES, GROUP_LOG, LEAF_BYTES } from '../../merkle/shape.js';
-import { allocateTree, MerkleTree } from '../../merkle/tree.js';
+import { hashBytes, loadMerkleAddon, merkleKernels } from '../backend/merkleAddon.js';
+import { invariant } from '../errors.js';
+import { GROUP_BYTES, GROUP_LOG, LEAF_BYTES } from '../merkle/shape.js';
+import { allocateTree, MerkleTree } from '../merkle/tree.js';
 
-export { hashBytes } from '../../backend/merkleAddon.js';
+export { hashBytes } from '../backend/merkleAddon.js';
 
 /** BLAKE3 of parts, one after the other. */
 export interface BlobHasher {

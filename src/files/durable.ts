@@ -1,6 +1,6 @@
 /** Files that are either there in full or not there at all, whatever byte the process dies at. */
 import * as path from 'node:path';
-import { PogoError } from '../../errors.js';
+import { PogoError } from '../errors.js';
 import type { FileLayer } from './fileLayer.js';
 import { isProcess } from './lock.js';
 

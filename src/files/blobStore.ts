@@ -6,8 +6,8 @@
  * match their root are *missing data* (code MISSING), never evidence against anybody.
  */
 import * as path from 'node:path';
-import { invariant, PogoError } from '../../errors.js';
-import { equalBytes, toHex } from '../../hex.js';
+import { invariant, PogoError } from '../errors.js';
+import { equalBytes, toHex } from '../hex.js';
 import { blobHasher, hashBytes } from './digest.js';
 import { prepareDirectory, writeFileUnlisted } from './durable.js';
 import { type FileLayer, type OpenFile, realFiles } from './fileLayer.js';

@@ -8,8 +8,8 @@
  */
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { PogoError } from '../../errors.js';
-import { systemErrorText } from '../../systemErrors.js';
+import { PogoError } from '../errors.js';
+import { systemErrorText } from '../systemErrors.js';
 
 /** `read`: an existing file · `update`: read and write, created empty if missing · `exclusive`: new, else EEXIST. */
 export type OpenMode = 'read' | 'update' | 'exclusive';
