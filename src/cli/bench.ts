@@ -68,7 +68,6 @@ async function runBench(flags: BenchFlags): Promise<number> {
 export function register(program: Command): void {
   program
     .command('bench')
-    .description('ratios to measured ceilings: kernels, hashing, commit pass, whole steps')
     .option('--only <names>', 'lines to measure, comma-separated; gemm stands for gemm/…')
     .option('--recipe <name>', 'recipe of the lines that train', 'moby')
     .option('--lanes <n>', 'lanes of step and pipeline/scaling')

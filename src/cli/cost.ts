@@ -137,7 +137,6 @@ export function register(program: Command): void {
   const price = (name: string): ((text: string) => number) => numberOption(name, 0, 1e12);
   program
     .command('cost')
-    .description('what a claim costs: training, verification, bytes, memory, money; each figure with its basis')
     .option('--model <recipe>', 'recipe by name, or a recipe file', 'gpt2-124m')
     .addOption(
       new Option('--device <name>', 'the machine of the committed results, or assumed GPUs')

@@ -257,7 +257,7 @@ async function check(file: string, options: { readonly recipe?: string; readonly
 }
 
 export function register(program: Command): void {
-  const data = program.command('data').description('token files for recipes');
+  const data = program.command('data');
   data
     .command('build')
     .description('make a token file from text, JSON Lines or Parquet, and a recipe that trains on it')

@@ -31,14 +31,12 @@ function patch(oldFile: string, patchFile: string, output: string): void {
 export function register(program: Command): void {
   program
     .command('diff')
-    .description('binary diff between two packed 4-bit models')
     .argument('<old>', 'packed model before')
     .argument('<new>', 'packed model after, of the same length')
     .requiredOption('-o, --output <patch>', 'where to write the diff')
     .action((oldFile: string, newFile: string, options: { output: string }) => diff(oldFile, newFile, options.output));
   program
     .command('patch')
-    .description('apply a diff to a packed 4-bit model and check the root of the result')
     .argument('<old>', 'packed model that the diff was made from')
     .argument('<patch>', 'diff made by pogo diff')
     .requiredOption('-o, --output <new>', 'where to write the new model')

@@ -215,7 +215,6 @@ export function describeReport(report: DoctorReport): string {
 export function register(program: Command): void {
   program
     .command('doctor')
-    .description('backends, instruction sets, vectors passed, tool chains, and what to do about what is missing')
     .option('--json', 'one JSON object')
     .option('--quick', 'only the vectors of the start-up test')
     .action(async (options: { json?: boolean; quick?: boolean }) => {

@@ -102,7 +102,6 @@ function requireHolding(failing: readonly Inequality[]): void {
 export function register(program: Command): void {
   program
     .command('economics')
-    .description('what bonds, rewards and fines must satisfy for a recipe, and which inequality binds')
     .option('--recipe <name|file>', 'built-in name, or a recipe file', 'moby')
     .option(
       '--committee <n>',

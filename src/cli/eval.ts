@@ -74,7 +74,6 @@ async function evaluate(options: Options): Promise<void> {
 export function register(program: Command): void {
   program
     .command('eval')
-    .description('exact loss of a checkpoint on a text or token file, in nats per token')
     .requiredOption(
       '--checkpoint <file>',
       'safetensors: our own, or a model of Hugging Face with config.json and tokenizer.json beside it',

@@ -70,7 +70,6 @@ function showVerdict(verdict: Verdict, file: string, bytes: number): void {
 export function register(program: Command): void {
   program
     .command('evidence')
-    .description('check a fraud proof as a third party')
     .argument('<file>', 'file of evidence, as pogo verify and pogo run write it')
     .option('--blobs <folder>', 'where the model under adapters is looked for, beside the data directory')
     .option('--json', 'events instead of text')

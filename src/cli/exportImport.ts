@@ -261,7 +261,6 @@ export function register(program: Command): void {
       )
       .option('--json', 'events instead of text');
   common(program.command('export'))
-    .description('write a state as fp32 safetensors')
     .addOption(new Option('--weights <vector>', 'what the formats hf and peft ship').choices(['ema', 'theta']))
     .option('--base <name>', 'what adapter_config.json calls the model under the adapters')
     .option(
@@ -271,7 +270,6 @@ export function register(program: Command): void {
     )
     .action((options: Options) => exportState(options));
   common(program.command('import'))
-    .description('read fp32, fp16 or bf16 safetensors into a new state folder')
     .option('--recipe-out <file>', 'the recipe that starts there (default for the format hf: beside the state)')
     .option('--name <name>', 'name of that recipe (default: imported)')
     .option('--base <path>', 'the model under adapters: a state folder, a run, or a checkpoint')

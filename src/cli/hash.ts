@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { PogoError } from '../errors.js';
 import { toHex } from '../hex.js';
 import { hashFile } from '../node/hashFile.js';
-import { defaultLanes } from '../pipeline/laneChoice.js';
+import { defaultLanes } from '../pipeline/laneCount.js';
 import { interruptible } from './interrupt.js';
 import { integerOption } from './options.js';
 
@@ -16,7 +16,6 @@ function line(root: Uint8Array, file: string): string {
 export function register(program: Command): void {
   program
     .command('hash')
-    .description('BLAKE3 of files, as b3sum prints it')
     .argument('<file...>', 'files to hash')
     .option('--tree <out>', 'also write the tree of chaining values (one file only)')
     .option('--threads <n>', 'threads (default: POGO_LANES, or all cores)', integerOption('--threads', 1, 1024))

@@ -26,18 +26,15 @@ async function newKey(file: string, options: Options): Promise<void> {
 }
 
 export function register(program: Command): void {
-  const key = program
-    .command('key')
-    .description('make and show key files: BLS secrets encrypted by a passphrase (EIP-2335)')
-    .addHelpText(
-      'after',
-      `
+  const key = program.command('key').addHelpText(
+    'after',
+    `
 The passphrase is the first line of --passphrase-file, else POGO_PASSPHRASE, else asked on the terminal.
 
 Examples:
   pogo key new miner.json
   pogo mine --recipe tiny --dir claims-of-tiny --key miner.json`,
-    );
+  );
   key
     .command('new')
     .description('write a new random key, mode 600; an existing file is never replaced')

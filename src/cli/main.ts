@@ -5,7 +5,7 @@
  */
 import { Command, CommanderError } from 'commander';
 import { EXIT, PogoError } from '../errors.js';
-import { COMMANDS, registerCommands } from './commands.js';
+import { COMMAND_NAMES, registerCommands } from './commands.js';
 import { reportFailure } from './fail.js';
 import { pogoVersion } from './version.js';
 
@@ -23,12 +23,11 @@ function commandWords(program: Command, argv: readonly string[]): string[] {
 
 /** @throws PogoError USAGE if the word in front names no command; without this it would be an argument of `run` */
 function demandCommand(argv: readonly string[]): void {
-  const names = COMMANDS.flatMap((entry) => entry.names);
   const word = argv[2] === 'help' ? argv[3] : argv[2];
-  if (word === undefined || word.startsWith('-') || word === 'help' || names.includes(word)) return;
+  if (word === undefined || word.startsWith('-') || word === 'help' || COMMAND_NAMES.includes(word)) return;
   throw new PogoError(
     'USAGE',
-    `expected a command (${names.join(', ')}), found ${JSON.stringify(word.slice(0, 80))}; see: pogo --help`,
+    `expected a command (${COMMAND_NAMES.join(', ')}), found ${JSON.stringify(word.slice(0, 80))}; see: pogo --help`,
   );
 }
 
@@ -44,10 +43,10 @@ async function main(argv: readonly string[]): Promise<number> {
       'after',
       '\nExit codes: 0 done or claim holds, 1 bug, 2 bad usage, 3 claim false, 4 undecided, 5 environment, 130 interrupted.',
     );
-  await registerCommands(program, argv);
-  for (const command of program.commands) command.exitOverride().configureOutput({ writeErr: () => undefined });
   try {
     demandCommand(argv);
+    await registerCommands(program, argv);
+    for (const command of program.commands) command.exitOverride().configureOutput({ writeErr: () => undefined });
     await program.parseAsync(argv as string[]);
     return typeof process.exitCode === 'number' ? process.exitCode : EXIT.ok;
   } catch (error) {

@@ -195,7 +195,6 @@ class TextReport implements Report {
 export function register(program: Command): void {
   const command = program.command('mine');
   addStartOptions(command, 'state folder, finished run or checkpoint to start from (default: the recipe’s seed)')
-    .description('train claims and write them as a bundle folder that can be copied to another machine')
     .requiredOption('--recipe <name|file>', 'what to train: see pogo recipe')
     .requiredOption('--dir <folder>', 'bundle folder; <folder>.work keeps what resuming needs')
     .option('--claims <n>', 'claims the bundle has in the end', integerOption('--claims', 1, 65_536), 1)

@@ -150,7 +150,6 @@ function earlierEvent({ root, recipe, chainId, claims, claimRoot, fromRoot }: Or
 export function register(program: Command): void {
   program
     .command('prove-origin')
-    .description('show which finalized claims a checkpoint comes from, in one file; or check such a file')
     .argument('[checkpoint]', 'safetensors file of a whole state, state folder, or packed 4-bit model')
     .option('--run <folder>', 'folder of the run (default: the newest of POGO_HOME)')
     .option(

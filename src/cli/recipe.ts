@@ -181,7 +181,6 @@ async function derive(name: string, options: DeriveOptions): Promise<void> {
 export function register(program: Command): void {
   const command = program
     .command('recipe')
-    .description('list the recipes, or print one in full with its root')
     .argument('[name]', 'built-in name, or a recipe file')
     .option('--json', 'events instead of text; the field `view` is a recipe file')
     .option('--file', 'print only the recipe, as a file to start from')

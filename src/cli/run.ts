@@ -66,7 +66,6 @@ export function register(program: Command): void {
   const cheats = listCheats().map((c) => `  ${c.name.padEnd(14)} ${c.description}`);
   const command = program.command('run', { isDefault: true });
   addStartOptions(command, 'state folder, finished run or checkpoint that a recipe for fine-tuning starts from')
-    .description('the main job: miners train, verifiers check, a cheat is caught; one process tree')
     .option('--recipe <name|file>', 'what to train (pogo recipe lists them; default: moby)')
     .option('--dir <folder>', 'folder of the run (default: the next free <POGO_HOME>/runs/<n>)')
     .option('--claims <n>', `finalized claims to reach (default: ${DEFAULT_CLAIMS})`)

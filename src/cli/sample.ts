@@ -44,7 +44,6 @@ async function sample(options: Options): Promise<void> {
 export function register(program: Command): void {
   program
     .command('sample')
-    .description('text from a model')
     .requiredOption(
       '--checkpoint <file>',
       'safetensors: our own, or a model of Hugging Face with config.json and tokenizer.json beside it',

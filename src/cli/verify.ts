@@ -174,7 +174,6 @@ export function register(program: Command): void {
   const number = integerOption('--samples', 1, 2 ** 31);
   program
     .command('verify')
-    .description('check a bundle alone, trusting nothing in it')
     .argument('<bundle>', 'bundle folder, as pogo mine writes it')
     .option('--recipe <name|file>', 'pin the recipe (else it is taken from the bundle)')
     .option('--from <root>', 'pin the state root that the first claim starts from', rootOption('--from'))

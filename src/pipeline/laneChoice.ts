@@ -1,25 +1,15 @@
 /**
- * Which lanes a process has: POGO_LANES, POGO_DEVICES.
+ * Which lanes a process has: POGO_LANES (`laneCount.ts`), POGO_DEVICES.
  */
 import { availableParallelism } from 'node:os';
 import { openBackend } from '../backend/open.js';
 import type { Backend } from '../backend/types.js';
 import { PogoError } from '../errors.js';
+import { defaultLanes } from './laneCount.js';
 import type { LaneGroupOptions, LanePoolOptions } from './lanePool.js';
 
 /** Lanes of a device: while one copies, the other computes. Not yet tuned on a device. */
 const LANES_OF_A_DEVICE = 2;
-
-/** POGO_LANES, or one lane per core. @throws PogoError USAGE unless it is an integer of 1 to 1024 */
-export function defaultLanes(env: NodeJS.ProcessEnv = process.env, otherwise = availableParallelism()): number {
-  const text = env['POGO_LANES'];
-  if (text === undefined || text === '') return otherwise;
-  const lanes = Number(text);
-  if (!Number.isInteger(lanes) || lanes < 1 || lanes > 1024) {
-    throw new PogoError('USAGE', `POGO_LANES: expected an integer of 1 to 1024, found ${JSON.stringify(text)}`);
-  }
-  return lanes;
-}
 
 /** A CUDA device by its index, or the lanes over host memory. */
 export type LaneDevice = number | 'cpu';

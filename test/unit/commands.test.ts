@@ -2,16 +2,27 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
-import { COMMANDS, registerCommands } from '../../src/cli/commands.js';
+import { COMMAND_NAMES, COMMANDS, registerCommands } from '../../src/cli/commands.js';
 
 const namesOf = (program: Command): string[] => program.commands.map((command) => command.name());
 
 describe('commands', () => {
-  it.each(COMMANDS)('$names are what their file registers', async ({ names, load }) => {
-    const program = new Command();
-    (await load()).register(program);
-    expect(namesOf(program)).toEqual(names);
-  });
+  it.each(COMMANDS.map((entry) => ({ entry, names: entry.lines.map(({ name }) => name) })))(
+    '$names are what their file registers, and may be followed by what the help says',
+    async ({ entry, names }) => {
+      const program = new Command();
+      (await entry.load()).register(program);
+      expect(namesOf(program)).toEqual(names);
+      const help = program.createHelp();
+      for (const [i, { name, follows, description }] of entry.lines.entries()) {
+        const command = program.commands[i] as Command;
+        expect(help.subcommandTerm(command)).toBe(`${name} ${follows}`.trim());
+        // Described in one place, the list.
+        expect(command.description()).toBe('');
+        expect(description).not.toBe('');
+      }
+    },
+  );
 
   it('every file of src/cli that registers a command is in the list', () => {
     const folder = new URL('../../src/cli/', import.meta.url);
@@ -23,20 +34,38 @@ describe('commands', () => {
     expect(COMMANDS).toHaveLength(files.length);
   });
 
-  it('a named command is loaded alone, anything else loads all', async () => {
-    const all = COMMANDS.flatMap(({ names }) => names);
-    for (const [words, expected] of [
+  it('a named command is loaded alone, the default one where none is named, and none for help and version', async () => {
+    const run = ['run'];
+    for (const [words, loaded] of [
       [['hash', 'file'], ['hash']],
+      [['hash', '--help'], ['hash']],
       [['import'], ['export', 'import']],
-      [[], all],
-      [['--help'], all],
-      [['help', 'hash'], all],
-      [['--claims', '2'], all],
-      [['unknown'], all],
+      [['help', 'hash'], ['hash']],
+      [[], run],
+      [['--claims', '2'], run],
+      [['--version'], []],
+      [['-V'], []],
     ] as const) {
       const program = new Command();
       await registerCommands(program, ['node', 'pogo', ...words]);
-      expect(namesOf(program)).toEqual(expected);
+      expect(namesOf(program)).toEqual(loaded);
+      for (const command of program.commands) expect(command.description()).not.toBe('');
     }
   });
+
+  it.each([['--help'], ['-h'], ['help'], ['--json', '--help']])(
+    '%s lists all commands and loads none',
+    async (...words) => {
+      const listed = new Command('pogo');
+      await registerCommands(listed, ['node', 'pogo', ...words]);
+      expect(namesOf(listed)).toEqual(COMMAND_NAMES);
+      const all = new Command('pogo');
+      for (const { lines, load } of COMMANDS) {
+        (await load()).register(all);
+        for (const { name, description } of lines)
+          all.commands.find((one) => one.name() === name)?.description(description);
+      }
+      expect(listed.helpInformation()).toBe(all.helpInformation());
+    },
+  );
 });

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { setupFix } from '../../src/backend/packageRoot.js';
-import { COMMANDS } from '../../src/cli/commands.js';
+import { COMMAND_NAMES } from '../../src/cli/commands.js';
 
 const root = join(import.meta.dirname, '..', '..');
 
@@ -77,7 +77,7 @@ describe('npm start', () => {
     ],
     [['--help'], ['--help']],
     // Every command of the list, and a word that is none: `pogo` says so.
-    ...[...COMMANDS.flatMap(({ names }) => [...names]), 'help', 'unknown'].map((name) => [
+    ...[...COMMAND_NAMES, 'help', 'unknown'].map((name) => [
       [name, 'word'],
       [name, 'word'],
     ]),
