@@ -8,10 +8,15 @@ import { realFiles } from '../files/fileLayer.js';
 import { toHex } from '../hex.js';
 import { type DocumentRule, PPM } from '../model/documents.js';
 import { openRecipe } from '../model/node/recipeFile.js';
-import { keepTokenizer, openRecipeTokenizer, openTokenizerFile } from '../model/node/tokenizerFile.js';
+import {
+  keepTokenizer,
+  openRecipeTokenizer,
+  openTokenizerFile,
+  type TokenizerFile,
+} from '../model/node/tokenizerFile.js';
 import { type Recipe, recipeRoot, recipeToJson } from '../model/recipe.js';
 import { parseStrictJson } from '../model/strictJson.js';
-import { openTokenizer, type Tokenizer } from '../model/tokenizer.js';
+import { openTokenizer } from '../model/tokenizer.js';
 import { type BuiltData, buildData, type DatasetSpec } from '../node/data/build.js';
 import { baseFor, checkData, manifestText, parseManifest, recipeOnData } from '../node/data/manifest.js';
 import type { SourceFormat } from '../node/data/sources.js';
@@ -123,16 +128,18 @@ function specFile(file: string, options: BuildCommand): DatasetSpec[] {
 }
 
 /** The tokenizer that was named, or that of the recipe; a file is kept where recipes find it. */
-async function tokenizerOf(options: BuildCommand, base: Recipe): Promise<Tokenizer> {
+/** The tokenizer, with its file where there is one that a run will need. */
+async function tokenizerOf(options: BuildCommand, base: Recipe): Promise<TokenizerFile> {
   const { tokenizer, output } = options;
-  if (tokenizer === undefined) return await openRecipeTokenizer(base, output);
-  if (tokenizer === 'bytes' || tokenizer === 'gpt2') return await openTokenizer(tokenizer);
+  if (tokenizer === undefined) return { tokenizer: await openRecipeTokenizer(base, output), file: undefined };
+  if (tokenizer === 'bytes' || tokenizer === 'gpt2') {
+    return { tokenizer: await openTokenizer(tokenizer), file: undefined };
+  }
   const found = await openTokenizerFile(tokenizer);
   if (found === undefined) {
     throw new PogoError('USAGE', `--tokenizer: expected bytes, gpt2 or a tokenizer.json, found no file ${tokenizer}`);
   }
-  await keepTokenizer(output, found);
-  return found.tokenizer;
+  return found;
 }
 
 async function build(sources: readonly string[], options: BuildCommand): Promise<void> {
@@ -142,7 +149,8 @@ async function build(sources: readonly string[], options: BuildCommand): Promise
   const datasets = datasetsOf(sources, options);
   const heldOutPpm = partsPerMillion(options.heldOut, '--held-out', 0.5);
   const named = openRecipe(options.recipe ?? (options.tokenizer === 'gpt2' ? 'gpt2-124m' : 'moby'));
-  const tokenizer = await tokenizerOf(options, named);
+  const tokenizerFile = await tokenizerOf(options, named);
+  const { tokenizer } = tokenizerFile;
   const base = baseFor(named, tokenizer);
   const start = performance.now();
   let shown = start;
@@ -163,6 +171,7 @@ async function build(sources: readonly string[], options: BuildCommand): Promise
       },
     }),
   );
+  await keepTokenizer(options.output, tokenizerFile);
   const recipe = recipeOnData(base, tokenizer, built, options.name);
   const manifest = join(options.output, `${options.name}.manifest.json`);
   const recipeFile = options.recipeOut ?? join(options.output, `${options.name}.recipe.json`);

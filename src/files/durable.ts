@@ -89,6 +89,24 @@ function removeFileOrFolder(layer: FileLayer, target: string): void {
   }
 }
 
+/**
+ * Creates a directory with its missing parents, for work that may fail.
+ *
+ * @returns takes back what was created and is still empty
+ */
+export function makeDirectoryFor(layer: FileLayer, directory: string): () => void {
+  const made: string[] = [];
+  for (let at = path.resolve(directory); layer.status(at) === undefined; at = path.dirname(at)) made.push(at);
+  layer.makeDirectory(directory);
+  return () => {
+    try {
+      for (const folder of made) layer.removeDirectory(folder);
+    } catch {
+      // It holds something by now, or nobody may remove it: the error that made the work fail is the one to report.
+    }
+  };
+}
+
 /** Creates `directory` if it is missing and checks that it can be written, so that a run fails before it trains. */
 export function prepareDirectory(layer: FileLayer, directory: string): void {
   layer.makeDirectory(directory);

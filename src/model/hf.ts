@@ -71,17 +71,18 @@ export interface HfDescription {
  * The model of a `config.json`. Sizes are checked when they become a recipe.
  *
  * @param config parsed JSON
+ * @param file its name, for messages
  * @throws PogoError MISMATCH for another architecture, or an option that changes the arithmetic
  */
-export function describeHfConfig(config: unknown): HfDescription {
-  const reader = new ConfigReader(config);
+export function describeHfConfig(config: unknown, file = 'config.json'): HfDescription {
+  const reader = new ConfigReader(config, '', file);
   reader.only('model_type', undefined, 'gpt2', 'gemma3_text', 'gemma3');
   reader.only('tie_word_embeddings', true, true, false);
   const tied = reader.get('tie_word_embeddings') !== false;
   if (reader.get('model_type') === 'gpt2') return { shape: gpt2Shape(reader), tied };
   if (reader.get('model_type') === 'gemma3_text') return { shape: gemma3Shape(reader, undefined), tied };
   // A multimodal model: its text part.
-  const text = new ConfigReader(reader.get('text_config') ?? {}, 'text_config.');
+  const text = reader.inside('text_config');
   text.only('model_type', 'gemma3_text', 'gemma3_text');
   text.only('tie_word_embeddings', true, true, false);
   const dtype = reader.get('dtype') ?? reader.get('torch_dtype');

@@ -13,25 +13,36 @@ export type ModelShape = Pick<
   readonly gemma?: Omit<GemmaOptions, 'ropeRoot'>;
 };
 
+const OTHER_MODEL = 'only that is supported: take such a model';
+const DAMAGED = 'download the file again';
+
 export class ConfigReader {
   readonly #fields: Readonly<Record<string, unknown>>;
   /** Where the fields lie in the file, for messages. */
   readonly #path: string;
   readonly #file: string;
 
-  /** @throws PogoError MISMATCH for anything but an object */
+  /**
+   * @param file its name, for messages
+   * @throws PogoError MISMATCH for anything but an object
+   */
   constructor(value: unknown, path = '', file = 'config.json') {
     this.#path = path;
     this.#file = file;
     this.#fields = {};
     if (typeof value !== 'object' || value === null || Array.isArray(value))
-      this.mismatch('an object', value, '(whole)');
+      this.mismatch('an object', value, '(whole)', DAMAGED);
     this.#fields = value as Readonly<Record<string, unknown>>;
   }
 
   /** The field, or undefined where it is absent or null. */
   get(key: string): unknown {
     return Object.hasOwn(this.#fields, key) ? (this.#fields[key] ?? undefined) : undefined;
+  }
+
+  /** The object in a field; an empty one where there is none. */
+  inside(key: string): ConfigReader {
+    return new ConfigReader(this.get(key) ?? {}, `${this.#path}${key}.`, this.#file);
   }
 
   has(key: string): boolean {
@@ -42,7 +53,7 @@ export class ConfigReader {
   only(key: string, fallback: unknown, ...allowed: unknown[]): void {
     const found = this.get(key) ?? fallback;
     if (!allowed.includes(found)) {
-      this.mismatch(allowed.map((value) => JSON.stringify(value)).join(' or '), found, key);
+      this.mismatch(allowed.map((value) => JSON.stringify(value) ?? 'nothing').join(' or '), found, key);
     }
   }
 
@@ -50,14 +61,14 @@ export class ConfigReader {
   count(key: string, fallback?: number): number {
     const found = this.get(key) ?? fallback;
     if (typeof found !== 'number' || !Number.isSafeInteger(found) || found < 1) {
-      this.mismatch('a positive integer', found, key);
+      this.mismatch('a positive integer', found, key, DAMAGED);
     }
     return found;
   }
 
   number(key: string, fallback?: number): number {
     const found = this.get(key) ?? fallback;
-    if (typeof found !== 'number' || !Number.isFinite(found)) this.mismatch('a number', found, key);
+    if (typeof found !== 'number' || !Number.isFinite(found)) this.mismatch('a number', found, key, DAMAGED);
     return found;
   }
 
@@ -66,13 +77,13 @@ export class ConfigReader {
     return decimalToBits(String(this.number(key, fallback)));
   }
 
-  mismatch(expected: string, found: unknown, key: string): never {
+  /** @param advice what to do; by default for a model that is described well and computes something else */
+  mismatch(expected: string, found: unknown, key: string, advice = OTHER_MODEL): never {
     const shown = JSON.stringify(found)?.slice(0, 80) ?? 'nothing';
     const field = `${this.#path}${key}`;
-    throw new PogoError(
-      'MISMATCH',
-      `${this.#file} field ${field}: expected ${expected}, found ${shown}; this is not supported`,
-      { field },
-    );
+    throw new PogoError('MISMATCH', `${this.#file} field ${field}: expected ${expected}, found ${shown}; ${advice}`, {
+      path: this.#file,
+      field,
+    });
   }
 }

@@ -9,7 +9,7 @@
 import { PogoError } from '../errors.js';
 import { bitsToDecimal, bitsToFloat, decimalToBits } from './fp32.js';
 import type { HfModel, HfPart } from './hf.js';
-import { ConfigReader, type ModelShape } from './hfConfigReader.js';
+import type { ConfigReader, ModelShape } from './hfConfigReader.js';
 import type { Layout } from './layout.js';
 import { attentionSizes, type Recipe } from './recipe.js';
 
@@ -205,12 +205,11 @@ function ropeOf(config: ConfigReader): RopeFields {
     return {
       ropeLocalBase: config.count('rope_local_base_freq', 10_000),
       ropeGlobalBase: config.count('rope_theta', 1_000_000),
-      ropeGlobalScale: scaling === undefined ? 1 : scaleOf(new ConfigReader(scaling, 'rope_scaling.')),
+      ropeGlobalScale: scaling === undefined ? 1 : scaleOf(config.inside('rope_scaling')),
     };
   }
-  const both = new ConfigReader(parameters, 'rope_parameters.');
-  const part = (key: string): ConfigReader => new ConfigReader(both.get(key) ?? {}, `rope_parameters.${key}.`);
-  const [local, global] = [part('sliding_attention'), part('full_attention')];
+  const both = config.inside('rope_parameters');
+  const [local, global] = [both.inside('sliding_attention'), both.inside('full_attention')];
   local.only('rope_type', 'default', 'default');
   return {
     ropeLocalBase: local.count('rope_theta', 10_000),

@@ -103,10 +103,11 @@ export interface PeftDescription {
 
 /**
  * @param config parsed JSON
+ * @param file its name, for messages
  * @throws PogoError MISMATCH for another kind of adapter, or an option that changes the arithmetic
  */
-export function describePeftConfig(config: unknown): PeftDescription {
-  const reader = new ConfigReader(config, '', 'adapter_config.json');
+export function describePeftConfig(config: unknown, file = 'adapter_config.json'): PeftDescription {
+  const reader = new ConfigReader(config, '', file);
   reader.only('peft_type', undefined, 'LORA');
   reader.only('bias', 'none', 'none');
   for (const option of ['use_rslora', 'use_dora', 'lora_bias', 'use_qalora']) reader.only(option, false, false);

@@ -53,24 +53,30 @@ export interface SafetensorsHeader {
   readonly dataOffset: number;
 }
 
-function malformed(expected: string, found: string): never {
+function malformed(file: string, expected: string, found: string): never {
   throw new PogoError(
     'MALFORMED',
-    `safetensors: expected ${expected}, found ${found}; the file is damaged or no safetensors file`,
+    `${file}: expected ${expected}, found ${found}; the file is damaged or no safetensors file: download or export it again`,
+    { path: file },
   );
 }
+
+/** What messages call a file whose name nobody gave. */
+const UNNAMED = 'safetensors';
 
 /**
  * Length of the JSON header, checked before anybody allocates it.
  *
  * @param head at least the first 8 bytes of the file
  * @param fileBytes length of the whole file
+ * @param file its name, for messages
+ * @throws PogoError MALFORMED
  */
-export function safetensorsHeaderLength(head: Uint8Array, fileBytes: number): number {
-  if (head.length < 8 || fileBytes < 8) malformed('a file of at least 8 bytes', `${fileBytes} bytes`);
+export function safetensorsHeaderLength(head: Uint8Array, fileBytes: number, file = UNNAMED): number {
+  if (head.length < 8 || fileBytes < 8) malformed(file, 'a file of at least 8 bytes', `${fileBytes} bytes`);
   const length = new DataView(head.buffer, head.byteOffset, 8).getBigUint64(0, true);
   const most = Math.min(MAX_HEADER_BYTES, fileBytes - 8);
-  if (length < 2n || length > BigInt(most)) malformed(`a header of 2 to ${most} bytes`, `${length} bytes`);
+  if (length < 2n || length > BigInt(most)) malformed(file, `a header of 2 to ${most} bytes`, `${length} bytes`);
   return Number(length);
 }
 
@@ -79,16 +85,17 @@ export function safetensorsHeaderLength(head: Uint8Array, fileBytes: number): nu
  *
  * @param json the bytes after the first 8, {@link safetensorsHeaderLength} of them
  * @param fileBytes length of the whole file
+ * @param file its name, for messages
  * @throws PogoError MALFORMED
  */
-export function parseSafetensorsHeader(json: Uint8Array, fileBytes: number): SafetensorsHeader {
-  const header = parseJson(json);
+export function parseSafetensorsHeader(json: Uint8Array, fileBytes: number, file = UNNAMED): SafetensorsHeader {
+  const header = parseJson(json, file);
   const dataOffset = 8 + json.length;
   const tensors: SafetensorsTensor[] = [];
   let metadata: ReadonlyMap<string, string> = new Map();
   for (const [name, value] of Object.entries(header)) {
-    if (name === '__metadata__') metadata = readMetadata(value);
-    else tensors.push(readTensor(name, value, dataOffset));
+    if (name === '__metadata__') metadata = readMetadata(value, file);
+    else tensors.push(readTensor(name, value, dataOffset, file));
   }
   // Empty tensors share their place with the next one, so they come first among equals.
   tensors.sort((a, b) => a.offset - b.offset || a.bytes - b.bytes);
@@ -96,23 +103,24 @@ export function parseSafetensorsHeader(json: Uint8Array, fileBytes: number): Saf
   for (const tensor of tensors) {
     if (tensor.offset !== end) {
       malformed(
-        `tensor ${JSON.stringify(tensor.name)} to begin at byte ${end - dataOffset}`,
+        file,
+        `tensor ${JSON.stringify(tensor.name.slice(0, 80))} to begin at byte ${end - dataOffset}`,
         `byte ${tensor.offset - dataOffset}`,
       );
     }
     end += tensor.bytes;
   }
-  if (end !== fileBytes) malformed(`a file of ${end} bytes, as its header says`, `${fileBytes} bytes`);
+  if (end !== fileBytes) malformed(file, `a file of ${end} bytes, as its header says`, `${fileBytes} bytes`);
   return { tensors, metadata, dataOffset };
 }
 
-function parseJson(json: Uint8Array): Record<string, unknown> {
-  if (json[0] !== 0x7b) malformed('a header that starts with {', `byte ${json[0]}`);
+function parseJson(json: Uint8Array, file: string): Record<string, unknown> {
+  if (json[0] !== 0x7b) malformed(file, 'a header that starts with {', `byte ${json[0]}`);
   try {
     const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(json);
     return parseStrictJson(text) as Record<string, unknown>;
   } catch (cause) {
-    return malformed('a header in JSON', cause instanceof Error ? cause.message.slice(0, 200) : 'other bytes');
+    return malformed(file, 'a header in JSON', cause instanceof Error ? cause.message.slice(0, 200) : 'other bytes');
   }
 }
 
@@ -124,36 +132,38 @@ function isCount(value: unknown): value is number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 }
 
-function readMetadata(value: unknown): ReadonlyMap<string, string> {
-  if (!isObject(value)) malformed('__metadata__ to be an object', typeof value);
+function readMetadata(value: unknown, file: string): ReadonlyMap<string, string> {
+  if (!isObject(value)) malformed(file, '__metadata__ to be an object', typeof value);
   const metadata = new Map<string, string>();
   for (const [key, text] of Object.entries(value)) {
-    if (typeof text !== 'string') malformed(`metadata ${JSON.stringify(key.slice(0, 80))} to be text`, typeof text);
+    if (typeof text !== 'string')
+      malformed(file, `metadata ${JSON.stringify(key.slice(0, 80))} to be text`, typeof text);
     metadata.set(key, text);
   }
   return metadata;
 }
 
-function readTensor(name: string, value: unknown, dataOffset: number): SafetensorsTensor {
+function readTensor(name: string, value: unknown, dataOffset: number, file: string): SafetensorsTensor {
   const shown = JSON.stringify(name.slice(0, 80));
-  if (!isObject(value)) malformed(`tensor ${shown} to be an object`, typeof value);
+  if (!isObject(value)) malformed(file, `tensor ${shown} to be an object`, typeof value);
   for (const key of Object.keys(value)) {
     if (key !== 'dtype' && key !== 'shape' && key !== 'data_offsets') {
-      malformed(`tensor ${shown} to have dtype, shape and data_offsets`, JSON.stringify(key.slice(0, 80)));
+      malformed(file, `tensor ${shown} to have dtype, shape and data_offsets`, JSON.stringify(key.slice(0, 80)));
     }
   }
   const { dtype, shape, data_offsets: offsets } = value;
   if (typeof dtype !== 'string' || !Object.hasOwn(SAFETENSORS_DTYPES, dtype)) {
     malformed(
+      file,
       `tensor ${shown} to have one of the dtypes ${Object.keys(SAFETENSORS_DTYPES).join(', ')}`,
       String(dtype).slice(0, 80),
     );
   }
   if (!Array.isArray(shape) || shape.length > MAX_RANK || !shape.every(isCount)) {
-    malformed(`tensor ${shown} to have a shape of at most ${MAX_RANK} integers`, 'another');
+    malformed(file, `tensor ${shown} to have a shape of at most ${MAX_RANK} integers`, 'another');
   }
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount) || offsets[0] > offsets[1]) {
-    malformed(`tensor ${shown} to have data_offsets [begin, end]`, 'others');
+    malformed(file, `tensor ${shown} to have data_offsets [begin, end]`, 'others');
   }
   const bytes = offsets[1] - offsets[0];
   // A product that leaves the safe integers cannot equal `bytes`, whatever the rounding of the rest.
@@ -162,7 +172,7 @@ function readTensor(name: string, value: unknown, dataOffset: number): Safetenso
     SAFETENSORS_DTYPES[dtype as SafetensorsDtype],
   );
   if (product !== bytes)
-    malformed(`tensor ${shown} [${shape.join(', ')}] of ${dtype} to have ${product} bytes`, `${bytes}`);
+    malformed(file, `tensor ${shown} [${shape.join(', ')}] of ${dtype} to have ${product} bytes`, `${bytes}`);
   return { name, dtype: dtype as SafetensorsDtype, shape, offset: dataOffset + offsets[0], bytes };
 }
 

@@ -7,7 +7,7 @@
 import { copyFileSync, constants as copyFlags } from 'node:fs';
 import * as path from 'node:path';
 import { PogoError } from '../errors.js';
-import { unfinishedPath } from '../files/durable.js';
+import { makeDirectoryFor, unfinishedPath } from '../files/durable.js';
 import { type FileLayer, realFiles, removeTree } from '../files/fileLayer.js';
 import { equalBytes, toHex } from '../hex.js';
 import { PPM } from '../model/documents.js';
@@ -16,7 +16,7 @@ import { readCheckpointInfo, readHfWeights, withFiles } from '../model/node/chec
 import { recipeOfShape, withDefaultContext } from '../model/node/checkpointRecipe.js';
 import { mobyDickFolder } from '../model/node/dataset.js';
 import { readHfConfig, readHfTokenizer } from '../model/node/hfFolder.js';
-import { keepTokenizer, type TokenizerFile } from '../model/node/tokenizerFile.js';
+import { keepTokenizer, openTokenizerFile, requireTokenizer, type TokenizerFile } from '../model/node/tokenizerFile.js';
 import { type Recipe, recipeRoot, validateRecipe } from '../model/recipe.js';
 import { START_SCALARS } from '../model/state.js';
 import { type StateHeader, StateHeaderType, ZERO_ROOT } from '../protocol/types.js';
@@ -59,9 +59,10 @@ export async function importHf(options: HfImportOptions): Promise<HfImport> {
     });
   }
   const made = options.recipe === undefined ? await describe(options) : undefined;
+  if (options.recipe !== undefined) await requireOwnTokenizer(options.checkpoint, options.recipe);
   const shape = options.recipe ?? made?.recipe;
   if (shape === undefined) throw new PogoError('INTERNAL', 'a recipe is given or made');
-  layer.makeDirectory(path.dirname(path.resolve(state)));
+  const undo = makeDirectoryFor(layer, path.dirname(path.resolve(state)));
   const unfinished = unfinishedPath(state);
   try {
     layer.makeDirectory(unfinished);
@@ -78,6 +79,7 @@ export async function importHf(options: HfImportOptions): Promise<HfImport> {
     } catch {
       // The first error is the one to report.
     }
+    undo();
     throw PogoError.from(error);
   }
 }
@@ -110,6 +112,14 @@ async function describe({ checkpoint, context }: HfImportOptions): Promise<Made>
     tokenizer.tokenizer,
   );
   return { recipe, tokenizer };
+}
+
+/** A tokenizer beside the model must be the recipe's: the model's numbers would mean other texts. */
+async function requireOwnTokenizer(checkpoint: string, recipe: Recipe): Promise<void> {
+  const { folder } = await readCheckpointInfo(checkpoint);
+  const file = path.join(folder, 'tokenizer.json');
+  const found = await openTokenizerFile(file);
+  if (found !== undefined) requireTokenizer(recipe, found.tokenizer, file);
 }
 
 /** The made recipe with its start and data that exist: the novel, until the user builds others. */

@@ -158,24 +158,8 @@ describe('a changed byte', () => {
   });
 });
 
-describe('what cannot be built', () => {
+describe('what cannot be built (files that are not what they seem: badModels.test.ts)', () => {
   const refused: readonly (readonly [string, () => string[], string, RegExp])[] = [
-    [
-      'a broken line',
-      () => [bad('broken.jsonl', `${JSON.stringify({ body: 'a' })}\n{"body"`)],
-      'DATA',
-      /broken\.jsonl, line 2/,
-    ],
-    ['a wrong column', () => [SOURCES[2]!, '--field', 'text'], 'DATA', /column "text".*body/],
-    [
-      'mixed encodings',
-      () => [SOURCES[0]!, bad('latin.txt', Buffer.from('caf\xe9 ', 'latin1'))],
-      'DATA',
-      /latin\.txt.*Latin-1/,
-    ],
-    ['an empty split', () => [bad('one.txt', story(1)), '--held-out', '0.01'], 'DATA', /held-out part|training part/],
-    ['nothing at all', () => [bad('empty.txt', '')], 'DATA', /empty\.txt, found an empty file/],
-    ['a file that is not there', () => [place('nothing.txt')], 'IO', /nothing\.txt/],
     ['another number of weights', () => [...SOURCES, '--weights', '1,2'], 'USAGE', /3 numbers/],
     ['a weight of nothing', () => [SOURCES[0]!, '--weights', '0'], 'USAGE', /--weights/],
     ['files beside a spec', () => [SOURCES[0]!, '--spec', place('spec.json')], 'USAGE', /both/],

@@ -213,10 +213,14 @@ function expectZeroRows(path: string, name: VectorName, vector: Float32Array, la
   const rows = vector.subarray(from, Math.max(from, wte.offset + wte.size));
   if (rows.every((value) => Object.is(value, 0))) return;
   const tensor = pogoName(name, wte);
-  throw new PogoError('MALFORMED', `${path}: expected zeros in ${tensor} from row ${recipe.vocab} on, found others`, {
-    path,
-    tensor,
-  });
+  throw new PogoError(
+    'MALFORMED',
+    `${path}: expected zeros in ${tensor} from row ${recipe.vocab} on, found others; export the state again`,
+    {
+      path,
+      tensor,
+    },
+  );
 }
 
 /** Whether the file holds a state of this very recipe: moments of another one would mean something else. */
@@ -264,9 +268,12 @@ export async function readHfWeights(
   if (described !== undefined && !sameShape(recipe, described.shape)) {
     throw new PogoError(
       'MISMATCH',
-      `expected a model of recipe ${recipe.name}, found another shape in config.json of ${files.folder}; leave --recipe out`,
+      `expected a model of recipe ${recipe.name}, found another shape in config.json of ${files.folder}; leave --recipe out, or name a recipe of that shape`,
       { path: files.folder },
     );
+  }
+  if (described !== undefined) {
+    files.advise('config.json beside it describes another model: take both from one, or download the files again');
   }
   const prefix = model.prefixes.find(({ names }) => files.has(names + model.table)) ?? model.prefixes[0];
   const named = (part: TensorPart): TensorPart => ({ ...part, name: prefix.names + part.name });

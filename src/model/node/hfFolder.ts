@@ -14,14 +14,15 @@ import { openTokenizerFile, requireVocabulary, type TokenizerFile } from './toke
  * @throws PogoError MALFORMED for a file that is no JSON, MISMATCH for a model that is not supported, IO
  */
 export async function readHfConfig(folder: string): Promise<HfDescription | undefined> {
+  const file = join(folder, 'config.json');
   let config: unknown;
   try {
-    config = await readConfigFile(join(folder, 'config.json'), 'download it again');
+    config = await readConfigFile(file, 'download it again');
   } catch (error) {
     if ((error as PogoError).details['system'] === 'ENOENT') return undefined;
     throw error;
   }
-  return describeHfConfig(config);
+  return describeHfConfig(config, file);
 }
 
 /**

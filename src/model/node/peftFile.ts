@@ -51,13 +51,14 @@ export interface PeftFolder extends PeftAdapters {
  *   tensors, MALFORMED, IO
  */
 export async function readPeft(folder: string, recipe: Recipe): Promise<PeftFolder> {
-  const described = describePeftConfig(await readConfigFile(join(folder, CONFIG_FILE)));
+  const config = join(folder, CONFIG_FILE);
+  const described = describePeftConfig(await readConfigFile(config, 'save the adapters again'), config);
   const path = join(folder, TENSOR_FILE);
   if (!existsSync(path)) {
     const pickle = existsSync(join(folder, PICKLE_FILE));
     throw new PogoError(
       'MISSING',
-      `expected ${TENSOR_FILE} in ${folder}, found ${pickle ? `${PICKLE_FILE}, which can run code and is not read; save it again with safe_serialization=True` : 'none'}`,
+      `expected ${TENSOR_FILE} in ${folder}, found ${pickle ? `${PICKLE_FILE}, which can run code and is not read; save it again with safe_serialization=True` : 'none; name the folder that peft saved'}`,
       { path },
     );
   }
@@ -99,14 +100,15 @@ function findModules(files: TensorFiles, recipe: Recipe, described: PeftDescript
     if (match === null) {
       throw new PogoError(
         'SHAPE',
-        `${path}: expected tensors ${PEFT_PREFIX}<module>.lora_A.weight and lora_B.weight only, found ${JSON.stringify(name.slice(0, 120))}`,
+        `${path}: expected tensors ${PEFT_PREFIX}<module>.lora_A.weight and lora_B.weight only, found ${JSON.stringify(name.slice(0, 120))}; train adapters of linear layers alone`,
         { path, tensor: name.slice(0, 120) },
       );
     }
     inFile.add(match[1] as string);
   }
   const [first] = inFile;
-  if (first === undefined) throw new PogoError('SHAPE', `${path}: expected adapters, found no tensor`, { path });
+  if (first === undefined)
+    throw new PogoError('SHAPE', `${path}: expected adapters, found no tensor; save the adapters again`, { path });
   const prefix = prefixes.find((before) => byName.has(first.slice(before.length)) && first.startsWith(before));
   const present = new Set<PeftModule>();
   for (const name of inFile) {
@@ -156,7 +158,7 @@ function requireTargets(
     if (present.some(({ name }) => peftNames(target, name))) continue;
     throw new PogoError(
       'SHAPE',
-      `${path}: expected adapters of ${target} (a target module of ${CONFIG_FILE}), found none`,
+      `${path}: expected adapters of ${target} (a target module of ${CONFIG_FILE}), found none; take both files from one training`,
       { path, module: target },
     );
   }
@@ -164,7 +166,7 @@ function requireTargets(
   if (extra === undefined) return;
   throw new PogoError(
     'SHAPE',
-    `${path}: expected adapters of the target modules of ${CONFIG_FILE} only (${targets.join(', ')}), found one of ${extra.name}`,
+    `${path}: expected adapters of the target modules of ${CONFIG_FILE} only (${targets.join(', ')}), found one of ${extra.name}; take both files from one training`,
     { path, module: extra.name },
   );
 }
@@ -183,7 +185,7 @@ function requireShape(files: TensorFiles, name: string, shape: readonly number[]
   if (found.length === 2 && found[axis] === rank && found[1 - axis] === shape[1 - axis]) return;
   const advice =
     found.length === 2 && found[axis] !== rank
-      ? `the rank is ${rank} in ${CONFIG_FILE}`
+      ? `the rank is ${rank} in ${CONFIG_FILE}: take both files from one training`
       : 'the adapters are of a model of another shape: name its recipe';
   throw new PogoError('SHAPE', `${wanted}, found [${found.join(', ')}]; ${advice}`, { path, tensor: name });
 }

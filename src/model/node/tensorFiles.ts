@@ -3,7 +3,7 @@
  * (`model.safetensors.index.json`). Tensors are read in strips of bounded size, whatever the model's. Node only.
  */
 
-import { type FileHandle, open, stat } from 'node:fs/promises';
+import { type FileHandle, open, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { PogoError } from '../../errors.js';
 import {
@@ -67,9 +67,16 @@ interface PlacedTensor extends SafetensorsTensor {
 
 type FloatTensor = PlacedTensor & { readonly dtype: FloatDtype };
 
-function malformed(path: string, expected: string, found: string, advice = 'the file is damaged'): never {
+function malformed(path: string, expected: string, found: string, advice = DOWNLOAD): never {
   throw new PogoError('MALFORMED', `${path}: expected ${expected}, found ${found}; ${advice}`, { path });
 }
+
+const DOWNLOAD = 'the file is damaged: download it again';
+
+const AGAIN = 'download the files again';
+
+/** One of several files, as `transformers` names them: `model-00001-of-00002.safetensors`. */
+const SHARD = /-\d+-of-\d+\.safetensors$/;
 
 /** What stands at a path a user gave: the file to open first. */
 async function startOf(path: string): Promise<string> {
@@ -82,9 +89,13 @@ async function startOf(path: string): Promise<string> {
       if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause;
     }
   }
+  const shard = (await readdir(path)).sort().find((name) => SHARD.test(name));
   throw new PogoError(
     'MISSING',
-    `expected ${SINGLE_FILE} or ${INDEX_FILE} in ${path}, found neither; name the folder of the model, or its file`,
+    `expected ${SINGLE_FILE} or ${INDEX_FILE} in ${path}, found ` +
+      (shard === undefined
+        ? 'neither; name the folder of the model, or its file'
+        : `${shard} without an index; download ${INDEX_FILE} as well`),
     { path },
   );
 }
@@ -124,9 +135,15 @@ export class TensorFiles {
   readonly #all = new Map<string, PlacedTensor>();
   readonly #left = new Map<string, PlacedTensor>();
   #metadata: ReadonlyMap<string, string> = new Map();
+  #advice = 'name the recipe of the checkpoint with --recipe';
 
   private constructor(path: string) {
     this.path = path;
+  }
+
+  /** Says what to do where the tensors are others than expected: what that is follows from what describes the model. */
+  advise(advice: string): void {
+    this.#advice = advice;
   }
 
   /**
@@ -185,12 +202,15 @@ export class TensorFiles {
     const { size } = await file.stat();
     const head = new Uint8Array(8);
     await readAll(file, head, 0); // a shorter file fails in the next line
-    const json = new Uint8Array(safetensorsHeaderLength(head, size));
+    const json = new Uint8Array(safetensorsHeaderLength(head, size, path));
     if (!(await readAll(file, json, 8))) throw new PogoError('IO', `${path} was cut while it was read; try again`);
-    const { tensors, metadata } = parseSafetensorsHeader(json, size);
+    const { tensors, metadata } = parseSafetensorsHeader(json, size, path);
     for (const tensor of tensors) {
       const other = this.#all.get(tensor.name);
-      if (other !== undefined) malformed(path, `tensor ${tensor.name} in one file`, `it in ${other.path} as well`);
+      if (other !== undefined) {
+        const name = tensor.name.slice(0, 80);
+        malformed(path, `tensor ${name} in one file`, `it in ${other.path} as well`, 'download both again');
+      }
       const placed = { ...tensor, file, path };
       this.#all.set(tensor.name, placed);
       this.#left.set(tensor.name, placed);
@@ -223,11 +243,12 @@ export class TensorFiles {
       const tensor = this.#all.get(name);
       if (tensor === undefined || basename(tensor.path) !== shard) {
         const found = tensor === undefined ? 'no such tensor' : `it in ${basename(tensor.path)}`;
-        malformed(this.path, `tensor ${name.slice(0, 80)} in ${shard}`, found, 'download the files again');
+        malformed(this.path, `tensor ${name.slice(0, 80)} in ${shard}`, found, AGAIN);
       }
     }
     for (const { name, path } of this.#all.values()) {
-      if (!places.has(name)) malformed(this.path, 'the tensors of its index only', `${name.slice(0, 80)} in ${path}`);
+      if (!places.has(name))
+        malformed(this.path, 'the tensors of its index only', `${name.slice(0, 80)} in ${path}`, AGAIN);
     }
   }
 
@@ -252,7 +273,7 @@ export class TensorFiles {
       const shown = name.slice(0, 80);
       throw new PogoError(
         'SHAPE',
-        `${this.path}: expected the tensors of the recipe only, found ${JSON.stringify(shown)} as well; use the recipe of the checkpoint`,
+        `${this.path}: expected the model's tensors only, found ${JSON.stringify(shown)} as well; ${this.#adviceFor()}`,
         { path: this.path, tensor: shown },
       );
     }
@@ -296,34 +317,34 @@ export class TensorFiles {
   }
 
   #find(part: TensorPart): FloatTensor {
-    return expectPart(this.#left.get(part.name), part, this.path);
+    return expectPart(this.#left.get(part.name), part, this.path, this.#adviceFor());
   }
 
   #findAny(part: TensorPart): FloatTensor {
-    return expectPart(this.#all.get(part.name), part, this.path);
+    return expectPart(this.#all.get(part.name), part, this.path, this.#adviceFor());
+  }
+
+  #adviceFor(): string {
+    return SHARD.test(this.path) ? 'the file is one of several: name their folder, or their index' : this.#advice;
   }
 }
 
-function expectPart(place: PlacedTensor | undefined, part: TensorPart, path: string): FloatTensor {
+function expectPart(place: PlacedTensor | undefined, part: TensorPart, path: string, advice: string): FloatTensor {
   const { name, shape, moreRows } = part;
   const expected = `${place?.path ?? path}: expected tensor ${name} [${shape.join(', ')}]`;
   const details = { path: place?.path ?? path, tensor: name };
   if (place === undefined) {
-    throw new PogoError(
-      'SHAPE',
-      `${expected}, found no tensor of that name; use the recipe of the checkpoint`,
-      details,
-    );
+    throw new PogoError('SHAPE', `${expected}, found no tensor of that name; ${advice}`, details);
   }
   const fits = (axis: number, i: number): boolean =>
     axis === shape[i] || (moreRows === true && i === 0 && axis > shape[0]);
   if (place.shape.length !== shape.length || !place.shape.every(fits)) {
-    const message = `${expected}, found [${place.shape.join(', ')}]; use the recipe of the checkpoint`;
+    const message = `${expected}, found [${place.shape.join(', ')}]; ${advice}`;
     throw new PogoError('SHAPE', message, details);
   }
   const dtype = FLOAT_DTYPES.find((word) => word === place.dtype);
   if (dtype === undefined) {
-    const message = `${expected} of ${FLOAT_DTYPES.join(', ')}, found ${place.dtype}; save the model as float32`;
+    const message = `${expected} of ${FLOAT_DTYPES.join(', ')}, found ${place.dtype}; save the model as float32 (in PyTorch: model.float())`;
     throw new PogoError('SHAPE', message, details);
   }
   return { ...place, dtype };
@@ -340,7 +361,7 @@ async function readElements(place: FloatTensor, first: number, count: number): P
   toFp32(place.dtype, raw, values);
   const bad = values.findIndex((value) => !Number.isFinite(value));
   if (bad >= 0) {
-    const message = `${place.path}: expected finite numbers in ${place.name}, found ${values[bad]} at ${first + bad}`;
+    const message = `${place.path}: expected finite numbers in ${place.name}, found ${values[bad]} at ${first + bad}; take a checkpoint from before the numbers broke`;
     throw new PogoError('MALFORMED', message, { path: place.path, tensor: place.name });
   }
   return values;

@@ -9,7 +9,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { PogoError } from '../../errors.js';
 import { hashBytes } from '../../files/digest.js';
-import { removeAbandoned, unfinishedPath } from '../../files/durable.js';
+import { makeDirectoryFor, removeAbandoned, unfinishedPath } from '../../files/durable.js';
 import { realFiles, removeTree } from '../../files/fileLayer.js';
 import { toHex } from '../../hex.js';
 import { copiesOf, type DocumentRule, isHeldOut, PPM } from '../../model/documents.js';
@@ -92,13 +92,14 @@ const DOCUMENTS_A_TURN = 64;
 export async function buildData(options: BuildOptions): Promise<BuiltData> {
   const { directory, name, recipe } = options;
   const layer = realFiles;
-  layer.makeDirectory(directory);
+  const undo = makeDirectoryFor(layer, directory);
   removeAbandoned(layer, directory);
   const folder = unfinishedPath(path.join(directory, name));
   layer.makeDirectory(folder);
   const width = bytesPerToken(recipe);
   const train = new PartWriter(layer, folder, 'train', recipe.vocab, width);
   const heldOut = new PartWriter(layer, folder, 'held-out', recipe.vocab, width);
+  let placed = false;
   try {
     const datasets = await readAll(options, train, heldOut);
     train.finish();
@@ -110,6 +111,7 @@ export async function buildData(options: BuildOptions): Promise<BuiltData> {
     const { root: documentsRoot } = await hashFile(train.rootsPath);
     const file = path.join(directory, `${name}-${toHex(tokensRoot).slice(0, 16)}.tokens`);
     layer.rename(train.tokensPath, file);
+    placed = true;
     layer.syncDirectory(directory);
     const tokens = train.tokens + heldOut.tokens;
     return { path: file, datasets, tokens, heldOutTokens: heldOut.tokens, tokensRoot, documentsRoot };
@@ -117,6 +119,7 @@ export async function buildData(options: BuildOptions): Promise<BuiltData> {
     train.close();
     heldOut.close();
     removeTree(layer, folder);
+    if (!placed) undo();
   }
 }
 
