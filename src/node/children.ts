@@ -229,27 +229,3 @@ function lastExit(child: Child): ChildExit {
   const { exitCode: code, signalCode: signal, pid } = child.process;
   return { name: child.spec.name, pid: pid ?? 0, code, signal, stopped: true, willRestart: false };
 }
-
-/**
- * Ctrl-C and SIGTERM as an AbortSignal: the first asks for an orderly stop, the second calls `onSecond` (kill the
- * children) and exits with 130 at once.
- */
-export function shutdownSignal(onSecond: () => void): { readonly signal: AbortSignal; dispose(): void } {
-  const abort = new AbortController();
-  const listener = (): void => {
-    if (abort.signal.aborted) {
-      onSecond();
-      process.exit(130);
-    }
-    abort.abort(new PogoError('INTERRUPTED', 'interrupted: the run can be resumed with --resume'));
-  };
-  process.on('SIGINT', listener);
-  process.on('SIGTERM', listener);
-  return {
-    signal: abort.signal,
-    dispose() {
-      process.off('SIGINT', listener);
-      process.off('SIGTERM', listener);
-    },
-  };
-}

@@ -13,7 +13,6 @@ import { type ClaimHeader, ZERO_ROOT } from './types.js';
 
 /** Which of a claim's files. */
 export const PIECE = { commitment: 0, unit: 1, model: 2, diff: 3 } as const;
-export type PieceKind = keyof typeof PIECE;
 
 /** 2^53 bytes are 2^39 groups: at most that many siblings. */
 const MAX_GROUP_PATH_BYTES = 39 * 32;

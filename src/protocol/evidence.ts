@@ -29,8 +29,8 @@ import {
 import { checkLossEvidence, checkUnitEvidence } from './evidence/unit.js';
 import { type Codec, decodeStrict } from './ssz.js';
 
-export { createEvidenceHead, type EvidenceExecutors } from './evidence/head.js';
-export { EVIDENCE_KIND, type EvidenceBody, type EvidenceKind } from './evidence/types.js';
+export type { EvidenceExecutors } from './evidence/head.js';
+export type { EvidenceBody, EvidenceKind } from './evidence/types.js';
 
 /** What a third party finds. Everything in it is bound by the accused's own signature. */
 export interface Verdict {

@@ -88,9 +88,6 @@ function once<T>(make: () => T): () => T {
   };
 }
 
-/** Externals of a unit's program, in order. */
-export const UNIT_EXTERNALS = { theta: 0, tokens: 1, frozen: 2 } as const;
-
 /**
  * What the programs of all families share. Layer: what the backward pass of a layer reads again.
  */

@@ -27,7 +27,7 @@ import {
   type UnitTokens,
 } from './unitBuilder.js';
 
-export { type ProgramRecipe, UNIT_EXTERNALS, type UnitSubject } from './unitBuilder.js';
+export type { ProgramRecipe, UnitSubject } from './unitBuilder.js';
 
 /** What the backward pass of a layer reads again. */
 export interface LayerTrace extends AttentionTrace {
