@@ -66,7 +66,9 @@ export function openSet(tree: OpenableTree, indices: readonly number[]): ChunkSe
  */
 export function rootOfSet(totalBytes: number, { indices, chunks, siblings }: ChunkSet): Uint8Array | undefined {
   const count = leafCount(totalBytes);
-  const ascending = indices.every((index, i) => index < count && (i === 0 ? index >= 0 : index > indices[i - 1]!));
+  const ascending = indices.every(
+    (index, i) => Number.isInteger(index) && index < count && index > (i === 0 ? -1 : indices[i - 1]!),
+  );
   if (indices.length === 0 || chunks.length !== indices.length || !ascending) return undefined;
   if (siblings.length % CV_BYTES !== 0) return undefined;
   for (let i = 0; i < chunks.length; i += 1) {

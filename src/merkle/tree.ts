@@ -213,7 +213,8 @@ export class MerkleTree {
     nodeSpan(this.memory.totalBytes, leaf);
     const path = siblings(this.leaves, leaf);
     const proof = new Uint8Array(path.length * CV_BYTES);
-    const inside = this.memory.groupLog === 0 ? undefined : this.#groupTree(Math.floor(leaf / 2 ** this.memory.groupLog));
+    const inside =
+      this.memory.groupLog === 0 ? undefined : this.#groupTree(Math.floor(leaf / 2 ** this.memory.groupLog));
     path.forEach(({ level, index }, step) => {
       const value =
         inside !== undefined && level < this.memory.groupLog ? inside(level, index) : this.#at(level, index);

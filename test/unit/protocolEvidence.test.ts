@@ -7,6 +7,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { PogoError } from '../../src/errors.js';
 import { equalBytes } from '../../src/hex.js';
 import { LEAF_ELEMENTS } from '../../src/model/layout.js';
+import type { Recipe } from '../../src/model/recipe.js';
 import { signClaim } from '../../src/protocol/claim.js';
 import {
   type Accusation,
@@ -31,7 +32,7 @@ import {
   vectorNames,
   verifyLeaf,
 } from '../../src/protocol/leafCheck.js';
-import { claimRoot } from '../../src/protocol/types.js';
+import { claimRoot, type StateHeader } from '../../src/protocol/types.js';
 import { falseProof, fileOf, honestTrace } from '../support/disputes.js';
 import { bls, referenceExecutor, type Tampering, type TrainedClaim, trainClaim } from '../support/trainedClaim.js';
 
@@ -264,6 +265,35 @@ describe('the leaf check', () => {
   it('refuses a leaf that is shown at another place', () => {
     const moved = { ...leafCheckOf(honest, 3), leaf: 4 };
     expect(() => verifyLeaf(honest.claim.header.listRoot, honest.recipe, moved)).toThrow(/does not|do not lead/);
+  });
+
+  const one = new Uint8Array(32).fill(1);
+  const scalars: readonly (readonly [string, (header: StateHeader) => StateHeader, Partial<Recipe>])[] = [
+    ['state version', (header) => ({ ...header, version: header.version + 1 }), {}],
+    ['recipe root', (header) => ({ ...header, recipeRoot: one }), {}],
+    ['step', (header) => ({ ...header, step: header.step + 1 }), {}],
+    ['tokens', (header) => ({ ...header, tokens: header.tokens - 1 }), {}],
+    ['beta1Power', (header) => ({ ...header, beta1Power: header.beta1Power ^ 1 }), {}],
+    ['zero EMA root', (header) => ({ ...header, emaRoot: one }), { ema: false }],
+  ];
+  it.each(scalars)('names a false %s of the state after', (name, change, recipe) => {
+    const liar = trainClaim({ header: (header, step) => (step === LAST ? change(header) : header) }, recipe);
+    const result = verifyLeaf(liar.claim.header.listRoot, liar.recipe, leafCheckOf(liar, 3));
+    expect(result).toMatchObject({ holds: false, fault: expect.stringContaining(name) });
+  });
+
+  it('finds a scale in the padding behind a tensor, which moves nothing', () => {
+    const { layout } = honest.plan;
+    const tensor = layout.tensors.find(({ size }) => size % LEAF_ELEMENTS !== 0)!;
+    const padding = tensor.offset + tensor.size;
+    const scale = layout.length / 2 + (2 * padding) / 64;
+    const liar = trainClaim({ units: setUnit(0, (unit) => mapByte(unit, scale + 1, () => 0x3f)) });
+    expect(liar.steps[LAST]!.after.theta).toEqual(honest.steps[LAST]!.after.theta);
+    const check = leafCheckOf(liar, Math.floor(padding / LEAF_ELEMENTS));
+    expect(verifyLeaf(liar.claim.header.listRoot, liar.recipe, check)).toMatchObject({
+      holds: false,
+      fault: 'expected canonical codes in unit 0, found others',
+    });
   });
 });
 
