@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(THREADS) commit_leaves_kernel(CommitLeavesArgs
     for (uint32_t e = 0; e < 4; e += 1) {
       const float clipped = clip ? pogo_mul(g[h][e], factor) : g[h][e];
       m[h][e] = pogo_adamw_first(m[h][e], clipped, s);
-      theta[h][e] = pogo_adamw_parameter(theta[h][e], m[h][e], second[h][e], s);
+      theta[h][e] = pogo_adamw_parameter(theta[h][e], m[h][e], pogo_adamw_root(second[h][e], s), s);
     }
     store4(a.m + at[h], m[h]);
     store4(a.theta + at[h], theta[h]);

@@ -4,7 +4,10 @@
 
 #include "arith.h"
 
-/** Row scalars of a step, made once by pogo_adamw_scalars. */
+/**
+ * Scalars of a step, made once by pogo_adamw_scalars. What takes them is a template over their type S: a kernel may hold each
+ * as lanes of its own, for which it has a pogo_fill.
+ */
 struct PogoAdamW {
   float inverse_units, beta1, beta2, c1, c2, inverse_bias1, inverse_bias2, epsilon, weight_decay, learning_rate;
   float ema_decay, ema_rest;
@@ -35,16 +38,16 @@ POGO_HD float pogo_beta_power(float beta, float previous) {
 }
 
 /** Mean gradient from the sum over units, flushed. */
-template <class V>
-POGO_HD V pogo_adamw_gradient(V sum, const PogoAdamW& s) {
+template <class V, class S>
+POGO_HD V pogo_adamw_gradient(V sum, const S& s) {
   return pogo_flush(pogo_mul(sum, pogo_fill(sum, s.inverse_units)), POGO_FLUSH_GRADIENT);
 }
 
 /** v' of the *unclipped* gradient; `squared` = g g. */
-template <class V>
-POGO_HD V pogo_adamw_second(V v, V squared, const PogoAdamW& s) {
+template <class V, class S>
+POGO_HD V pogo_adamw_second(V v, V squared, const S& s) {
   V next = pogo_add(pogo_mul(pogo_fill(v, s.beta2), v), pogo_mul(pogo_fill(v, s.c2), squared));
-  return pogo_sel(pogo_lt(next, pogo_fill(v, POGO_FLUSH_V)), pogo_fill(v, 0.0f), next);
+  return pogo_zero(pogo_lt(next, pogo_fill(v, POGO_FLUSH_V)), next);
 }
 
 /** The leaf's clip factor: 1 / r where r = sqrt(sum g^2 / (4 sum v^)) > 1; false: no clip. */
@@ -56,23 +59,28 @@ POGO_HD bool pogo_adamw_clip(float sum_squares, float sum_second, float* factor)
   return true;
 }
 
-template <class V>
-POGO_HD V pogo_adamw_first(V m, V g, const PogoAdamW& s) {
+template <class V, class S>
+POGO_HD V pogo_adamw_first(V m, V g, const S& s) {
   V next = pogo_add(pogo_mul(pogo_fill(m, s.beta1), m), pogo_mul(pogo_fill(m, s.c1), g));
   return pogo_flush(next, POGO_FLUSH_M);
 }
 
-/** theta' from the new moments; `second_hat` = v' / (1 - beta2^t) as computed for the clip. */
-template <class V>
-POGO_HD V pogo_adamw_parameter(V theta, V m, V second_hat, const PogoAdamW& s) {
+/** What the first moment is divided by; `second_hat` = v' / (1 - beta2^t) as computed for the clip. */
+template <class V, class S>
+POGO_HD V pogo_adamw_root(V second_hat, const S& s) {
+  return pogo_add(pogo_sqrt(second_hat), pogo_fill(second_hat, s.epsilon));
+}
+
+/** theta' from the new first moment and the root of the second. */
+template <class V, class S>
+POGO_HD V pogo_adamw_parameter(V theta, V m, V root, const S& s) {
   V m_hat = pogo_mul(m, pogo_fill(m, s.inverse_bias1));
-  V u = pogo_div(m_hat, pogo_add(pogo_sqrt(second_hat), pogo_fill(m, s.epsilon)));
-  V step = pogo_add(u, pogo_mul(pogo_fill(m, s.weight_decay), theta));
+  V step = pogo_add(pogo_div(m_hat, root), pogo_mul(pogo_fill(m, s.weight_decay), theta));
   return pogo_sub(theta, pogo_mul(pogo_fill(m, s.learning_rate), step));
 }
 
-template <class V>
-POGO_HD V pogo_adamw_ema(V ema, V theta, const PogoAdamW& s) {
+template <class V, class S>
+POGO_HD V pogo_adamw_ema(V ema, V theta, const S& s) {
   return pogo_add(pogo_mul(pogo_fill(ema, s.ema_decay), ema), pogo_mul(pogo_fill(ema, s.ema_rest), theta));
 }
 

@@ -169,11 +169,17 @@ POGO_HD auto pogo_nearest(V y) {
   return pogo_isub(b, pogo_ifill(b, POGO_ROUND_BITS));
 }
 
+/** m ? +0 : a */
+template <class M, class V>
+POGO_HD V pogo_zero(M m, V a) {
+  return pogo_sel(m, pogo_fill(a, 0.0f), a);
+}
+
 /** a where |a| >= limit, else +0 (1.5). */
 template <class V>
 POGO_HD V pogo_flush(V a, float limit) {
   V magnitude = pogo_of_bits(pogo_abs_bits(a));
-  return pogo_sel(pogo_lt(magnitude, pogo_fill(a, limit)), pogo_fill(a, 0.0f), a);
+  return pogo_zero(pogo_lt(magnitude, pogo_fill(a, limit)), a);
 }
 
 /** 1 / float(count) (1.12). */

@@ -42,6 +42,8 @@ POGO_HD I pogo_ifill(I, uint32_t c) { return {_mm256_set1_epi32((int)c)}; }
 POGO_HD I pogo_lt(F a, F b) { return {_mm256_castps_si256(_mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ))}; }
 POGO_HD I pogo_gt(F a, F b) { return {_mm256_castps_si256(_mm256_cmp_ps(a.v, b.v, _CMP_GT_OQ))}; }
 POGO_HD F pogo_sel(I m, F a, F b) { return {_mm256_blendv_ps(b.v, a.v, _mm256_castsi256_ps(m.v))}; }
+// By an AND: of a selection with zero compilers make a comparison of the mask more.
+POGO_HD F pogo_zero(I m, F a) { return {_mm256_andnot_ps(_mm256_castsi256_ps(m.v), a.v)}; }
 POGO_HD I pogo_isel(I m, I a, I b) { return {_mm256_blendv_epi8(b.v, a.v, m.v)}; }
 // MAXPS is a > b ? a : b, with the second operand for NaN and for zeros of both signs: exactly pogo_max.
 POGO_HD F pogo_max(F a, F b) { return {_mm256_max_ps(a.v, b.v)}; }
@@ -185,18 +187,27 @@ POGO_HD void stnibbles(uint8_t* out, const I* c) {
 POGO_HD __m256 pair_sums(__m256 a, __m256 b) {
   return _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x88), _mm256_shuffle_ps(a, b, 0xDD));
 }
-POGO_HD float t64(const float* x) {
-  __m256 y0 = pair_sums(_mm256_loadu_ps(x), _mm256_loadu_ps(x + 8));
-  __m256 y1 = pair_sums(_mm256_loadu_ps(x + 16), _mm256_loadu_ps(x + 24));
-  __m256 y2 = pair_sums(_mm256_loadu_ps(x + 32), _mm256_loadu_ps(x + 40));
-  __m256 y3 = pair_sums(_mm256_loadu_ps(x + 48), _mm256_loadu_ps(x + 56));
-  __m256 z = _mm256_add_ps(_mm256_add_ps(y0, y2), _mm256_add_ps(y1, y3));
+#define POGO_OWN_TREE
+struct Tree64 {
+  __m256 first, pairs[4];
+};
+POGO_HD void tree_take(Tree64& t, int j, F v) {
+  if (j % 2 == 0) t.first = v.v;
+  else t.pairs[j / 2] = pair_sums(t.first, v.v);
+}
+POGO_HD float tree_sum(const Tree64& t) {
+  __m256 z = _mm256_add_ps(_mm256_add_ps(t.pairs[0], t.pairs[2]), _mm256_add_ps(t.pairs[1], t.pairs[3]));
   // Lane halves now hold (0 1 4 5) and (2 3 6 7): 4 apart is inside a half, 2 apart across the halves.
   __m128 low = _mm256_castps256_ps128(z), high = _mm256_extractf128_ps(z, 1);
   __m128 a = _mm_add_ps(low, _mm_movehl_ps(low, low));
   __m128 b = _mm_add_ps(high, _mm_movehl_ps(high, high));
   __m128 c = _mm_add_ps(a, b);
   return _mm_cvtss_f32(_mm_add_ss(c, _mm_shuffle_ps(c, c, 1)));
+}
+POGO_HD float t64(const float* x) {
+  Tree64 t;
+  for (int j = 0; j < 8; j++) tree_take(t, j, ld(x + 8 * j));
+  return tree_sum(t);
 }
 
 POGO_HD void widen(const int8_t* in, int16_t* out, int64_t n) {
@@ -217,13 +228,22 @@ POGO_HD void pack_nibbles(const int8_t* c, uint8_t* out) {
   _mm256_storeu_si256((__m256i*)out, _mm256_permute4x64_epi64(x, 0xD8));
 }
 POGO_HD void unpack_nibbles(const uint8_t* in, int8_t* c) {
-  const __m256i low = _mm256_set1_epi8(15), sign = _mm256_set1_epi8(8);
+  const __m256i low = _mm256_set1_epi8(15);
+  // The code of every nibble.
+  const __m256i codes = _mm256_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1,  //
+                                         0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1);
   __m256i x = _mm256_permute4x64_epi64(_mm256_loadu_si256((const __m256i*)in), 0xD8);
-  __m256i even = _mm256_and_si256(x, low), odd = _mm256_and_si256(_mm256_srli_epi16(x, 4), low);
-  even = _mm256_sub_epi8(_mm256_xor_si256(even, sign), sign);
-  odd = _mm256_sub_epi8(_mm256_xor_si256(odd, sign), sign);
+  __m256i even = _mm256_shuffle_epi8(codes, _mm256_and_si256(x, low));
+  __m256i odd = _mm256_shuffle_epi8(codes, _mm256_and_si256(_mm256_srli_epi16(x, 4), low));
   _mm256_storeu_si256((__m256i*)c, _mm256_unpacklo_epi8(even, odd));
   _mm256_storeu_si256((__m256i*)(c + 32), _mm256_unpackhi_epi8(even, odd));
+}
+#define POGO_OWN_SETTLED
+/** See simd_generic.h. GCC would otherwise take every eight codes out of a register by three moves between registers. */
+POGO_HD void settled(int8_t* c) {
+#if defined(__GNUC__)
+  __asm__("" : "+m"(*(int8_t(*)[64])c));
+#endif
 }
 
 #define POGO_OWN_NIBBLES

@@ -187,15 +187,26 @@ POGO_HD void stnibbles(uint8_t* out, const I* c) {
 POGO_HD __m512 pair_sums(__m512 a, __m512 b) {
   return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xDD));
 }
-POGO_HD float t64(const float* x) {
-  __m512 y0 = pair_sums(_mm512_loadu_ps(x), _mm512_loadu_ps(x + 16));
-  __m512 y1 = pair_sums(_mm512_loadu_ps(x + 32), _mm512_loadu_ps(x + 48));
+#define POGO_OWN_TREE
+struct Tree64 {
+  __m512 first, pairs[2];
+};
+POGO_HD void tree_take(Tree64& t, int j, F v) {
+  if (j % 2 == 0) t.first = v.v;
+  else t.pairs[j / 2] = pair_sums(t.first, v.v);
+}
+POGO_HD float tree_sum(const Tree64& t) {
   // 16 apart; 8 apart inside a quarter; 4 apart over two quarters; 2 apart over neighbouring ones; 1 apart.
-  __m512 z = _mm512_add_ps(y0, y1);
+  __m512 z = _mm512_add_ps(t.pairs[0], t.pairs[1]);
   z = _mm512_add_ps(z, _mm512_shuffle_ps(z, z, 0x4E));
   __m256 h = _mm256_add_ps(_mm512_castps512_ps256(z), _mm512_extractf32x8_ps(z, 1));
   __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
   return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
+}
+POGO_HD float t64(const float* x) {
+  Tree64 t;
+  for (int j = 0; j < 4; j++) tree_take(t, j, ld(x + 16 * j));
+  return tree_sum(t);
 }
 
 POGO_HD void pack_nibbles(const int8_t* c, uint8_t* out) {

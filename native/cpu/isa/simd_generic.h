@@ -14,6 +14,20 @@ POGO_HD I hmaxes(const I* v) {
 }
 #endif
 
+#ifndef POGO_OWN_TREE
+/** T64 of 64 values that come as 64 / W vectors, j = 0, 1, …: a set with its own keeps its sums in registers. */
+struct Tree64 {
+  alignas(64) float x[64];
+};
+POGO_HD void tree_take(Tree64& t, int j, F v) { st(t.x + j * W, v); }
+POGO_HD float tree_sum(const Tree64& t) { return t64(t.x); }
+#endif
+
+#ifndef POGO_OWN_SETTLED
+/** 64 codes that were just stored are to be loaded again, part by part, where that costs less than to take a register apart. */
+POGO_HD void settled(int8_t*) {}
+#endif
+
 #ifndef POGO_OWN_STNIBBLES
 /** 64 words whose low nibbles are codes, to 32 bytes. */
 POGO_HD void stnibbles(uint8_t* out, const I* c) {
