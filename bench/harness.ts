@@ -8,6 +8,7 @@
 
 import { blake3 } from '@noble/hashes/blake3.js';
 import { Bench } from 'tinybench';
+import { sharedArray } from '../src/backend/sharedArrays.js';
 import { PogoError } from '../src/errors.js';
 import type { Ceiling, FootprintCopy } from './ceilings.js';
 import { machine } from './machine.js';
@@ -289,9 +290,9 @@ export function fillGaussian(out: Float32Array, seed: number, deviation: number)
 
 /** A typed array over shared memory, as the pipeline uses. */
 export const shared = {
-  f32: (n: number): Float32Array => new Float32Array(new SharedArrayBuffer(4 * n)),
-  u32: (n: number): Uint32Array => new Uint32Array(new SharedArrayBuffer(4 * n)),
-  u16: (n: number): Uint16Array => new Uint16Array(new SharedArrayBuffer(2 * n)),
-  u8: (n: number): Uint8Array => new Uint8Array(new SharedArrayBuffer(n)),
-  i8: (n: number): Int8Array => new Int8Array(new SharedArrayBuffer(n)),
+  f32: (n: number): Float32Array => sharedArray(Float32Array, n),
+  u32: (n: number): Uint32Array => sharedArray(Uint32Array, n),
+  u16: (n: number): Uint16Array => sharedArray(Uint16Array, n),
+  u8: (n: number): Uint8Array => sharedArray(Uint8Array, n),
+  i8: (n: number): Int8Array => sharedArray(Int8Array, n),
 };

@@ -5,6 +5,7 @@
  * ranges of leaves, so that several workers can share one commit.
  */
 import type { Kernels } from '../backend/ops.js';
+import { sharedArray } from '../backend/sharedArrays.js';
 import { PogoError } from '../errors.js';
 import { bitsToFloat, floatToBits } from './fp32.js';
 import { writeInitialState } from './initialize.js';
@@ -43,7 +44,7 @@ const POWER_FLOOR = 2 ** -100;
 export const START_SCALARS: StateScalars = { step: 0, tokens: 0, beta1Power: ONE_BITS, beta2Power: ONE_BITS };
 
 export function allocateState(layout: Layout, ema: boolean): StateVectors {
-  const vector = (length: number): Float32Array => new Float32Array(new SharedArrayBuffer(4 * length));
+  const vector = (length: number): Float32Array => sharedArray(Float32Array, length);
   return {
     theta: vector(layout.length),
     m: vector(layout.length),

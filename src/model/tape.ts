@@ -6,6 +6,7 @@
  */
 import type { FusedKernels } from '../backend/fusions.js';
 import type { Kernels, OperationName } from '../backend/ops.js';
+import { type ArrayType, sharedArray } from '../backend/sharedArrays.js';
 import { tapeSteps } from './fusedTape.js';
 
 export type HostArray = Float32Array | Uint16Array | Int8Array | Uint8Array | Uint32Array;
@@ -91,19 +92,17 @@ export function none<A extends HostArray>(ref: Ref<A>): Ref<A> {
   return slice(ref, 0, 0);
 }
 
-function view(dtype: DType, memory: SharedArrayBuffer, byteOffset: number, length: number): HostArray {
-  switch (dtype) {
-    case 'f32':
-      return new Float32Array(memory, byteOffset, length);
-    case 'bf16':
-      return new Uint16Array(memory, byteOffset, length);
-    case 'i8':
-      return new Int8Array(memory, byteOffset, length);
-    case 'u8':
-      return new Uint8Array(memory, byteOffset, length);
-    case 'u32':
-      return new Uint32Array(memory, byteOffset, length);
-  }
+const ARRAY_OF = {
+  f32: Float32Array,
+  bf16: Uint16Array,
+  i8: Int8Array,
+  u8: Uint8Array,
+  u32: Uint32Array,
+} as const;
+
+function laneArray({ dtype, length }: BufferSpec): HostArray {
+  const type: ArrayType<HostArray> = ARRAY_OF[dtype];
+  return sharedArray(type, length);
 }
 
 /** Bytes that a lane allocates for a tape. */
@@ -151,9 +150,7 @@ export class BoundTape {
   ) {
     this.#specs = tape.buffers;
     this.#arrays = tape.buffers.map((spec) => {
-      if (spec.home === 'lane') {
-        return view(spec.dtype, new SharedArrayBuffer(spec.length * BYTES_OF[spec.dtype]), 0, spec.length);
-      }
+      if (spec.home === 'lane') return laneArray(spec);
       const array = given[spec.name];
       if (array === undefined || array.length !== spec.length) {
         throw new RangeError(`buffer ${spec.name}: expected ${spec.length} elements, found ${array?.length ?? 'none'}`);

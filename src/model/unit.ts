@@ -4,6 +4,7 @@
  * One runner belongs to one lane. θ and the integer weights are shared by all lanes of a step and only read.
  */
 import type { LaneKernels, WeightPacking } from '../backend/ops.js';
+import { sharedArray } from '../backend/sharedArrays.js';
 import { PogoError } from '../errors.js';
 import { paddedRank } from './adapter.js';
 import { createLayout, createModelLayout, type Layout, unitFileBytes } from './layout.js';
@@ -94,8 +95,8 @@ export function allocateWeights(plan: ModelPlan, theta: Float32Array, packing?: 
   const weights = {
     theta,
     ...(frozen === undefined ? {} : { frozen }),
-    codes: new Int8Array(new SharedArrayBuffer(plan.weights.codesLength)),
-    scales: new Float32Array(new SharedArrayBuffer(4 * plan.weights.scalesLength)),
+    codes: sharedArray(Int8Array, plan.weights.codesLength),
+    scales: sharedArray(Float32Array, plan.weights.scalesLength),
   };
   if (packing === undefined) return weights;
   const offsets = [0];
@@ -105,7 +106,7 @@ export function allocateWeights(plan: ModelPlan, theta: Float32Array, packing?: 
       offsets.push((offsets.at(-1) as number) + (packs ? Math.ceil(bytes / 64) * 64 : 0));
     }
   }
-  const bytes = new Uint8Array(new SharedArrayBuffer(offsets.at(-1) as number));
+  const bytes = sharedArray(Uint8Array, offsets.at(-1) as number);
   return { ...weights, packed: { bytes, offsets } };
 }
 
@@ -195,14 +196,14 @@ export class UnitRunner {
     this.#plan = plan;
     this.#gpt = unitTape(plan, microBatches);
     const bytes = unitFileBytes(plan.layout);
-    const memory = new SharedArrayBuffer(bytes.total);
-    this.file = new Uint8Array(memory);
+    this.file = sharedArray(Uint8Array, bytes.total);
+    const { buffer, byteOffset } = this.file;
     const given = {
       theta: shared.frozen ?? shared.theta,
       weightCodes: shared.codes,
       weightScales: shared.scales,
-      unitCodes: new Uint8Array(memory, 0, bytes.codes),
-      unitScales: new Uint16Array(memory, bytes.codes, bytes.scales / 2),
+      unitCodes: this.file.subarray(0, bytes.codes),
+      unitScales: new Uint16Array(buffer, byteOffset + bytes.codes, bytes.scales / 2),
       rope: recipeRope(plan.recipe),
     };
     this.#bound = new BoundTape(this.#gpt.tape, kernels, given, packedByCodes(plan, shared));

@@ -9,6 +9,7 @@
  */
 import { setMaxListeners } from 'node:events';
 import { losesDevice } from '../backend/cuda.js';
+import { sharedArray } from '../backend/sharedArrays.js';
 import { invariant, PogoError } from '../errors.js';
 import type { MerkleKernels } from '../merkle/kernels.js';
 import { treeBytes } from '../merkle/shape.js';
@@ -102,7 +103,7 @@ export class Trainer {
     };
     const unitBytes = unitFileBytes(plan.layout).total;
     this.#slots = [0, 1].map(() =>
-      Array.from({ length: plan.recipe.unitsPerStep }, () => new Uint8Array(new SharedArrayBuffer(unitBytes))),
+      Array.from({ length: plan.recipe.unitsPerStep }, () => sharedArray(Uint8Array, unitBytes)),
     );
     const tree = (name: VectorName): Uint8Array =>
       new Uint8Array(new SharedArrayBuffer(state[name].length === 0 ? 0 : treeBytes(state[name].byteLength)));
@@ -259,7 +260,7 @@ export class Trainer {
   /** The packed 4-bit model of the current state. */
   async packModel(): Promise<Uint8Array> {
     await this.#loadWritten();
-    const file = new Uint8Array(new SharedArrayBuffer(packedModelLayout(this.plan.layout).bytes));
+    const file = sharedArray(Uint8Array, packedModelLayout(this.plan.layout).bytes);
     await this.#one((domain) => domain.pack(file));
     return file;
   }

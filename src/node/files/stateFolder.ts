@@ -6,6 +6,7 @@
  * in full or not at all.
  */
 import * as path from 'node:path';
+import { sharedArray } from '../../backend/sharedArrays.js';
 import { PogoError } from '../../errors.js';
 import { hashBytes } from '../../files/digest.js';
 import { unfinishedPath } from '../../files/durable.js';
@@ -95,7 +96,7 @@ export function readStateFolder(folder: string, layout: VectorLayout, layer: Fil
     }
   }
   const read = (name: string, root: Uint8Array): Float32Array => {
-    const vector = new Float32Array(new SharedArrayBuffer(bytes));
+    const vector = sharedArray(Float32Array, layout.length);
     const view = vectorBytes(vector);
     const file = layer.open(path.join(folder, name), 'read');
     try {
