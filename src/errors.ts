@@ -101,7 +101,7 @@ export class PogoError extends Error {
   static fromJSON(value: unknown): PogoError {
     if (typeof value === 'object' && value !== null && 'code' in value && 'message' in value) {
       const { code, message } = value as { code: unknown; message: unknown };
-      if (typeof code === 'string' && code in ERROR_CODES && typeof message === 'string') {
+      if (typeof code === 'string' && Object.hasOwn(ERROR_CODES, code) && typeof message === 'string') {
         const details = 'details' in value ? (value as { details: ErrorDetails }).details : {};
         return new PogoError(code as ErrorCode, message, details);
       }

@@ -5,7 +5,6 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { PogoError } from '../../src/errors.js';
 import { equalBytes, toHex } from '../../src/hex.js';
 import { loadRecipe, recipeRoot } from '../../src/model/recipe.js';
 import { CHEAT_NAMES } from '../../src/node/cheats.js';
@@ -23,6 +22,7 @@ import {
   testEnvironment,
   withChangedFile,
 } from '../support/bundles.js';
+import { codeOf } from '../support/refusal.js';
 
 const folder = temporaryFolder();
 const honest = join(folder.path, 'honest');
@@ -41,16 +41,6 @@ afterAll(async () => {
 
 function verify(path: string, options: Partial<VerifyBundleOptions> = {}): Promise<VerifyBundleResult> {
   return verifyBundle(path, { environment, ...options });
-}
-
-/** The code of the error that a check ends in. */
-async function codeOf(work: () => Promise<unknown>): Promise<string> {
-  try {
-    await work();
-    return 'no error';
-  } catch (error) {
-    return PogoError.from(error).code;
-  }
 }
 
 describe('an honest bundle', () => {

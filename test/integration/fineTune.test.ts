@@ -31,6 +31,7 @@ import { type VerifyBundleOptions, verifyBundle } from '../../src/node/verifyBun
 import { mineTiny, TINY, temporaryFolder, testEnvironment } from '../support/bundles.js';
 import { eventFaults } from '../support/eventSchema.js';
 import { eventsOf, type Finished, pogo } from '../support/pogo.js';
+import { codeOf } from '../support/refusal.js';
 import { nativeIsas } from '../support/trainers.js';
 
 const folder = temporaryFolder();
@@ -56,15 +57,6 @@ const lastState = (bundle: string): string => {
   const states = join(`${bundle}.work`, 'states');
   return join(states, readdirSync(states).at(-1) as string);
 };
-
-async function codeOf(work: () => Promise<unknown>): Promise<string> {
-  try {
-    await work();
-    return 'no error';
-  } catch (error) {
-    return PogoError.from(error).code;
-  }
-}
 
 const tune = (path: string, claims: number, cheat?: string, more: Parameters<typeof mineTiny>[5] = {}) =>
   mineTiny(environment, path, claims, cheat, 0, { recipe: tuned, from: trained, ...more });

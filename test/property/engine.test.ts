@@ -1,12 +1,12 @@
 import * as path from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { PogoError } from '../../src/errors.js';
 import { toHex } from '../../src/hex.js';
 import { EmbeddedLedger } from '../../src/ledger/engine.js';
 import type { LedgerBlock } from '../../src/ledger/ledger.js';
 import { crashSweep } from '../support/crashSweep.js';
 import { FaultFiles } from '../support/faultFiles.js';
+import { codeOf } from '../support/refusal.js';
 import { type AddedEvent, adding, openLogStore, type Tally, tallyMachine } from '../support/tally.js';
 
 const machine = tallyMachine();
@@ -18,15 +18,6 @@ function open(layer: FaultFiles, start = 0): Promise<EmbeddedLedger<Tally, Added
     layer,
     openStore: (location) => openLogStore(layer, path.join(path.dirname(location), 'store.log')),
   });
-}
-
-async function codeOf(work: Promise<unknown>): Promise<string> {
-  try {
-    await work;
-  } catch (error) {
-    return error instanceof PogoError ? error.code : String(error);
-  }
-  return 'fulfilled';
 }
 
 async function take(ledger: EmbeddedLedger<Tally, AddedEvent>, from: number, count: number) {
@@ -201,7 +192,7 @@ describe('the embedded ledger', () => {
     await ledger.submit(adding(1));
     files.capacity = 1200;
     let value = 2;
-    while ((await codeOf(ledger.submit(adding(value)))) === 'fulfilled') value += 1;
+    while ((await codeOf(ledger.submit(adding(value)))) === 'no error') value += 1;
     expect(await codeOf(ledger.submit(adding(1000)))).toBe('IO');
     files.capacity = Number.POSITIVE_INFINITY;
     // What the failed write left on the disk is only known after reopening.

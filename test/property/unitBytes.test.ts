@@ -79,6 +79,41 @@ describe('which unit files an encoder writes', () => {
     }
   });
 
+  test('every bit pattern of a scale, with and without codes under it, as the reference has it', () => {
+    // A vector of one leaf, so that all 2^16 patterns are a matter of milliseconds.
+    const leaf = { ...layout, length: 256, tensors: [{ ...layout.tensors[0]!, offset: 0, size: 256 }] };
+    for (const code of [0, 1]) {
+      const file = new Uint8Array(unitFileBytes(leaf).total);
+      file[33] = code;
+      const scaleBits = new Uint16Array(file.buffer, 128, 4);
+      const wrong: number[] = [];
+      for (let bits = 0; bits < 0x10000; bits += 1) {
+        scaleBits[1] = bits;
+        // Zero only over zeros; no Inf, NaN, −0 or negative number.
+        const canonical = bits === 0 ? code === 0 : bits < 0x7f80;
+        if ((canonicalUnitFault(leaf, file) === undefined) !== canonical) wrong.push(bits);
+      }
+      expect(wrong).toEqual([]);
+    }
+  });
+
+  test('each scale of each padding is zero', () => {
+    const file = withoutPadding(canonical(5));
+    const scaleBits = new Uint16Array(file.buffer, codes, scales / 2);
+    let padding = 0;
+    for (const { name, offset, size } of layout.tensors) {
+      const end = (offset + Math.ceil(size / 256) * 256) / 64;
+      for (let block = Math.ceil((offset + size) / 64); block < end; block += 1) {
+        scaleBits[block] = 1;
+        expect(canonicalUnitFault(layout, file)).toContain(`padding of ${name}`);
+        scaleBits[block] = 0;
+        padding += 1;
+      }
+    }
+    expect(padding).toBeGreaterThan(10);
+    expect(canonicalUnitFault(layout, file)).toBeUndefined();
+  });
+
   test('bytes that do not lie on the borders of words give the same answer', () => {
     const file = withoutPadding(canonical(3));
     const moved = new Uint8Array(new ArrayBuffer(total + 2), 2, total);

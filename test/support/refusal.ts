@@ -1,6 +1,7 @@
-/** `accepted`, or the code and message of the PogoError that a piece of work ended with. */
+/** How a piece of work ended. */
 import { PogoError } from '../../src/errors.js';
 
+/** `accepted`, or the code and message of the PogoError that it ended with. @throws any other error */
 export async function refusal(work: Promise<unknown> | (() => unknown)): Promise<string> {
   try {
     await (typeof work === 'function' ? work() : work);
@@ -9,4 +10,14 @@ export async function refusal(work: Promise<unknown> | (() => unknown)): Promise
     throw error;
   }
   return 'accepted';
+}
+
+/** The code of the error that it ended with (INTERNAL for one that is no PogoError), or `no error`. */
+export async function codeOf(work: Promise<unknown> | (() => unknown)): Promise<string> {
+  try {
+    await (typeof work === 'function' ? work() : work);
+  } catch (error) {
+    return PogoError.from(error).code;
+  }
+  return 'no error';
 }

@@ -1,7 +1,7 @@
 /** The pages that scripts rely on say what the code does. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { ERROR_CODES, EXIT } from '../../src/errors.js';
+import { ERROR_CODES, EXIT, PogoError } from '../../src/errors.js';
 
 function page(name: string): string {
   return readFileSync(new URL(`../../docs/${name}`, import.meta.url), 'utf8');
@@ -20,6 +20,18 @@ describe('docs/errors.md', () => {
   it('has every exit code', () => {
     const listed = [...page('errors.md').matchAll(/^\| (\d+) \|/gm)].map(([, exit]) => Number(exit));
     expect(listed.sort((a, b) => a - b)).toEqual(Object.values(EXIT).sort((a, b) => a - b));
+  });
+});
+
+describe('an error that crossed a boundary', () => {
+  it('is what it was, with any code of ours; with any other it is INTERNAL', () => {
+    for (const code of Object.keys(ERROR_CODES)) {
+      const error = new PogoError(code as keyof typeof ERROR_CODES, 'found x', { at: 3 });
+      expect(PogoError.fromJSON(JSON.parse(JSON.stringify(error)))).toEqual(error);
+    }
+    for (const code of ['NOTHING', 'constructor', 'toString', '__proto__', 7]) {
+      expect(PogoError.fromJSON({ code, message: 'found x' }).code).toBe('INTERNAL');
+    }
   });
 });
 

@@ -1,23 +1,16 @@
 /** The ledger's state machine: the life of a claim, its outcomes, money, and what is refused. */
 import { describe, expect, it } from 'vitest';
-import { PogoError } from '../../src/errors.js';
 import { equalBytes, toHex } from '../../src/hex.js';
 import { LedgerStateType, totalMoney } from '../../src/ledger/state.js';
 import { COIN } from '../../src/ledger/stateGenesis.js';
+import { memberOf, slashBond } from '../../src/ledger/stateMoney.js';
+import { FinalizedClaimType } from '../../src/ledger/stateTypes.js';
+import { windowGain } from '../../src/ledger/stateUsefulness.js';
 import { buildBatchEvidence } from '../../src/protocol/evidence/build.js';
 import { encodeTransaction, ROLE, STAGE, signOrder } from '../../src/protocol/ledgerTypes.js';
+import { refusal } from '../support/refusal.js';
 import { nativeBls, TestChain } from '../support/testChain.js';
 import { smallRecipe } from '../support/trainedClaim.js';
-
-async function refusal(work: Promise<unknown>): Promise<string> {
-  try {
-    await work;
-  } catch (error) {
-    if (error instanceof PogoError) return `${error.code}: ${error.message}`;
-    throw error;
-  }
-  return 'accepted';
-}
 
 /** Evidence that a synthetic claim with the lie `batch` is false. */
 function batchEvidence(chain: TestChain): Uint8Array {
@@ -25,6 +18,33 @@ function batchEvidence(chain: TestChain): Uint8Array {
   const commitments = chain.commitments.get(toHex(chain.open.claimRoot))!;
   return buildBatchEvidence({ claim, recipe: smallRecipe().recipe, commitments }, 1);
 }
+
+describe('sums that parameters bound', () => {
+  it('a finder gets at most half of a bond, whatever its share is', () => {
+    const { state, demo } = new TestChain();
+    state.parameters = { ...state.parameters, finderNumerator: 1, finderDenominator: 1 };
+    const [liar, finder] = [memberOf(state, demo.miners[0]!.publicKey)!, demo.verifiers[0]!.publicKey];
+    expect(slashBond(state, liar, 1001n, finder)).toEqual({ taken: 1001n, burned: 501n });
+    // Not more than there is.
+    const rest = liar.stake;
+    expect(slashBond(state, liar, rest + 1n, finder).taken).toBe(rest);
+    expect(liar.stake).toBe(0n);
+  });
+
+  it('a claim’s gain is that of its window: ancestors until there are enough steps, and no further', () => {
+    const { state } = new TestChain();
+    const one = { ...FinalizedClaimType.defaultValue(), steps: 2, heldOutBeforeBits: 0x40000000 };
+    state.finalized = [
+      { ...one, heldOutAfterBits: 0 }, // 2 nats
+      { ...one, heldOutAfterBits: 0x3f800000 }, // 1 nat
+    ];
+    const nats = (steps: number): number => {
+      state.parameters = { ...state.parameters, usefulnessSteps: steps };
+      return Number(windowGain(state, 0n, 2)) / 2 ** 32;
+    };
+    expect([2, 3, 4, 5, 6, 7].map(nats)).toEqual([0, 1, 1, 3, 3, 3]);
+  });
+});
 
 describe('the life of a claim', () => {
   it('goes from beacon 1 to finalized, pays, and opens the next on its to root', async () => {
@@ -214,6 +234,23 @@ describe('what is refused changes nothing', () => {
     expect(await refusal(chain.submit(chain.attestation(verifier!, 'negative')))).toMatch(/commitment/);
     const reveal = { finder: verifier!.publicKey, salt: new Uint8Array(32), evidence: batchEvidence(chain) };
     expect(await refusal(chain.submit(encodeTransaction('evidence', reveal)))).toMatch(/committed/);
+  });
+
+  it('a claim of a miner whose stake is bound already, and a negative vote backed by evidence against another claim', async () => {
+    const chain = new TestChain({ parameters: { maxOpenClaims: 2 } });
+    await chain.shares();
+    const { claim } = chain.makeClaim();
+    const { members } = chain.state;
+    for (const member of members) member.locked = member.stake;
+    expect(await refusal(chain.submit(encodeTransaction('claim', claim)))).toMatch(/free stake/);
+    for (const member of members) member.locked = 0n;
+    await chain.claim();
+    await chain.shares();
+    await chain.claim();
+    const [verifier] = chain.demo.verifiers;
+    const [, second] = chain.state.open;
+    await chain.submit(chain.commitmentTo(verifier!, Uint8Array.of(1), new Uint8Array(32), second!.claimRoot));
+    expect(await refusal(chain.submit(chain.attestation(verifier!, 'negative')))).toMatch(/commitment/);
   });
 
   it('refused transactions leave the state as it was, and states survive their encoding', async () => {
