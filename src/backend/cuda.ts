@@ -2,7 +2,7 @@
  * The CUDA backend: typed, validated kernels over the addon `native/cuda`. Node-only.
  *
  * {@link cudaKernels} takes host arrays: every call uploads, runs and downloads. That is what the self-test, evidence and
- * single calls use; training keeps its arrays on the device by tapes (`src/model/deviceTape.ts`).
+ * single calls use; training keeps its arrays on the device by tapes (`src/pipeline/deviceTape.ts`).
  */
 import { PogoError } from '../errors.js';
 import { type CudaAddon, type CudaFailure, type CudaOperation, type CudaValue, loadCudaAddon } from './cudaAddon.js';

@@ -175,6 +175,17 @@ describe('the life of a claim', () => {
     expect(chain.open.committee.length).toBe(3);
     expect(chain.stake(chain.demo.verifiers[0]!)).toBe(2000n * COIN);
   });
+
+  it('keeps one whose silences are no row', async () => {
+    const chain = new TestChain({ parameters: { silenceClaims: 2 } });
+    for (const first of [1, 0, 1]) {
+      await chain.toAttesting();
+      await chain.attest(chain.demo.verifiers.slice(first));
+      if (first === 1) await chain.tick();
+    }
+    expect(chain.outcomes()).toEqual(['finalized', 'finalized', 'finalized']);
+    expect(chain.open.committee.length).toBe(4);
+  });
 });
 
 describe('what is refused changes nothing', () => {
