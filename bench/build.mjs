@@ -5,11 +5,10 @@
  * there. So `.tools/bench/src` is a link to `dist`, and only the files of `bench/` are translated, each on its own;
  * their types are checked by `npm run check`.
  */
-import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { isMain } from '../scripts/lib/project.mjs';
+import { EXIT_INTERRUPTED, isMain, runProgram } from '../scripts/lib/project.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const OUT = join(ROOT, '.tools', 'bench');
@@ -49,6 +48,6 @@ if (isMain(import.meta.url)) {
     process.exit(5);
   }
   const program = await buildBench();
-  const run = spawnSync(process.execPath, [program, ...process.argv.slice(2)], { cwd: ROOT, stdio: 'inherit' });
-  process.exit(run.status ?? 130);
+  const run = await runProgram(process.execPath, [program, ...process.argv.slice(2)], { stdio: 'inherit' });
+  process.exit(run.reason === undefined ? run.code : EXIT_INTERRUPTED);
 }

@@ -87,6 +87,8 @@ async function* measured(flags: Flags): AsyncGenerator<GroupOutput> {
   // Every task of a step listens to it: more than the ten that Node takes for a leak.
   setMaxListeners(0, stop.signal);
   process.once('SIGINT', () => stop.abort());
+  // From `pogo bench`, which passes on what it gets: after the terminal's Ctrl-C a second time.
+  process.on('SIGTERM', () => stop.abort());
   useBenchFolder(flags.folder);
   const { backend, reference } = benchBackend();
   const context: BenchContext = {
@@ -152,6 +154,9 @@ async function main(args: readonly string[]): Promise<void> {
     process.stderr.write(`peak memory of this process ${(peakResidentBytes() / 2 ** 20).toFixed(0)} MiB\n`);
   }
 }
+
+// A reader that closed the pipe wants no more.
+process.stdout.on('error', () => process.exit(EXIT.interrupted));
 
 main(process.argv.slice(2)).catch((cause: unknown) => {
   const error = PogoError.from(cause);

@@ -77,6 +77,9 @@ interface SerializedError {
   readonly details: ErrorDetails;
 }
 
+/** How V8 says that a buffer, or the memory of a WebAssembly module, cannot be had. */
+const OUT_OF_MEMORY = /allocation failed|out of memory|could not allocate/i;
+
 export class PogoError extends Error {
   override readonly name = 'PogoError';
   readonly code: ErrorCode;
@@ -109,16 +112,23 @@ export class PogoError extends Error {
     return PogoError.from(value);
   }
 
-  /** Wraps any thrown value. Node's ENOSPC, EACCES and the like become IO errors. */
-  static from(value: unknown): PogoError {
+  /**
+   * Wraps any thrown value. Node's ENOSPC, EACCES and the like become IO errors, buffers that cannot be had ENVIRONMENT.
+   * @param target the file in question, which the system does not name when an open one is read
+   */
+  static from(value: unknown, target = ''): PogoError {
     if (value instanceof PogoError) return value;
     if (value instanceof Error) {
       const system = systemErrorCode(value);
       if (system !== undefined) {
-        const { syscall, path } = value as SystemError;
+        const { syscall, path = target } = value as SystemError;
         if (syscall === undefined) return new PogoError('IO', value.message, { system }, value);
-        const details = path === undefined ? { system } : { system, path };
-        return new PogoError('IO', systemErrorText(syscall, path ?? '', system, value), details, value);
+        const details = path === '' ? { system } : { system, path };
+        return new PogoError('IO', systemErrorText(syscall, path, system, value), details, value);
+      }
+      if (value instanceof RangeError && OUT_OF_MEMORY.test(value.message)) {
+        const message = `expected memory, found none left (${value.message}): close other programs, raise the limit (ulimit -v), or use fewer lanes (POGO_LANES)`;
+        return new PogoError('ENVIRONMENT', message, {}, value);
       }
       return new PogoError('INTERNAL', value.message, {}, value);
     }

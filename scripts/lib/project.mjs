@@ -9,6 +9,7 @@ export const ROOT = fileURLToPath(new URL('../..', import.meta.url)).replace(/[\
 /** Everything that the scripts keep between calls: stamps, logs, downloaded compilers. Ignored by git; POGO_TOOLS moves it (tests). */
 export const TOOLS = process.env.POGO_TOOLS ?? join(ROOT, '.tools');
 export const EXIT_ENVIRONMENT = 5;
+export const EXIT_INTERRUPTED = 130;
 const MINIMUM_NODE = [20, 19];
 
 /** A failure with an exit code of docs/errors.md; `cli` prints its message as one line. */
@@ -53,7 +54,8 @@ export function which(name, path = process.env.PATH ?? '') {
 }
 
 /**
- * Runs a program to its end. With `log` (a name), output goes to `.tools/logs/<log>.log`, else to our stderr.
+ * Runs a program to its end. With `log` (a name), output goes to `.tools/logs/<log>.log`, else to our stderr. SIGINT and SIGTERM
+ * end it, too: a logged one with all that it started, and this process with it (130); another one ends by itself.
  * @returns exit code (a signal counts as 1), seconds, and the path of the log
  */
 export function runProgram(command, args, { cwd = ROOT, env = process.env, log, stdio } = {}) {
@@ -66,10 +68,28 @@ export function runProgram(command, args, { cwd = ROOT, env = process.env, log, 
     descriptor = openSync(file, 'w');
   }
   const outputs = stdio ?? ['ignore', descriptor ?? 2, descriptor ?? 2];
+  // A build starts compilers: a group of their own can be ended as one.
+  const detached = log !== undefined && process.platform !== 'win32';
   return new Promise((resolve) => {
-    const child = spawn(command, args, { cwd, env, stdio: outputs });
+    const child = spawn(command, args, { cwd, env, stdio: outputs, detached });
+    let stopped = false;
+    const stop = () => {
+      stopped = true;
+      if (child.pid === undefined) return;
+      try {
+        process.kill(detached ? -child.pid : child.pid, 'SIGTERM');
+      } catch {
+        // It has just ended by itself.
+      }
+    };
+    process.on('SIGINT', stop).on('SIGTERM', stop);
     const finish = (code, reason) => {
+      process.off('SIGINT', stop).off('SIGTERM', stop);
       if (descriptor !== undefined) closeSync(descriptor);
+      if (stopped && log !== undefined) {
+        progress('error INTERRUPTED: set-up was stopped; run the same command again');
+        process.exit(EXIT_INTERRUPTED);
+      }
       resolve({ code, reason, seconds: (performance.now() - started) / 1000, log: file });
     };
     child.once('error', (error) => finish(127, error.message));

@@ -8,6 +8,7 @@ import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { packageRoot } from '../backend/packageRoot.js';
 import { EXIT, PogoError } from '../errors.js';
+import { interruptible } from './interrupt.js';
 
 /** This file lies two folders below the root of the package, in `src` as in `dist`. */
 
@@ -57,12 +58,17 @@ async function runBench(flags: BenchFlags): Promise<number> {
       `expected the bench files at ${program}, found none: the shipped package leaves them out; clone the repository and run: npm run bench`,
     );
   }
-  const child = spawn(process.execPath, [program, ...benchArguments(flags)], { cwd: packageRoot, stdio: 'inherit' });
-  return new Promise((resolve, reject) => {
-    child.on('error', (error) => reject(PogoError.from(error)));
-    // Ctrl-C reaches the child by the terminal as well; its own message and exit code are the answer.
-    child.on('close', (code) => resolve(code ?? EXIT.interrupted));
-  });
+  return await interruptible(
+    (signal) =>
+      new Promise((resolve, reject) => {
+        const options = { cwd: packageRoot, stdio: 'inherit' } as const;
+        const child = spawn(process.execPath, [program, ...benchArguments(flags)], options);
+        // Its own message and exit code are the answer. After Ctrl-C on a terminal it has heard already, and listens no more.
+        signal.addEventListener('abort', () => child.kill('SIGTERM'));
+        child.on('error', (error) => reject(PogoError.from(error)));
+        child.on('close', (code) => resolve(code ?? EXIT.interrupted));
+      }),
+  );
 }
 
 export function register(program: Command): void {

@@ -88,7 +88,7 @@ function specFile(file: string, options: BuildCommand): DatasetSpec[] {
   try {
     value = parseStrictJson(readFileSync(file, 'utf8'));
   } catch (cause) {
-    if (!(cause instanceof SyntaxError)) throw PogoError.from(cause);
+    if (!(cause instanceof SyntaxError)) throw PogoError.from(cause, file);
     throw new PogoError('MALFORMED', `${file}: expected JSON, found: ${cause.message.slice(0, 200)}; mend the file`, {
       path: file,
     });

@@ -18,6 +18,7 @@ import type { IsaName } from '../backend/types.js';
 import { EXIT, PogoError } from '../errors.js';
 import { findToolchains, readSetupReport, type SetupComponent, type Toolchain } from '../node/toolchains.js';
 import { printEvent } from './events.js';
+import { yieldToSignals } from './interrupt.js';
 
 /** One way to compute. `state`: `ok` passed its vectors, `failed` did not, `missing` cannot be used. */
 export interface DoctorBackend {
@@ -53,7 +54,13 @@ export interface DoctorReport {
 }
 
 /** Runs the vectors of the given operations. */
-function checked(backend: DoctorBackend['backend'], isa: string, kernels: Kernels, quick: boolean): DoctorBackend {
+async function checked(
+  backend: DoctorBackend['backend'],
+  isa: string,
+  kernels: Kernels,
+  quick: boolean,
+): Promise<DoctorBackend> {
+  await yieldToSignals();
   const results = selfTest(kernels, { quick });
   const wrong = results.filter((result) => !result.ok);
   const total = results.reduce((sum, result) => sum + result.cases, 0);
@@ -102,7 +109,7 @@ function describeCudaKernels(kernels: readonly CudaKernelStatus[]): string {
 }
 
 /** One entry a device. */
-function cudaBackends(quick: boolean, addonFile: string | undefined): DoctorBackend[] {
+async function cudaBackends(quick: boolean, addonFile: string | undefined): Promise<DoctorBackend[]> {
   const cuda = loadCudaAddon(addonFile);
   if (cuda.addon === undefined) return [missing('cuda', '', cuda.reason, cuda.fix)];
   const { addon, info } = cuda;
@@ -111,25 +118,25 @@ function cudaBackends(quick: boolean, addonFile: string | undefined): DoctorBack
   if (lacking.length > 0) {
     return [missing('cuda', '', `its addon has no kernel for ${lacking.join(', ')}`, setupFix('--cuda --force'))];
   }
-  return info.devices.map((device, index) => {
-    const found = checked('cuda', cudaIsa(device.major, device.minor), cudaKernels(addon, index), quick);
-    const facts = [`device ${index}: ${device.name}`, found.reason];
-    return { ...found, reason: facts.filter((fact) => fact !== '').join('; ') };
-  });
+  const found: DoctorBackend[] = [];
+  for (const [index, device] of info.devices.entries()) {
+    const one = await checked('cuda', cudaIsa(device.major, device.minor), cudaKernels(addon, index), quick);
+    const facts = [`device ${index}: ${device.name}`, one.reason];
+    found.push({ ...one, reason: facts.filter((fact) => fact !== '').join('; ') });
+  }
+  return found;
 }
 
-function cpuBackends(quick: boolean): DoctorBackend[] {
+async function cpuBackends(quick: boolean): Promise<DoctorBackend[]> {
   const cpu = loadCpuAddon();
   if (cpu.addon === undefined) return [missing('cpu', '', cpu.reason, cpu.fix)];
-  return Object.entries(cpu.addon.describe().isas).map(([isa, { reason }]) => {
-    if (reason !== '') return missing('cpu', isa, reason, '');
-    return checked(
-      'cpu',
-      isa,
-      openCpuBackend(isa as Exclude<IsaName, 'typescript' | 'sm_80' | 'sm_90' | 'sm_90a'>).kernels,
-      quick,
-    );
-  });
+  const found: DoctorBackend[] = [];
+  for (const [isa, { reason }] of Object.entries(cpu.addon.describe().isas)) {
+    const { kernels } =
+      reason === '' ? openCpuBackend(isa as Exclude<IsaName, 'typescript' | 'sm_80' | 'sm_90' | 'sm_90a'>) : {};
+    found.push(kernels === undefined ? missing('cpu', isa, reason, '') : await checked('cpu', isa, kernels, quick));
+  }
+  return found;
 }
 
 function merkleBackend(): DoctorBackend {
@@ -167,9 +174,9 @@ export async function examine(options: ExamineOptions = {}): Promise<DoctorRepor
     chosen,
     features,
     backends: [
-      ...cudaBackends(quick, options.cudaAddon),
-      ...cpuBackends(quick),
-      checked('reference', 'typescript', referenceKernels, true),
+      ...(await cudaBackends(quick, options.cudaAddon)),
+      ...(await cpuBackends(quick)),
+      await checked('reference', 'typescript', referenceKernels, true),
       merkleBackend(),
     ],
     cudaKernels: cudaKernelStatus(),

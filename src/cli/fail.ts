@@ -7,12 +7,23 @@ function oneLine(message: string): string {
   return message.replace(/\p{Cc}+/gu, ' ').trim();
 }
 
+/** Node opens the files of a program side by side; where it may not open as many, some seem to be missing. */
+function loadingFailure(thrown: unknown): unknown {
+  const code = thrown instanceof Error ? (thrown as NodeJS.ErrnoException).code : undefined;
+  const isModule = code === 'ERR_MODULE_NOT_FOUND';
+  if (!isModule && code !== 'EMFILE' && code !== 'ENFILE') return thrown;
+  const message =
+    `expected to open the files of the program, found ${code}: raise the limit of open files (ulimit -n 256 or more)` +
+    (isModule ? '; if it is high enough, files are missing: run npm run setup, or install the package again' : '');
+  return new PogoError('ENVIRONMENT', message, { system: code }, thrown);
+}
+
 /**
  * @param json whether stdout carries events
  * @returns the process exit code
  */
 export function reportFailure(thrown: unknown, json: boolean): number {
-  const error = PogoError.from(thrown);
+  const error = PogoError.from(loadingFailure(thrown));
   process.stderr.write(`error ${error.code}: ${oneLine(error.message)}\n`);
   if (error.exitCode === EXIT.internal && error.stack !== undefined && process.env['POGO_DEBUG'] !== undefined) {
     process.stderr.write(`${error.stack}\n`);

@@ -22,7 +22,7 @@ function firstLine(file: string): string {
   try {
     return readFileSync(file, 'utf8').split(/\r?\n/, 1)[0] ?? '';
   } catch (cause) {
-    throw PogoError.from(cause);
+    throw PogoError.from(cause, file);
   }
 }
 

@@ -4,8 +4,9 @@ import { openRecipe } from '../model/node/recipeFile.js';
 import { decodeText } from '../model/tokenizer.js';
 import { Environment } from '../node/environment.js';
 import { openModel } from '../node/openModel.js';
-import { sampleText } from '../node/sampleText.js';
+import { sampleTokens } from '../node/sampleText.js';
 import { printEvent } from './events.js';
+import { yieldToSignals } from './interrupt.js';
 import { integerOption } from './options.js';
 
 interface Options {
@@ -24,14 +25,18 @@ async function sample(options: Options): Promise<void> {
   );
   const { backend } = new Environment({ lanes: 1, hostArrays: true });
   const { prompt, tokens: count, seed } = options;
-  const tokens = sampleText(backend, model, { prompt, count, seed });
-  const text = decodeText(model.codec, tokens);
+  const tokens: number[] = [];
+  for (const token of sampleTokens(backend, model, { prompt, count, seed })) {
+    tokens.push(token);
+    await yieldToSignals();
+  }
+  const text = decodeText(model.codec, Uint32Array.from(tokens));
   if (options.json === true) {
     printEvent({
       type: 'sample',
       text,
       prompt,
-      tokens: Array.from(tokens),
+      tokens,
       seed,
       backend: backend.name,
       isa: backend.isa,

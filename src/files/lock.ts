@@ -94,7 +94,7 @@ export function lockDirectory(directory: string): DirectoryLock {
     start: startOf(process.pid) ?? 'alive',
     token: randomBytes(16).toString('hex'),
   };
-  // The complete lock is linked into place, so nobody ever reads a half-written one, and link fails if one is there.
+  // Where it can be, the complete lock is linked into place, so nobody ever reads a half-written one.
   const draft = path.join(directory, `${DRAFT_PREFIX}${owner.token}`);
   try {
     fs.writeFileSync(draft, JSON.stringify(owner), { flag: 'wx' });
@@ -102,9 +102,10 @@ export function lockDirectory(directory: string): DirectoryLock {
     throw ioError('create', draft, error);
   }
   try {
+    let unreadable = 0;
     for (let attempt = 0; attempt < 100; attempt += 1) {
       try {
-        fs.linkSync(draft, file);
+        place(draft, file);
         removeDeadDrafts(directory);
         return heldLock(file, owner);
       } catch (error) {
@@ -113,12 +114,34 @@ export function lockDirectory(directory: string): DirectoryLock {
       const holder = readOwner(file);
       if (holder === undefined) continue;
       if (isAlive(holder)) throw locked(directory, holder.pid);
+      if (holder.pid === 0 && unreadable < UNREADABLE_TRIES) {
+        unreadable += 1;
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, UNREADABLE_MS);
+        continue;
+      }
       removeStale(file, holder, draft);
     }
   } finally {
     fs.rmSync(draft, { force: true });
   }
   throw locked(directory, readOwner(file)?.pid ?? 0);
+}
+
+/** A lock that says nothing may be in writing where links are missing: read again so often, with such pauses, before it counts as cut. */
+const UNREADABLE_TRIES = 10;
+const UNREADABLE_MS = 20;
+
+/** How `link` fails on file systems that have no hard links: FAT, exFAT, some network drives and containers. */
+const NO_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
+
+/** Makes `target` with the content of `draft`. @throws EEXIST if it is there already, so one of several succeeds */
+function place(draft: string, target: string): void {
+  try {
+    fs.linkSync(draft, target);
+  } catch (error) {
+    if (!NO_LINKS.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    fs.writeFileSync(target, fs.readFileSync(draft), { flag: 'wx' });
+  }
 }
 
 /** How often a lock that somebody else holds is asked for again, milliseconds. */
@@ -151,7 +174,7 @@ export async function lockWhenFree(directory: string, timeoutMs: number, signal:
 function removeStale(file: string, stale: Owner, draft: string): void {
   const right = path.join(path.dirname(file), `.lock-takeover-${stale.token}`);
   try {
-    fs.linkSync(draft, right);
+    place(draft, right);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw ioError('create', right, error);
     const other = readOwner(right);

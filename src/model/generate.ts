@@ -34,6 +34,16 @@ export function generate(
   weights: SharedWeights,
   options: GenerateOptions,
 ): Uint32Array {
+  return Uint32Array.from(generateTokens(plan, kernels, weights, options));
+}
+
+/** As {@link generate}, one token at a time: between two of them the caller may do other things, or stop. */
+export function* generateTokens(
+  plan: ModelPlan,
+  kernels: Kernels,
+  weights: SharedWeights,
+  options: GenerateOptions,
+): Generator<number> {
   const { recipe, model } = plan;
   if (options.prompt.length === 0) throw new PogoError('USAGE', 'expected a prompt of at least one token, found none');
   const outside = options.prompt.find((token) => token >= recipe.vocab);
@@ -59,9 +69,10 @@ export function generate(
     bound.run();
     const row = logits.subarray((window.length - 1) * rows, (window.length - 1) * rows + recipe.vocab);
     random = mix((random + 0x9e3779b9) >>> 0);
-    text.push(draw(row, options.topK ?? DEFAULT_TOP_K, random));
+    const token = draw(row, options.topK ?? DEFAULT_TOP_K, random);
+    text.push(token);
+    yield token;
   }
-  return Uint32Array.from(text.slice(options.prompt.length));
 }
 
 /** A token among the `topK` most probable, by a uniform word. Ties go to the lower token. */

@@ -45,7 +45,7 @@ export function readTokenData(path: string, model: OpenedModel): TokenData {
   try {
     bytes = readFileSync(path);
   } catch (cause) {
-    throw PogoError.from(cause);
+    throw PogoError.from(cause, path);
   }
   const isTokens = /\.(?:tokens|bin)$/.test(path);
   const tokens = isTokens ? tokenFile(path, bytes, model) : model.codec.encode(utf8(path, bytes));

@@ -72,7 +72,7 @@ async function withFile<T>(path: string, flags: string, use: (file: FileHandle) 
     file = await open(path, flags);
     return await use(file);
   } catch (error) {
-    throw PogoError.from(error);
+    throw PogoError.from(error, path);
   } finally {
     await file?.close();
   }

@@ -3,6 +3,7 @@
  * miner's key derives from. Secrets and passphrases never appear in an error, an event or a log.
  */
 import * as fs from 'node:fs';
+import * as path from 'node:path';
 import { create, decrypt, defaultScryptModule, type IKeystore, isValidKeystore } from '@chainsafe/bls-keystore';
 import { PogoError } from '../errors.js';
 import { ioError, readWholeFile, realFiles } from '../files/fileLayer.js';
@@ -30,16 +31,21 @@ export type PassphraseSource = () => Promise<string>;
 export async function writeKeystore(file: string, keys: KeyPair, passphrase: string): Promise<void> {
   if (passphrase.length === 0) throw new PogoError('RANGE', 'expected a passphrase, found an empty one');
   const keystore = await create(passphrase, keys.secret, keys.publicKey, '', null, defaultScryptModule());
+  let made = false;
   try {
     // Exclusive: an existing key is never replaced.
     const handle = fs.openSync(file, 'wx', OWNER_ONLY);
+    made = true;
     try {
-      fs.writeSync(handle, `${JSON.stringify(keystore, null, 2)}\n`);
+      // Not `writeSync`, which may write a part: half a keystore is no key, and must not be told as one.
+      fs.writeFileSync(handle, `${JSON.stringify(keystore, null, 2)}\n`);
       fs.fsyncSync(handle);
     } finally {
       fs.closeSync(handle);
     }
+    realFiles.syncDirectory(path.dirname(file));
   } catch (error) {
+    if (made) fs.rmSync(file, { force: true });
     throw ioError('write the key file', file, error);
   }
 }

@@ -156,6 +156,8 @@ class RunJob {
     const stop = new AbortController();
     const abort = (): void => stop.abort();
     signal.addEventListener('abort', abort);
+    // Opening took a while: an event that came meanwhile is over.
+    if (signal.aborted) stop.abort();
     const children = new ChildProcesses({
       ledger,
       onReport: (name, event) => this.#onReport(name, event as RoleReport, ledger),
@@ -174,7 +176,7 @@ class RunJob {
       // A resumed run first reads what happened before; only then anybody goes on.
       const { height: past } = await ledger.head();
       await this.#createJobs(ledger);
-      if (past === 0) this.#start(children);
+      if (past === 0 && !stop.signal.aborted) this.#start(children);
       for await (const block of ledger.subscribe(1, stop.signal)) {
         this.#take(block);
         this.#options.onBlock(block, this, block.height <= past);

@@ -3,10 +3,14 @@ import { once } from 'node:events';
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { lockDirectory } from '../../src/files/lock.js';
 
-const CHILD = path.resolve(import.meta.dirname, '../support/children/holdLock.mjs');
+const CHILDREN = path.resolve(import.meta.dirname, '../support/children');
+const CHILD = path.join(CHILDREN, 'holdLock.mjs');
+/** A file system without hard links, in the processes that are asked. */
+const NO_LINKS = ['--import', pathToFileURL(path.join(CHILDREN, 'noHardLinks.mjs')).href];
 
 let directory: string;
 const children: ChildProcess[] = [];
@@ -21,8 +25,8 @@ afterEach(() => {
 });
 
 /** Starts a process that asks for the lock; resolves with it and its one line of answer. */
-async function ask(): Promise<{ child: ChildProcess; answer: string }> {
-  const child = spawn(process.execPath, [CHILD, directory], { stdio: ['pipe', 'pipe', 'inherit'] });
+async function ask(flags: readonly string[] = []): Promise<{ child: ChildProcess; answer: string }> {
+  const child = spawn(process.execPath, [...flags, CHILD, directory], { stdio: ['pipe', 'pipe', 'inherit'] });
   children.push(child);
   const [line] = (await once(child.stdout!, 'data')) as [Buffer];
   return { child, answer: line.toString().trim() };
@@ -46,13 +50,26 @@ describe('the lock of a directory', () => {
     lockDirectory(directory).release();
   });
 
-  it('of a killed process is taken over, by one of many', async () => {
-    const { child } = await ask();
+  it.each([
+    ['with', []],
+    ['without', NO_LINKS],
+  ])('of a killed process is taken over, by one of many, %s hard links', async (_name, flags) => {
+    const { child, answer: first } = await ask(flags);
+    expect(first).toBe('held');
     child.kill('SIGKILL');
     await once(child, 'exit');
-    const answers = (await Promise.all([ask(), ask(), ask(), ask()])).map(({ answer }) => answer);
+    const asked = [ask(flags), ask(flags), ask(flags), ask(flags)];
+    const answers = (await Promise.all(asked)).map(({ answer }) => answer);
     expect(answers.filter((answer) => answer === 'held')).toHaveLength(1);
     expect(answers.filter((answer) => answer.includes('"LOCKED"'))).toHaveLength(3);
+  });
+
+  it('is given back where there are no hard links, too', async () => {
+    const { child } = await ask(NO_LINKS);
+    expect(() => lockDirectory(directory)).toThrow(expect.objectContaining({ code: 'LOCKED' }));
+    child.stdin!.end();
+    await once(child, 'exit');
+    expect(fs.readdirSync(directory)).toEqual([]);
   });
 
   it('of another process that had the same id is stale', () => {

@@ -73,7 +73,7 @@ async function read(path: string): Promise<Buffer> {
   try {
     return await readFile(path);
   } catch (cause) {
-    throw PogoError.from(cause);
+    throw PogoError.from(cause, path);
   }
 }
 

@@ -33,7 +33,7 @@ async function readLimited(path: string): Promise<Uint8Array | undefined> {
     return Uint8Array.from(await readFile(path));
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw PogoError.from(cause);
+    throw PogoError.from(cause, path);
   }
 }
 

@@ -174,7 +174,7 @@ function readManifest(file: string): string {
     if (size > MAX_MANIFEST_BYTES) malformed(file, `at most ${MAX_MANIFEST_BYTES} bytes`);
     return readFileSync(file, 'utf8');
   } catch (cause) {
-    throw PogoError.from(cause);
+    throw PogoError.from(cause, file);
   }
 }
 
