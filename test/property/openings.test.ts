@@ -9,6 +9,8 @@ import { type ChunkSet, openSet, rootOfSet, siblingBytes, treeOver } from '../..
 import { portableKernels } from '../../src/merkle/portable.js';
 import { CV_BYTES, LEAF_BYTES, leafCount } from '../../src/merkle/shape.js';
 import { buildTree } from '../../src/merkle/tree.js';
+import { blobSource } from '../../src/protocol/evidence/build.js';
+import { openChunks, openRanges } from '../../src/protocol/openings.js';
 import { seededBytes } from '../support/random.js';
 
 /** Whole chunks, one byte less, and anything between; which chunks are opened, modulo their number. */
@@ -44,6 +46,35 @@ function otherForms({ indices, chunks, siblings }: ChunkSet, count: number): Chu
     ...(count > 1 ? [{ indices: moved, chunks, siblings }] : []),
   ];
 }
+
+describe('openings of byte ranges', () => {
+  it('give the bytes, and are refused with a chunk more, less, twice or in another place', () => {
+    const range = fc.tuple(fc.nat(), fc.integer({ min: 1, max: 3000 }));
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 9000 }),
+        fc.nat(),
+        fc.array(range, { minLength: 1, maxLength: 3 }),
+        (n, seed, cuts) => {
+          const bytes = seededBytes(n, seed);
+          const ranges = cuts.map(([start, size]): [number, number] => {
+            const from = start % n;
+            return [from, Math.min(n, from + size)];
+          });
+          const blob = { name: 'blob', root: blake3(bytes), totalBytes: n };
+          const source = blobSource(bytes);
+          const openings = openChunks(source, ranges);
+          expect(openRanges(blob, ranges, openings)).toEqual(ranges.map(([from, to]) => bytes.slice(from, to)));
+          const first = openings[0]!;
+          const others = [openings.slice(1), [...openings, openings.at(-1)!], [...openings, source.chunk(0)]];
+          if (openings.length > 1) others.push([...openings].reverse(), [first, first, ...openings.slice(2)]);
+          for (const other of others) expect(() => openRanges(blob, ranges, other)).toThrow(/^blob: expected /);
+        },
+      ),
+      { numRuns: 50 },
+    );
+  });
+});
 
 describe('an opening of chunks', () => {
   it('leads to the root, with as many chaining values as are counted', () => {

@@ -4,8 +4,8 @@ import { equalBytes, toHex } from '../../src/hex.js';
 import { LedgerStateType, totalMoney } from '../../src/ledger/state.js';
 import { COIN } from '../../src/ledger/stateGenesis.js';
 import { memberOf, slashBond } from '../../src/ledger/stateMoney.js';
-import { FinalizedClaimType } from '../../src/ledger/stateTypes.js';
-import { windowGain } from '../../src/ledger/stateUsefulness.js';
+import { FinalizedClaimType, GAIN_OFFSET } from '../../src/ledger/stateTypes.js';
+import { usefulnessBonus, windowGain } from '../../src/ledger/stateUsefulness.js';
 import { buildBatchEvidence } from '../../src/protocol/evidence/build.js';
 import { encodeTransaction, ROLE, STAGE, signOrder } from '../../src/protocol/ledgerTypes.js';
 import { refusal } from '../support/refusal.js';
@@ -43,6 +43,20 @@ describe('sums that parameters bound', () => {
       return Number(windowGain(state, 0n, 2)) / 2 ** 32;
     };
     expect([2, 3, 4, 5, 6, 7].map(nats)).toEqual([0, 1, 1, 3, 3, 3]);
+  });
+
+  it('a bonus: nothing for no gain or less than a quarter of the median, a share up to it, never more than all', () => {
+    const { state } = new TestChain();
+    const full = state.parameters.usefulnessBonus;
+    const bonuses = (...gains: bigint[]) => gains.map((gain) => usefulnessBonus(state, gain));
+    // The first claim has no median.
+    expect(bonuses(-1n, 0n, 1n)).toEqual([0n, 0n, full]);
+    const windows = [100n, 8n, 1n].map((gain) => gain + GAIN_OFFSET);
+    state.finalized = windows.map((windowGain) => ({ ...FinalizedClaimType.defaultValue(), windowGain }));
+    expect(bonuses(1n, 2n, 4n, 7n, 8n, 1000n)).toEqual([
+      ...[0n, full / 4n, full / 2n, (7n * full) / 8n],
+      ...[full, full],
+    ]);
   });
 });
 
