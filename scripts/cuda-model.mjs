@@ -11,21 +11,21 @@ import { findCompiler } from './lib/toolchains.mjs';
 
 const SOURCES = join(ROOT, 'native', 'cuda');
 const PROGRAMS = ['kernel_test_model', 'gemm_test_model', 'attention_test_model'];
-/** Settings of the model, and the random cases of an operation then: other ones each time, fewer where they are slow. */
+/** Settings of the model, the kernel of products that have two, and the random cases of an operation then: other ones each time, fewer where they are slow. */
 const VARIANTS = {
   plain: {
     options: ['-DPOGO_MODEL_SANITIZE=OFF'],
     runs: [
       { model: 'sm=90,order=ascending', cases: ['--seed', '1', '--cases', '12', '--time', '--require-all'] },
       { model: 'sm=80,order=descending', cases: ['--seed', '2', '--cases', '12'] },
-      { model: 'sm=90,order=seeded,seed=7', cases: ['--seed', '3', '--cases', '6'] },
+      { model: 'sm=90,order=seeded,seed=7', products: 'pingpong', cases: ['--seed', '3', '--cases', '6'] },
       { model: 'sm=80,order=seeded,seed=8', cases: ['--seed', '4', '--cases', '6'] },
     ],
   },
   sanitizers: {
     options: ['-DPOGO_MODEL_SANITIZE=ON'],
     runs: [
-      { model: 'sm=90,order=seeded,seed=9', cases: ['--seed', '5', '--cases', '6'] },
+      { model: 'sm=90,order=seeded,seed=9', products: 'pingpong', cases: ['--seed', '5', '--cases', '6'] },
       { model: 'sm=80,order=seeded,seed=10', cases: ['--seed', '6', '--cases', '6'] },
     ],
   },
@@ -61,15 +61,19 @@ await cli(async (args) => {
     const folder = await buildModel(variant);
     await command(join(folder, 'model_test'), [], `cuda-model-${variant}-self`);
     const jobs = [];
-    for (const { model, cases } of VARIANTS[variant].runs) {
+    for (const { model, cases, products = 'auto' } of VARIANTS[variant].runs) {
       // The products' test plays every architecture itself, on a model that has all of them.
       for (const program of model.startsWith('sm=90') ? PROGRAMS : PROGRAMS.slice(0, 1)) {
         const args = program === PROGRAMS[0] ? [...cases, ...extra] : [];
-        jobs.push({ program, model, args, log: `cuda-model-${variant}-${jobs.length}` });
+        jobs.push({ program, model, products, args, log: `cuda-model-${variant}-${jobs.length}` });
       }
     }
-    const run = async ({ program, model, args, log }) => {
-      const result = await command(join(folder, program), args, log, { ...process.env, POGO_CUDA_MODEL: model });
+    const run = async ({ program, model, products, args, log }) => {
+      const result = await command(join(folder, program), args, log, {
+        ...process.env,
+        POGO_CUDA_MODEL: model,
+        POGO_CUDA_PRODUCTS: products,
+      });
       const line = logExcerpt(result.log, 1).trim();
       progress(`cuda model: ${program}, ${variant}, ${model}: ${line} in ${result.seconds.toFixed(1)} s`);
     };

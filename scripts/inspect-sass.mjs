@@ -9,7 +9,14 @@
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { capture, cli, ROOT, ScriptError } from './lib/project.mjs';
-import { ARCHITECTURES, DIVISION_SEED, REGISTERS_ALLOWED, SPILLS_ALLOWED, TENSOR_KERNELS } from './lib/sassRules.mjs';
+import {
+  ARCHITECTURES,
+  DIVISION_SEED,
+  REGISTERS_ALLOWED,
+  REGISTERS_MOVED,
+  SPILLS_ALLOWED,
+  TENSOR_KERNELS,
+} from './lib/sassRules.mjs';
 import { installWheels } from './lib/wheels.mjs';
 
 /** Readers of machine code; they read files of older compilers. */
@@ -188,6 +195,11 @@ await cli(async (args) => {
       if (list)
         process.stdout.write(`${architecture} ${JSON.stringify({ kernel: name, registers: used, ...found })}\n`);
       const most = REGISTERS_ALLOWED.find((rule) => rule.kernel.test(name))?.registers ?? Number.POSITIVE_INFINITY;
+      if (REGISTERS_MOVED.kernel.test(name)) {
+        for (const pattern of REGISTERS_MOVED.instructions) {
+          if (!lines.some((line) => pattern.test(line))) problems.push(`${where}: no ${pattern.source}`);
+        }
+      }
       if (used === undefined) problems.push(`${where}: no count of registers was read`);
       else if (used > most) problems.push(`${where}: ${used} registers, ${most} allowed`);
       if (found.instructions === 0) problems.push(`${where}: no instruction was read`);

@@ -56,6 +56,16 @@ Status device_traits(int index, DeviceTraits* traits) {
   traits->shared_bytes = (size_t)shared;
   traits->l2_bytes = (size_t)l2;
   const char* wgmma = getenv("POGO_CUDA_WGMMA");
+  const char* products = getenv("POGO_CUDA_PRODUCTS");
+  if (products == nullptr || strcmp(products, "auto") == 0) {
+    traits->products = Products::AUTO;
+  } else if (strcmp(products, "cluster") == 0) {
+    traits->products = Products::CLUSTER;
+  } else if (strcmp(products, "pingpong") == 0) {
+    traits->products = Products::PINGPONG;
+  } else {
+    return failed(cudaErrorInvalidValue, "POGO_CUDA_PRODUCTS: expected pingpong, cluster or auto");
+  }
   traits->without_wgmma = wgmma != nullptr && strcmp(wgmma, "0") == 0;
   return Status();
 }

@@ -21,6 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <atomic>
 #include <tuple>
 #include <utility>
 
@@ -52,6 +53,9 @@ namespace pogo {
 static constexpr size_t SHARED_WITHOUT_OPT_IN = 48 * 1024;
 
 #if defined(__CUDACC__)
+
+static constexpr int MOST_KNOWN_DEVICES = 64;
+static constexpr unsigned MOST_KNOWN_CLUSTER = 8;
 
 /** Launches with arguments converted to the kernel's own types; `cluster` blocks along x form a cluster (0: none). */
 template <class... P, class... A>
@@ -88,7 +92,49 @@ cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, unsigned cluster
       values);
 }
 
+/**
+ * How many clusters of `cluster` blocks of this kernel run at a time, at least 1. Asked for once a `Key` (a type for
+ * each kernel), shape and device.
+ */
+template <class Key, class... P>
+cudaError_t most_clusters(void (*kernel)(P...), dim3 block, unsigned cluster, size_t shared, int, unsigned* most) {
+  static std::atomic<int> known[MOST_KNOWN_DEVICES][MOST_KNOWN_CLUSTER + 1];
+  int device = 0;
+  cudaError_t error = cudaGetDevice(&device);
+  if (error != cudaSuccess) return error;
+  if (device >= MOST_KNOWN_DEVICES || cluster > MOST_KNOWN_CLUSTER) return cudaErrorInvalidValue;
+  int count = known[device][cluster].load();
+  if (count == 0) {
+    error = cudaFuncSetAttribute((const void*)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
+    if (error != cudaSuccess) return error;
+    cudaLaunchAttribute attribute;
+    attribute.id = cudaLaunchAttributeClusterDimension;
+    attribute.val.clusterDim.x = cluster;
+    attribute.val.clusterDim.y = 1;
+    attribute.val.clusterDim.z = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3(cluster);
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared;
+    config.attrs = &attribute;
+    config.numAttrs = 1;
+    error = cudaOccupancyMaxActiveClusters(&count, (const void*)kernel, &config);
+    if (error != cudaSuccess) return error;
+    if (count < 1) count = 1;
+    known[device][cluster].store(count);
+  }
+  *most = (unsigned)count;
+  return cudaSuccess;
+}
+
 #else
+
+/** As many as multiprocessors hold. */
+template <class Key, class... P>
+cudaError_t most_clusters(void (*)(P...), dim3, unsigned cluster, size_t, int multiprocessors, unsigned* most) {
+  *most = (unsigned)multiprocessors < cluster ? 1 : (unsigned)multiprocessors / cluster;
+  return cudaSuccess;
+}
 
 template <class... P, class... A>
 cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, unsigned cluster, size_t shared, cudaStream_t stream,

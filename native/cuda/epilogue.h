@@ -17,10 +17,10 @@ static __device__ __forceinline__ void each_pair(float (&sum)[Shape::MT][Shape::
   for (int mt = 0; mt < Shape::MT; mt += 1) {
     POGO_UNROLL
     for (int h = 0; h < 2; h += 1) {
-      const uint32_t row = fragment_row<Shape>(threadIdx.x, mt, h);
+      const uint32_t row = fragment_row<Shape>(Team<Shape>::thread(), mt, h);
       POGO_UNROLL
       for (int nt = 0; nt < Shape::NT; nt += 1) {
-        f(row, fragment_column<Shape>(threadIdx.x, nt), &sum[mt][nt][2 * h]);
+        f(row, fragment_column<Shape>(Team<Shape>::thread(), nt), &sum[mt][nt][2 * h]);
       }
     }
   }
@@ -40,7 +40,7 @@ static __device__ __forceinline__ void add_bias(const GemmOperands& g, const flo
                                                 float (&sum)[Shape::MT][Shape::NT][4]) {
   POGO_UNROLL
   for (int nt = 0; nt < Shape::NT; nt += 1) {
-    const float2 b = load_pair(bias, place.col0 + fragment_column<Shape>(threadIdx.x, nt), g.N);
+    const float2 b = load_pair(bias, place.col0 + fragment_column<Shape>(Team<Shape>::thread(), nt), g.N);
     POGO_UNROLL
     for (int mt = 0; mt < Shape::MT; mt += 1) {
       POGO_UNROLL
@@ -54,7 +54,7 @@ template <class Shape>
 static __device__ __forceinline__ void dither_words(const uint32_t* seed, uint32_t t0, TilePlace place,
                                                     const TileScratch<Shape>& scratch) {
   POGO_NO_UNROLL
-  for (uint32_t i = threadIdx.x; i < (uint32_t)(Shape::ROWS + Shape::COLUMNS); i += Shape::THREADS) {
+  for (uint32_t i = Team<Shape>::thread(); i < (uint32_t)(Shape::ROWS + Shape::COLUMNS); i += Shape::THREADS) {
     if (i < (uint32_t)Shape::COLUMNS) {
       scratch.column_words[i] = pogo_dither_column(seed, place.col0 + i);
     } else {
@@ -73,20 +73,20 @@ static __device__ __forceinline__ float quad_magnitude(float value) {
  * A staged tile to global memory: `rows` rows of `width` bytes each, `pitch` bytes apart in shared memory (a multiple of
  * 16) and `stride` bytes apart at `out`. Sixteen bytes at a time where that is aligned.
  */
-template <int THREADS>
+template <class Shape>
 static __device__ __forceinline__ void store_tile(const unsigned char* tile, uint32_t pitch, unsigned char* out,
                                                   size_t stride, uint32_t rows, uint32_t width) {
   if (((reinterpret_cast<uintptr_t>(out) | stride | width) % 16) == 0) {
     const uint32_t words = width / 16;
     POGO_NO_UNROLL
-    for (uint32_t i = threadIdx.x; i < rows * words; i += THREADS) {
+    for (uint32_t i = Team<Shape>::thread(); i < rows * words; i += Shape::THREADS) {
       const uint32_t row = i / words, word = i % words;
       *reinterpret_cast<uint4*>(out + row * stride + word * 16) =
           *reinterpret_cast<const uint4*>(tile + row * pitch + word * 16);
     }
   } else {
     POGO_NO_UNROLL
-    for (uint32_t i = threadIdx.x; i < rows * width; i += THREADS) {
+    for (uint32_t i = Team<Shape>::thread(); i < rows * width; i += Shape::THREADS) {
       const uint32_t row = i / width, byte = i % width;
       out[row * stride + byte] = tile[row * pitch + byte];
     }
@@ -94,13 +94,13 @@ static __device__ __forceinline__ void store_tile(const unsigned char* tile, uin
 }
 
 /** The other way: rows of a tile into staging. A barrier must follow. What is not there stays undefined. */
-template <int THREADS>
+template <class Shape>
 static __device__ __forceinline__ void load_tile(const unsigned char* in, size_t stride, uint32_t rows, uint32_t width,
                                                  unsigned char* tile, uint32_t pitch) {
   if (((reinterpret_cast<uintptr_t>(in) | stride | width) % 16) == 0) {
     const uint32_t words = width / 16;
     POGO_NO_UNROLL
-    for (uint32_t i = threadIdx.x; i < rows * words; i += THREADS) {
+    for (uint32_t i = Team<Shape>::thread(); i < rows * words; i += Shape::THREADS) {
       const uint32_t row = i / words, word = i % words;
       cp_async16(tile + row * pitch + word * 16, in + row * stride + word * 16, true);
     }
@@ -108,7 +108,7 @@ static __device__ __forceinline__ void load_tile(const unsigned char* in, size_t
     cp_async_wait<0>();
   } else {
     POGO_NO_UNROLL
-    for (uint32_t i = threadIdx.x; i < rows * width; i += THREADS) {
+    for (uint32_t i = Team<Shape>::thread(); i < rows * width; i += Shape::THREADS) {
       const uint32_t row = i / width, byte = i % width;
       tile[row * pitch + byte] = in[row * stride + byte];
     }

@@ -79,7 +79,7 @@ struct CodesEpilogue {
       for (int mt = 0; mt < Shape::MT; mt += 1) {
         POGO_UNROLL
         for (int h = 0; h < 2; h += 1) {
-          const uint32_t row = fragment_row<Shape>(threadIdx.x, mt, h);
+          const uint32_t row = fragment_row<Shape>(Team<Shape>::thread(), mt, h);
           float steepest = 0.0f;
           POGO_UNROLL
           for (int nt = 0; nt < Shape::NT; nt += 1) {
@@ -92,7 +92,7 @@ struct CodesEpilogue {
             }
             const uint32_t low = pogo_derivative_bits(slopes[0]) & 255u, high = pogo_derivative_bits(slopes[1]) & 255u;
             *reinterpret_cast<uint16_t*>(second + row * byte_pitch(Shape::COLUMNS) +
-                                         fragment_column<Shape>(threadIdx.x, nt)) = (uint16_t)(low | high << 8);
+                                         fragment_column<Shape>(Team<Shape>::thread(), nt)) = (uint16_t)(low | high << 8);
           }
           // Where u * u overflows the slope is 0 * Inf while the value stays finite.
           if (!pogo_absmax_is_finite(pogo_bits(steepest)) && place.row0 + row < g.M) report<Shape>(g, e, place, row, 0);
@@ -101,10 +101,10 @@ struct CodesEpilogue {
     }
     if (FORM == CodesForm::GELU_GRADIENT) {
       // The derivative's codes lie where the codes of the result will.
-      load_tile<Shape::THREADS>(
+      load_tile<Shape>(
           reinterpret_cast<const unsigned char*>(e.derivative_in + (size_t)place.row0 * g.N + place.col0), g.N,
           live_rows<Shape>(g, place), live_columns<Shape>(g, place), staging, byte_pitch(Shape::COLUMNS));
-      __syncthreads();
+      Team<Shape>::sync();
       each_pair<Shape>(sum, [&](uint32_t row, uint32_t column, float* value) {
         const uint32_t both = *reinterpret_cast<const uint16_t*>(staging + row * byte_pitch(Shape::COLUMNS) + column);
         const uint32_t codes[2] = {(uint32_t)(int32_t)(int8_t)(both & 255u), (uint32_t)(int32_t)(int8_t)(both >> 8)};
@@ -136,7 +136,7 @@ struct CodesEpilogue {
                                                      const unsigned char* second) {
     const float* du = reinterpret_cast<const float*>(second);
     POGO_NO_UNROLL
-    for (uint32_t i = threadIdx.x; i < (uint32_t)(Shape::COLUMNS * (Shape::ROWS / 64)); i += Shape::THREADS) {
+    for (uint32_t i = Team<Shape>::thread(); i < (uint32_t)(Shape::COLUMNS * (Shape::ROWS / 64)); i += Shape::THREADS) {
       const uint32_t column = i % Shape::COLUMNS, first = i / Shape::COLUMNS * 64;
       if (place.col0 + column >= g.N || place.row0 + first >= g.M) continue;
       const uint32_t end = min(first + 64, g.M - place.row0);
@@ -171,30 +171,30 @@ struct CodesEpilogue {
               top = larger_magnitude(top, sum[mt][nt][2 * h + 1]);
             }
             top = quad_magnitude(top);
-            if (threadIdx.x % 4 == 0) {
-              scratch.tops[fragment_row<Shape>(threadIdx.x, mt, h) * Shape::SUBGROUPS +
-                           fragment_column<Shape>(threadIdx.x, 4 * s) / 32] = pogo_bits(top);
+            if (Team<Shape>::thread() % 4 == 0) {
+              scratch.tops[fragment_row<Shape>(Team<Shape>::thread(), mt, h) * Shape::SUBGROUPS +
+                           fragment_column<Shape>(Team<Shape>::thread(), 4 * s) / 32] = pogo_bits(top);
             }
           }
         }
       }
       if (e.seed != nullptr && e.reach != Reach::FIRST) dither_words<Shape>(e.seed, e.t0, place, scratch);
     }
-    __syncthreads();
+    Team<Shape>::sync();
 
     // One thread a row: the absmax of its groups, multipliers and scales.
     const uint32_t width = e.group < (uint32_t)Shape::COLUMNS ? e.group / 32 : (uint32_t)Shape::SUBGROUPS;
     uint32_t row_tops[Shape::SUBGROUPS] = {};
-    const bool owns_row = threadIdx.x < (uint32_t)Shape::ROWS;
+    const bool owns_row = Team<Shape>::thread() < (uint32_t)Shape::ROWS;
     if (owns_row && live) {
-      const uint4 tops = *reinterpret_cast<const uint4*>(scratch.tops + threadIdx.x * Shape::SUBGROUPS);
+      const uint4 tops = *reinterpret_cast<const uint4*>(scratch.tops + Team<Shape>::thread() * Shape::SUBGROUPS);
       const uint32_t pair0 = pogo_imax(tops.x, tops.y), pair1 = pogo_imax(tops.z, tops.w), all = pogo_imax(pair0, pair1);
       row_tops[0] = width == 1 ? tops.x : width == 2 ? pair0 : all;
       row_tops[1] = width == 1 ? tops.y : width == 2 ? pair0 : all;
       row_tops[2] = width == 1 ? tops.z : width == 2 ? pair1 : all;
       row_tops[3] = width == 1 ? tops.w : width == 2 ? pair1 : all;
     }
-    const uint32_t row = place.row0 + threadIdx.x, group0 = place.col0 / e.group;
+    const uint32_t row = place.row0 + Team<Shape>::thread(), group0 = place.col0 / e.group;
     const bool owns = owns_row && row < g.M && live;
     if (e.reach == Reach::FIRST) {
       uint32_t* maxima = reinterpret_cast<uint32_t*>(e.scales);
@@ -206,13 +206,13 @@ struct CodesEpilogue {
     }
     if (e.reach == Reach::CLUSTER) {
       // The first word of a row's maxima is its own thread's alone by now. An idle block says 0.
-      if (owns_row) scratch.tops[threadIdx.x * Shape::SUBGROUPS] = row_tops[0];
+      if (owns_row) scratch.tops[Team<Shape>::thread() * Shape::SUBGROUPS] = row_tops[0];
       cluster_sync();
       if (owns_row) {
         const uint32_t blocks = cluster_size();
         POGO_NO_UNROLL
         for (uint32_t rank = 0; rank < blocks; rank += 1) {
-          row_tops[0] = pogo_imax(row_tops[0], *map_shared(scratch.tops + threadIdx.x * Shape::SUBGROUPS, rank));
+          row_tops[0] = pogo_imax(row_tops[0], *map_shared(scratch.tops + Team<Shape>::thread() * Shape::SUBGROUPS, rank));
         }
       }
       // Whoever is read may not end before; the wait for the others comes at the end.
@@ -226,16 +226,16 @@ struct CodesEpilogue {
         pogo_q8(row_tops[s], POGO_Q8_C, POGO_Q8_R, &scale);
         POGO_UNROLL
         for (uint32_t i = 0; i < (uint32_t)Shape::SUBGROUPS; i += 1) {
-          if (i >= s && i < s + width) scratch.multipliers[threadIdx.x * Shape::SUBGROUPS + i] = scale.multiplier;
+          if (i >= s && i < s + width) scratch.multipliers[Team<Shape>::thread() * Shape::SUBGROUPS + i] = scale.multiplier;
         }
         // A group's scale is written by the tile that holds its first column.
         const uint32_t column = place.col0 + 32 * s;
         if (column >= g.N || column % e.group != 0) continue;
-        if (!pogo_absmax_is_finite(row_tops[s])) report<Shape>(g, e, place, threadIdx.x, s / width);
+        if (!pogo_absmax_is_finite(row_tops[s])) report<Shape>(g, e, place, Team<Shape>::thread(), s / width);
         if (e.reach != Reach::SECOND) e.scales[(size_t)(column / e.group) * g.M + row] = scale.scale;
       }
     }
-    __syncthreads();
+    Team<Shape>::sync();
     if (live) {
       const bool dithered = e.seed != nullptr;
       each_pair<Shape>(sum, [&](uint32_t r, uint32_t column, const float* value) {
@@ -253,13 +253,13 @@ struct CodesEpilogue {
         *reinterpret_cast<uint16_t*>(staging + r * byte_pitch(Shape::COLUMNS) + column) =
             (uint16_t)((low & 255u) | (high & 255u) << 8);
       });
-      __syncthreads();
+      Team<Shape>::sync();
       const uint32_t rows = live_rows<Shape>(g, place), columns = live_columns<Shape>(g, place);
       const size_t at = (size_t)place.row0 * g.N + place.col0;
-      store_tile<Shape::THREADS>(staging, byte_pitch(Shape::COLUMNS), reinterpret_cast<unsigned char*>(e.codes + at), g.N,
+      store_tile<Shape>(staging, byte_pitch(Shape::COLUMNS), reinterpret_cast<unsigned char*>(e.codes + at), g.N,
                                  rows, columns);
       if (FORM == CodesForm::GELU) {
-        store_tile<Shape::THREADS>(second, byte_pitch(Shape::COLUMNS),
+        store_tile<Shape>(second, byte_pitch(Shape::COLUMNS),
                                    reinterpret_cast<unsigned char*>(e.derivative_out + at), g.N, rows, columns);
       }
       if (FORM == CodesForm::GELU_GRADIENT && e.block_sums != nullptr) column_sums<Shape>(g, e, place, second);

@@ -29,12 +29,12 @@ struct Gradient4Epilogue {
                                              unsigned char* staging, const TileScratch<Shape>& scratch,
                                              float (&sum)[Shape::MT][Shape::NT][4]) {
     dither_words<Shape>(e.seed, 0, place, scratch);
-    __syncthreads();
+    Team<Shape>::sync();
     POGO_UNROLL
     for (int mt = 0; mt < Shape::MT; mt += 1) {
       POGO_UNROLL
       for (int h = 0; h < 2; h += 1) {
-        const uint32_t row = fragment_row<Shape>(threadIdx.x, mt, h), i = place.row0 + row;
+        const uint32_t row = fragment_row<Shape>(Team<Shape>::thread(), mt, h), i = place.row0 + row;
         const uint32_t row_word = scratch.row_words[row];
         POGO_UNROLL
         for (int block = 0; block < Shape::BLOCKS; block += 1) {
@@ -48,8 +48,8 @@ struct Gradient4Epilogue {
           float multiplier;
           uint16_t stored;
           pogo_q4(top, POGO_Q4_R, &multiplier, &stored);
-          const uint32_t column0 = fragment_column<Shape>(threadIdx.x, 8 * block) - 2 * (threadIdx.x % 4);
-          if (threadIdx.x % 4 == 0 && i < g.M && place.col0 + column0 < g.N) {
+          const uint32_t column0 = fragment_column<Shape>(Team<Shape>::thread(), 8 * block) - 2 * (Team<Shape>::thread() % 4);
+          if (Team<Shape>::thread() % 4 == 0 && i < g.M && place.col0 + column0 < g.N) {
             const size_t index = ((size_t)i * g.N + place.col0 + column0) / 64;
             e.scales[index] = stored;
             if (!pogo_absmax_is_finite(top) || stored >= (POGO_INFINITY_BITS >> 16)) {
@@ -58,7 +58,7 @@ struct Gradient4Epilogue {
           }
           POGO_UNROLL
           for (int nt = 8 * block; nt < 8 * block + 8; nt += 1) {
-            const uint32_t column = fragment_column<Shape>(threadIdx.x, nt);
+            const uint32_t column = fragment_column<Shape>(Team<Shape>::thread(), nt);
             const uint2 words = *reinterpret_cast<const uint2*>(scratch.column_words + column);
             const float* value = &sum[mt][nt][2 * h];
             const uint32_t low = pogo_code_dithered_bits(value[0], multiplier, words.x, row_word) & 15u;
@@ -68,8 +68,8 @@ struct Gradient4Epilogue {
         }
       }
     }
-    __syncthreads();
-    store_tile<Shape::THREADS>(staging, nibble_pitch(Shape::COLUMNS),
+    Team<Shape>::sync();
+    store_tile<Shape>(staging, nibble_pitch(Shape::COLUMNS),
                                e.codes + ((size_t)place.row0 * g.N + place.col0) / 2, g.N / 2,
                                live_rows<Shape>(g, place), live_columns<Shape>(g, place) / 2);
   }

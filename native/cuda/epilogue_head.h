@@ -55,9 +55,9 @@ struct HeadEpilogue {
     for (int mt = 0; mt < Shape::MT; mt += 1) {
       POGO_UNROLL
       for (int h = 0; h < 2; h += 1) {
-        const uint32_t t = place.row0 + fragment_row<Shape>(threadIdx.x, mt, h);
+        const uint32_t t = place.row0 + fragment_row<Shape>(Team<Shape>::thread(), mt, h);
         const uint32_t target = t < g.M ? __ldg(e.targets + t) : 0xFFFFFFFFu;
-        const uint32_t distance = target - (place.col0 + fragment_column<Shape>(threadIdx.x, 0));
+        const uint32_t distance = target - (place.col0 + fragment_column<Shape>(Team<Shape>::thread(), 0));
         if (target >= e.vocab || distance >= 8 * Shape::NT || distance % 8 >= 2) continue;
         float target_z = 0.0f;
         POGO_UNROLL
@@ -81,14 +81,14 @@ struct HeadEpilogue {
     for (int mt = 0; mt < Shape::MT; mt += 1) {
       POGO_UNROLL
       for (int h = 0; h < 2; h += 1) {
-        const uint32_t row = fragment_row<Shape>(threadIdx.x, mt, h), t = place.row0 + row;
+        const uint32_t row = fragment_row<Shape>(Team<Shape>::thread(), mt, h), t = place.row0 + row;
         float largest = 0.0f;
         POGO_UNROLL
         for (int block = 0; block < Shape::BLOCKS; block += 1) {
           float top = pogo_of_bits(MINUS_INFINITY);
           POGO_UNROLL
           for (int nt = 8 * block; nt < 8 * block + 8; nt += 1) {
-            const uint32_t n = place.col0 + fragment_column<Shape>(threadIdx.x, nt);
+            const uint32_t n = place.col0 + fragment_column<Shape>(Team<Shape>::thread(), nt);
             POGO_UNROLL
             for (uint32_t k = 0; k < 2; k += 1) {
               float& z = sum[mt][nt][2 * h + k];
@@ -101,8 +101,8 @@ struct HeadEpilogue {
           }
           top = larger(top, __shfl_xor_sync(0xFFFFFFFFu, top, 1));
           top = larger(top, __shfl_xor_sync(0xFFFFFFFFu, top, 2));
-          const uint32_t subgroup = fragment_column<Shape>(threadIdx.x, 8 * block) / 32;
-          if (threadIdx.x % 4 == 0) {
+          const uint32_t subgroup = fragment_column<Shape>(Team<Shape>::thread(), 8 * block) / 32;
+          if (Team<Shape>::thread() % 4 == 0) {
             scratch.tops[row * Shape::SUBGROUPS + subgroup] = order_key(top);
             scratch.tops[row * Shape::SUBGROUPS + subgroup + 1] = 0;
           }
@@ -131,14 +131,14 @@ struct HeadEpilogue {
       if (!first_pass) find_targets<Shape>(g, e, place, sum);
       if (e.codes != nullptr && !first_pass) dither_words<Shape>(e.seed, e.t0, place, scratch);
     }
-    __syncthreads();
+    Team<Shape>::sync();
 
     uint32_t top = 0;
-    const bool owns_row = threadIdx.x < (uint32_t)Shape::ROWS;
-    const uint32_t t = place.row0 + threadIdx.x, panel = place.col0 / PANEL;
+    const bool owns_row = Team<Shape>::thread() < (uint32_t)Shape::ROWS;
+    const uint32_t t = place.row0 + Team<Shape>::thread(), panel = place.col0 / PANEL;
     const bool owns = owns_row && t < g.M && live;
     if (owns_row && live) {
-      const uint4 tops = *reinterpret_cast<const uint4*>(scratch.tops + threadIdx.x * Shape::SUBGROUPS);
+      const uint4 tops = *reinterpret_cast<const uint4*>(scratch.tops + Team<Shape>::thread() * Shape::SUBGROUPS);
       top = pogo_imax(pogo_imax(tops.x, tops.y), pogo_imax(tops.z, tops.w));
     }
     if (first_pass) {
@@ -147,27 +147,27 @@ struct HeadEpilogue {
     }
     if (e.reach == Reach::SECOND && owns) top = __ldg(e.maxima + (size_t)panel * g.M + t);
     if (e.reach == Reach::CLUSTER) {
-      if (owns_row) scratch.tops[threadIdx.x * Shape::SUBGROUPS] = top;
+      if (owns_row) scratch.tops[Team<Shape>::thread() * Shape::SUBGROUPS] = top;
       cluster_sync();
       if (owns_row) {
         const uint32_t blocks = cluster_size();
         POGO_NO_UNROLL
         for (uint32_t rank = 0; rank < blocks; rank += 1) {
-          top = pogo_imax(top, *map_shared(scratch.tops + threadIdx.x * Shape::SUBGROUPS, rank));
+          top = pogo_imax(top, *map_shared(scratch.tops + Team<Shape>::thread() * Shape::SUBGROUPS, rank));
         }
       }
       cluster_arrive();
     }
-    if (owns_row) scratch.multipliers[threadIdx.x * Shape::SUBGROUPS] = panel_maximum(top);
+    if (owns_row) scratch.multipliers[Team<Shape>::thread() * Shape::SUBGROUPS] = panel_maximum(top);
     if (owns && e.reach != Reach::SECOND && place.col0 % PANEL == 0) e.maxima[(size_t)panel * g.M + t] = top;
-    __syncthreads();
+    Team<Shape>::sync();
 
     if (live) {
       POGO_UNROLL
       for (int mt = 0; mt < Shape::MT; mt += 1) {
         POGO_UNROLL
         for (int h = 0; h < 2; h += 1) {
-          const uint32_t row = fragment_row<Shape>(threadIdx.x, mt, h);
+          const uint32_t row = fragment_row<Shape>(Team<Shape>::thread(), mt, h);
           const float maximum = scratch.multipliers[row * Shape::SUBGROUPS];
           const uint32_t row_word = scratch.row_words[row];
           POGO_UNROLL
@@ -175,7 +175,7 @@ struct HeadEpilogue {
             float pairs[8];
             POGO_UNROLL
             for (int nt = 8 * block; nt < 8 * block + 8; nt += 1) {
-              const uint32_t column = fragment_column<Shape>(threadIdx.x, nt);
+              const uint32_t column = fragment_column<Shape>(Team<Shape>::thread(), nt);
               float p[2];
               POGO_UNROLL
               for (uint32_t k = 0; k < 2; k += 1) {
@@ -200,16 +200,16 @@ struct HeadEpilogue {
             }
             float total = pogo_add(pairs[0], __shfl_xor_sync(0xFFFFFFFFu, pairs[0], 2));
             total = pogo_add(total, __shfl_xor_sync(0xFFFFFFFFu, total, 1));
-            const uint32_t n0 = place.col0 + fragment_column<Shape>(threadIdx.x, 8 * block);
-            if (threadIdx.x % 4 == 0 && place.row0 + row < g.M && n0 < g.N) {
+            const uint32_t n0 = place.col0 + fragment_column<Shape>(Team<Shape>::thread(), 8 * block);
+            if (Team<Shape>::thread() % 4 == 0 && place.row0 + row < g.M && n0 < g.N) {
               e.block_sums[(size_t)(n0 / 64) * g.M + place.row0 + row] = total;
             }
           }
         }
       }
-      __syncthreads();
+      Team<Shape>::sync();
       if (e.codes != nullptr) {
-        store_tile<Shape::THREADS>(staging, byte_pitch(Shape::COLUMNS),
+        store_tile<Shape>(staging, byte_pitch(Shape::COLUMNS),
                                    reinterpret_cast<unsigned char*>(e.codes + (size_t)place.row0 * g.N + place.col0),
                                    g.N, live_rows<Shape>(g, place), live_columns<Shape>(g, place));
       }

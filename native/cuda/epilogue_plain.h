@@ -73,10 +73,10 @@ struct Bf16Epilogue {
     const uint32_t rows = live_rows<Shape>(g, place), width = 2 * live_columns<Shape>(g, place);
     const size_t at = (size_t)place.row0 * g.N + place.col0, stride = (size_t)g.N * 2;
     if (FORM == Bf16Form::RESIDUAL) {
-      load_tile<Shape::THREADS>(reinterpret_cast<const unsigned char*>(e.x + at), stride, rows, width, staging,
+      load_tile<Shape>(reinterpret_cast<const unsigned char*>(e.x + at), stride, rows, width, staging,
                                 half_pitch(Shape::COLUMNS));
       if (e.bias != nullptr) add_bias<Shape>(g, e.bias, place, sum);
-      __syncthreads();
+      Team<Shape>::sync();
     }
     each_pair<Shape>(sum, [&](uint32_t row, uint32_t column, float* value) {
       const uint32_t i = place.row0 + row, j = place.col0 + column;
@@ -102,8 +102,8 @@ struct Bf16Epilogue {
       }
       *word = (pogo_bf16(value[0]) & 0xFFFFu) | (pogo_bf16(value[1]) << 16);
     });
-    __syncthreads();
-    store_tile<Shape::THREADS>(staging, half_pitch(Shape::COLUMNS), reinterpret_cast<unsigned char*>(e.y + at), stride,
+    Team<Shape>::sync();
+    store_tile<Shape>(staging, half_pitch(Shape::COLUMNS), reinterpret_cast<unsigned char*>(e.y + at), stride,
                                rows, width);
   }
 };

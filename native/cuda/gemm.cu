@@ -1,14 +1,13 @@
 // The products without groups in their results: gemm, weightGradient, headLogits.
 #include "epilogue_plain.h"
-#include "wgmma_loop.h"
+#include "pingpong_loop.h"
 
 namespace pogo {
 
 Status product_plain(const GemmOperands& g, const PlainEpilogue::Args& e, const Launch& launch, const char* name) {
   const bool fills = fills_device(g.M, g.N, *launch.device);
   if (runs_on_wgmma(g, *launch.device)) {
-    return fills ? launch_wgmma<PlainEpilogue, true, 2>(g, e, 0, launch, name)
-                 : launch_wgmma<PlainEpilogue, true, 1>(g, e, 0, launch, name);
+    return fills ? launch_deep<PlainEpilogue, 2>(g, e, launch, name) : launch_deep<PlainEpilogue, 1>(g, e, launch, name);
   }
   if (!fills) return launch_gemm<MmaLoop<SmallTile, true>, PlainEpilogue>(g, e, 0, launch, name);
   return launch_gemm<MmaLoop<LargeTile, true>, PlainEpilogue>(g, e, 0, launch, name);
@@ -16,6 +15,10 @@ Status product_plain(const GemmOperands& g, const PlainEpilogue::Args& e, const 
 
 Status gemm(const GemmArgs& a, const Launch& launch) {
   return product_plain({a.a, a.aScales, a.b, a.bScales, nullptr, a.M, a.N, a.K}, {a.y}, launch, "gemm");
+}
+
+size_t weight_gradient_workspace(const WeightGradientArgs& a, const DeviceTraits& device) {
+  return carry_bytes(a.N, a.K, a.T, device);
 }
 
 Status weight_gradient(const WeightGradientArgs& a, const Launch& launch) {

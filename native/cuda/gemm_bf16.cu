@@ -1,6 +1,6 @@
 // The products that end in bf16: linearResidual, linearInputGradient, headInputGradient.
 #include "epilogue_plain.h"
-#include "wgmma_loop.h"
+#include "pingpong_loop.h"
 
 namespace pogo {
 namespace {
@@ -14,7 +14,7 @@ Status product(const GemmOperands& g, const typename Bf16Epilogue<FORM>::Args& e
       return launch_gemm<MmaLoop<LargeTile, false>, Epilogue>(g, e, 0, launch, name);
     }
   }
-  if (runs_on_wgmma(g, *launch.device)) return launch_wgmma<Epilogue, true, 2>(g, e, 0, launch, name);
+  if (runs_on_wgmma(g, *launch.device)) return launch_deep<Epilogue, 2>(g, e, launch, name);
   return launch_gemm<MmaLoop<LargeTile, true>, Epilogue>(g, e, 0, launch, name);
 }
 

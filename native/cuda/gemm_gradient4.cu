@@ -1,8 +1,12 @@
 // weightGradient and quantize4 in one.
 #include "epilogue_gradient4.h"
-#include "wgmma_loop.h"
+#include "pingpong_loop.h"
 
 namespace pogo {
+
+size_t weight_gradient4_workspace(const WeightGradient4Args& a, const DeviceTraits& device) {
+  return carry_bytes(a.N, a.K, a.T, device);
+}
 
 Status weight_gradient4(const WeightGradient4Args& a, const Launch& launch) {
   const GemmOperands g = {a.et, a.etScales, a.xt, a.xtScales, nullptr, a.N, a.K, a.T};
@@ -17,8 +21,8 @@ Status weight_gradient4(const WeightGradient4Args& a, const Launch& launch) {
   }
   const bool fills = fills_device(g.M, g.N, *launch.device);
   if (runs_on_wgmma(g, *launch.device)) {
-    return fills ? launch_wgmma<Gradient4Epilogue, true, 2>(g, e, 0, launch, "weight_gradient4")
-                 : launch_wgmma<Gradient4Epilogue, true, 1>(g, e, 0, launch, "weight_gradient4");
+    return fills ? launch_deep<Gradient4Epilogue, 2>(g, e, launch, "weight_gradient4")
+                 : launch_deep<Gradient4Epilogue, 1>(g, e, launch, "weight_gradient4");
   }
   if (!fills) return launch_gemm<MmaLoop<SmallTile, true>, Gradient4Epilogue>(g, e, 0, launch, "weight_gradient4");
   return launch_gemm<MmaLoop<LargeTile, true>, Gradient4Epilogue>(g, e, 0, launch, "weight_gradient4");

@@ -11,6 +11,29 @@
 
 namespace pogo {
 
+/** The threads that hold a tile: those of the block, numbered from 0, and their barrier. */
+template <class Shape>
+struct Team {
+  static __device__ __forceinline__ uint32_t thread() { return threadIdx.x; }
+  static __device__ __forceinline__ void sync() { __syncthreads(); }
+};
+
+/** The tile of a warpgroup that works beside others of its block (pingpong_loop.h). */
+struct WarpgroupTile : TileShape<1, 16, 4, 1> {};
+
+template <>
+struct Team<WarpgroupTile> {
+  static __device__ __forceinline__ uint32_t thread() { return threadIdx.x % 128; }
+  /** By constants: the number of a barrier that is not known takes all sixteen of the block. */
+  static __device__ __forceinline__ void sync() {
+    if (threadIdx.x < 128) {
+      named_barrier(1, 128);
+    } else {
+      named_barrier(2, 128);
+    }
+  }
+};
+
 /** a i8 [M, K] with scales [P(K), M], b i8 [N, K] with scales [P(K), N]. `start`: f32 [M, N] to go on from, or null. */
 struct GemmOperands {
   const int8_t* a;
@@ -97,11 +120,11 @@ static __device__ __forceinline__ void promote(const int32_t (&acc)[Shape::MT][S
   POGO_UNROLL
   for (int mt = 0; mt < Shape::MT; mt += 1) {
     POGO_UNROLL
-    for (int h = 0; h < 2; h += 1) sa[mt][h] = rows[fragment_row<Shape>(threadIdx.x, mt, h) - first_row];
+    for (int h = 0; h < 2; h += 1) sa[mt][h] = rows[fragment_row<Shape>(Team<Shape>::thread(), mt, h) - first_row];
   }
   POGO_UNROLL
   for (int nt = 0; nt < Shape::NT; nt += 1) {
-    const float2 sb = *reinterpret_cast<const float2*>(columns + fragment_column<Shape>(threadIdx.x, nt));
+    const float2 sb = *reinterpret_cast<const float2*>(columns + fragment_column<Shape>(Team<Shape>::thread(), nt));
     POGO_UNROLL
     for (int mt = 0; mt < Shape::MT; mt += 1) {
       POGO_UNROLL
@@ -136,11 +159,11 @@ static __device__ __forceinline__ void begin_sums(const GemmOperands& g, uint32_
   for (int mt = 0; mt < Shape::MT; mt += 1) {
     POGO_UNROLL
     for (int i = 0; i < 4; i += 1) {
-      const uint32_t row = row0 + fragment_row<Shape>(threadIdx.x, mt, i / 2);
+      const uint32_t row = row0 + fragment_row<Shape>(Team<Shape>::thread(), mt, i / 2);
       if (row >= g.M) continue;
       POGO_UNROLL
       for (int nt = 0; nt < Shape::NT; nt += 1) {
-        const uint32_t column = col0 + fragment_column<Shape>(threadIdx.x, nt) + (uint32_t)(i % 2);
+        const uint32_t column = col0 + fragment_column<Shape>(Team<Shape>::thread(), nt) + (uint32_t)(i % 2);
         if (column < g.N) sum[mt][nt][i] = g.start[(size_t)row * g.N + column];
       }
     }

@@ -25,6 +25,8 @@ struct Status {
 };
 
 /** What launchers may choose by. */
+enum class Products { AUTO, CLUSTER, PINGPONG };
+
 struct DeviceTraits {
   int index = 0;
   int major = 0;
@@ -36,6 +38,8 @@ struct DeviceTraits {
   /** Clusters with distributed shared memory, and wgmma in the 90a image. */
   bool clusters() const { return major >= 9; }
   bool wgmma() const { return major == 9 && !without_wgmma; }
+  /** POGO_CUDA_PRODUCTS: on which kernel a product runs where there are two with the same bits (product_forms.h). */
+  Products products = Products::AUTO;
   /** POGO_CUDA_WGMMA=0: what has it runs as what has not. */
   bool without_wgmma = false;
 };
@@ -636,6 +640,8 @@ Status blake3_trees(const Blake3TreesArgs& a, const Launch& launch);
 
 // Scratch memory in bytes: `size_t NAME_workspace(const ARGUMENTS& a, const DeviceTraits& device)`, NAME the launcher's, for
 // those that need some; an operation without a line here needs none. `device` may decide (clusters or two passes).
+size_t weight_gradient_workspace(const WeightGradientArgs& a, const DeviceTraits& device);
+size_t weight_gradient4_workspace(const WeightGradient4Args& a, const DeviceTraits& device);
 size_t linear_gelu_input_gradient_workspace(const LinearGeluInputGradientArgs& a, const DeviceTraits& device);
 size_t head_forward_workspace(const HeadForwardArgs& a, const DeviceTraits& device);
 size_t diff_model_workspace(const DiffModelArgs& a, const DeviceTraits& device);

@@ -117,6 +117,17 @@ static __device__ __forceinline__ T* map_shared(T* place, uint32_t rank) {
 #endif
 }
 
+/** Says that what this thread wrote before, or saw written, can be read; `flag_wait` waits until somebody said so. Grid-wide. */
+static __device__ __forceinline__ void flag_raise(uint32_t* flag) {
+  asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(flag), "r"(1u) : "memory");
+}
+static __device__ __forceinline__ void flag_wait(uint32_t* flag) {
+  uint32_t raised;
+  do {
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(raised) : "l"(flag) : "memory");
+  } while (raised == 0);
+}
+
 /** Barrier `id` (1..15) of `threads` threads of the block. */
 static __device__ __forceinline__ void named_barrier(uint32_t id, uint32_t threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
@@ -240,6 +251,10 @@ template <class T>
 static inline T* map_shared(T* place, uint32_t rank) {
   return static_cast<T*>(cuda_model::map_shared(place, rank));
 }
+
+static inline void flag_raise(uint32_t* flag) { *flag = 1; }
+static inline bool flag_is_raised(void* flag) { return *static_cast<const volatile uint32_t*>(flag) != 0; }
+static inline void flag_wait(uint32_t* flag) { cuda_model::wait_until(flag_is_raised, flag, "a flag in memory"); }
 
 static inline void named_barrier(uint32_t id, uint32_t threads) { cuda_model::named_barrier(id, threads, false); }
 static inline void named_barrier_arrive(uint32_t id, uint32_t threads) { cuda_model::named_barrier(id, threads, true); }

@@ -42,6 +42,19 @@ static __device__ __forceinline__ void wgmma_wait() {
 /** Makes this thread's writes to shared memory visible to wgmma, which reads by another way; a barrier must follow. */
 static __device__ __forceinline__ void wgmma_see_writes() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
+/**
+ * Registers of each thread of this warpgroup from here on, a multiple of 8: fewer than the kernel was launched with, or more,
+ * which waits until other warpgroups of the block gave theirs up.
+ */
+template <int REGISTERS>
+static __device__ __forceinline__ void warpgroup_shrink() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(REGISTERS));
+}
+template <int REGISTERS>
+static __device__ __forceinline__ void warpgroup_grow() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
+}
+
 /** Keeps the compiler from reading or moving accumulators across this place. */
 static __device__ __forceinline__ void wgmma_hold(WgmmaAccumulators& d) {
   POGO_UNROLL
@@ -150,6 +163,15 @@ static inline void wgmma_wait() {
   }
   // Whoever waited may use the registers: the next product needs a fence.
   queue.fenced = false;
+}
+template <int REGISTERS>
+static inline void warpgroup_shrink() {
+  static_assert(REGISTERS % 8 == 0 && REGISTERS >= 24 && REGISTERS <= 256, "a count that setmaxnreg takes");
+  cuda_model::group_collective(4, cuda_model::complete_nothing, nullptr, "setmaxnreg");
+}
+template <int REGISTERS>
+static inline void warpgroup_grow() {
+  warpgroup_shrink<REGISTERS>();
 }
 static inline void wgmma_see_writes() {}
 static inline void wgmma_hold(WgmmaAccumulators&) {}

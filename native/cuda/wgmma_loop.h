@@ -1,27 +1,12 @@
 // The main loop of the products on wgmma (sm_90a), and their kernel: operands come from shared memory, so a thread holds
 // nothing but accumulators, and the tensor cores read each byte of a stage once for 64 x 128 results.
-//
-// Stages are loaded by the tensor memory accelerator, a box an operand: one thread asks, nobody computes addresses. Blocks of
-// a cluster that need the same rows of an operand load a part each, which all of them get: alone, a tile of 128 x 128 asks the
-// L2 cache for 64 bytes a cycle and multiprocessor at the int8 peak, more than it gives.
 #ifndef POGO_CUDA_WGMMA_LOOP_H
 #define POGO_CUDA_WGMMA_LOOP_H
 
 #include "gemm_kernel.h"
-#include "tma.h"
-#include "wgmma.h"
+#include "stage_ring.h"
 
 namespace pogo {
-
-/** Where both operands lie. */
-struct TileMaps {
-  TileMap a, b;
-};
-
-/** Columns x rows of tiles of a cluster: 1, 2, 4 or 8 columns, 1 or 2 rows. Neighbouring blocks are neighbours in a row. */
-struct ClusterShape {
-  uint32_t columns, rows;
-};
 
 /** Scales of a panel for one warpgroup: those of its 64 rows, then those of the tile's columns. */
 struct GroupScales {
@@ -78,61 +63,24 @@ struct WgmmaLoop {
    * again, so that the thread that loads does not wait for the slower warpgroup; stages; how many stages ahead loads go.
    */
   static constexpr uint32_t RUNNING = DEEP ? 1 : 0, LAG = DEEP ? 1 : 0, STAGES = DEEP ? 6 : 3, AHEAD = STAGES - RUNNING - LAG;
-  static constexpr uint32_t STAGE_BYTES = (S::ROWS + S::COLUMNS) * DEPTH, PIPELINE_BYTES = STAGES * STAGE_BYTES;
+  using Ring = StageRing<S, DEPTH, STAGES>;
+  static constexpr uint32_t PIPELINE_BYTES = STAGES * Ring::STAGE_BYTES, BARRIER_BYTES = Ring::BARRIER_BYTES;
   static constexpr uint32_t PER_PANEL = PANEL / DEPTH, WARPS = 4 * WARPGROUPS;
-  /** Of the barriers that say when a stage is full and when it may be loaded again. */
-  static constexpr uint32_t BARRIER_BYTES = 2 * STAGES * sizeof(PhaseBarrier);
-  static_assert(STAGE_BYTES % 1024 == 0 && S::ROWS * DEPTH % 1024 == 0, "operands begin at multiples of 1024");
   static_assert(WARPGROUPS <= 2, "the second warpgroup's scales lie in the words of the maxima");
 
   static __device__ __forceinline__ void run(const TileMaps& maps, const GemmOperands& g, TilePlace place,
                                              ClusterShape cluster, unsigned char* pipeline,
-                                             const TileScratch<S>& scratch, PhaseBarrier* full, float (&sum)[1][16][4]) {
-    PhaseBarrier* empty = full + STAGES;
+                                             const TileScratch<S>& scratch, PhaseBarrier* barriers, float (&sum)[1][16][4]) {
     const uint32_t blocks = (g.K + DEPTH - 1) / DEPTH;
     // By a shuffle, so that nvcc knows it is the same for a warp: descriptors are held in uniform registers.
     const uint32_t warp = __shfl_sync(0xFFFFFFFFu, threadIdx.x / 32, 0), group = warp / 4, lane = threadIdx.x % 32;
-    const uint32_t a_offset = group * (64 * DEPTH);
-
-    // The blocks of a row of the cluster share a's rows, those of a column b's. Each loads its part for all of them, and may
-    // load again when all of them are done with the stage.
-    const uint32_t together = cluster.columns * cluster.rows, rank = together > 1 ? cluster_rank() : 0;
-    const uint32_t own_row = rank / cluster.columns, own_column = rank - own_row * cluster.columns;
-    const uint32_t peers = cluster.columns + cluster.rows - 1;
-    if (threadIdx.x == 0) {
-      for (uint32_t s = 0; s < STAGES; s += 1) {
-        phase_begin(full + s, 1);
-        phase_begin(empty + s, peers * WARPS);
-      }
-      phase_publish();
-      tile_map_prefetch(&maps.a);
-      tile_map_prefetch(&maps.b);
-    }
-    if (together > 1) {
-      cluster_sync();
-    } else {
-      __syncthreads();
-    }
-    // Lane i of a warp tells peer i: the blocks of its row, then the other one of its column.
-    const uint32_t peer_rank = lane < cluster.columns ? own_row * cluster.columns + lane
-                               : lane < peers         ? (1 - own_row) * cluster.columns + own_column
-                                                      : rank;
-    const auto peer = phase_of_block(empty, peer_rank);
+    const Ring ring(pipeline, barriers, cluster);
+    if (threadIdx.x == 0) ring.begin(maps, WARPS);
+    ring.meet();
+    const auto peer = ring.empty_of_peer(lane);
     const auto release = [&](uint32_t stage) {
       __syncwarp();
-      if (lane < peers) phase_arrive_at(peer, stage);
-    };
-
-    const uint32_t a_rows = S::ROWS / cluster.columns, b_rows = S::COLUMNS / cluster.rows;
-    const uint32_t row_mask = cluster.columns > 1 ? ((1u << cluster.columns) - 1) << (own_row * cluster.columns) : 0;
-    const uint32_t column_mask = cluster.rows > 1 ? (1u | 1u << cluster.columns) << own_column : 0;
-    const auto load = [&](uint32_t block, uint32_t stage) {
-      unsigned char* at = pipeline + stage * STAGE_BYTES;
-      phase_arrive_expecting(full + stage, STAGE_BYTES);
-      tile_load(at + own_column * a_rows * DEPTH, &maps.a, block * DEPTH, place.row0 + own_column * a_rows, full + stage,
-                row_mask);
-      tile_load(at + (S::ROWS + own_row * b_rows) * DEPTH, &maps.b, block * DEPTH, place.col0 + own_row * b_rows,
-                full + stage, column_mask);
+      if (lane < ring.peers) phase_arrive_at(peer, stage);
     };
 
     WgmmaAccumulators acc = {};
@@ -140,53 +88,42 @@ struct WgmmaLoop {
     GroupScales panel_scales;
     panel_scales.fetch(g, place.row0 + 64 * group, place.col0, 0);
     if (threadIdx.x == 0) {
-      for (uint32_t s = 0; s < AHEAD && s < blocks; s += 1) load(s, s);
+      for (uint32_t s = 0; s < AHEAD && s < blocks; s += 1) ring.load(maps, place, s * DEPTH, s);
     }
     __syncwarp();
     wgmma_hold(acc);
     // Two loops and not one with a branch: products may run across the inner loop's end, and nvcc must see that their
     // registers are touched outside it only.
-    uint32_t block = 0, stage = 0, parity = 0;
+    uint32_t block = 0;
+    StageCursor<STAGES> cursor;
     POGO_NO_UNROLL
     for (uint32_t panel = 0; block < blocks; panel += 1) {
       if (DEEP && panel > 0) panel_scales.fetch(g, place.row0 + 64 * group, place.col0, panel);
       const uint32_t first = block, end = DEEP ? min(first + PER_PANEL, blocks) : blocks;
       POGO_NO_UNROLL
       do {
-        phase_wait(full + stage, parity);
-        const uint32_t at = wgmma_address(pipeline + stage * STAGE_BYTES);
-        const uint64_t a = wgmma_descriptor(at + a_offset), b = wgmma_descriptor(at + S::ROWS * DEPTH);
-        wgmma_fence();
-        POGO_UNROLL
-        for (uint32_t step = 0; step < DEPTH / STEP; step += 1) {
-          // A step further along the contraction is 32 bytes, in units of 16.
-          wgmma_s8s8(acc, a + step * (STEP / 16), b + step * (STEP / 16), step > 0 || block != first);
-        }
-        wgmma_commit();
+        phase_wait(ring.full + cursor.stage, cursor.parity);
+        ring.multiply(acc, cursor.stage, group, block == first);
         wgmma_wait<(int)RUNNING>();
         if (RUNNING == 0) {
-          release(stage);
+          release(cursor.stage);
         } else if (block != first) {
-          release(stage == 0 ? STAGES - 1 : stage - 1);
+          release(cursor.before());
         }
         if (warp == 0) {
           const uint32_t next = block + AHEAD;
           if (lane == 0 && next < blocks) {
             const uint32_t turn = next / STAGES, to = next - turn * STAGES;
-            if (turn > 0) phase_wait(empty + to, (turn - 1) & 1u);
-            load(next, to);
+            if (turn > 0) phase_wait(ring.empty + to, (turn - 1) & 1u);
+            ring.load(maps, place, next * DEPTH, to);
           }
           __syncwarp();
         }
         block += 1;
-        stage += 1;
-        if (stage == STAGES) {
-          stage = 0;
-          parity ^= 1;
-        }
+        cursor.advance();
       } while (block < end);
       wgmma_wait<0>();
-      if (RUNNING > 0) release(stage == 0 ? STAGES - 1 : stage - 1);
+      if (RUNNING > 0) release(cursor.before());
       wgmma_hold(acc);
       float* scales = group == 0 ? scratch.scales : reinterpret_cast<float*>(scratch.tops);
       panel_scales.publish(scales, group);

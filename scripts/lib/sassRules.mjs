@@ -9,7 +9,12 @@ export const ARCHITECTURES = {
 };
 
 /** Kernels that multiply codes: each instance needs tensor-core instructions on every architecture that has it. */
-export const TENSOR_KERNELS = [/^gemm_kernel</, /^wgmma_kernel</, /^attention_(forward|keys|queries)_kernel</];
+export const TENSOR_KERNELS = [
+  /^gemm_kernel</,
+  /^wgmma_kernel</,
+  /^pingpong_kernel</,
+  /^attention_(forward|keys|queries)_kernel</,
+];
 
 /**
  * Kernels that need not be free of local memory, with the words that the worst architecture's code loads and stores there today:
@@ -37,6 +42,8 @@ export const SPILLS_ALLOWED = [
 export const REGISTERS_ALLOWED = [
   { kernel: /^gemm_kernel<MmaLoop<TileShape<[^>]*>, false>/, registers: 128 },
   { kernel: /^wgmma_kernel<WgmmaLoop<false/, registers: 128 },
+  // At the launch, 384 threads; then 232 where products are, 40 where stages are asked for.
+  { kernel: /^pingpong_kernel</, registers: 168 },
   { kernel: /^attention_forward_kernel<(32|64)>/, registers: 128 },
   { kernel: /^attention_(forward_kernel<128>|queries_kernel<(32|64)>)/, registers: 168 },
   { kernel: /^blake3_leaves_kernel/, registers: 64 },
@@ -44,6 +51,12 @@ export const REGISTERS_ALLOWED = [
   { kernel: /^commit_leaves_kernel/, registers: 80 },
   { kernel: /^norm_backward_kernel/, registers: 128 },
 ];
+
+/** Kernels whose warpgroups give registers to each other: setmaxnreg in both directions, or the accumulators would not fit. */
+export const REGISTERS_MOVED = {
+  kernel: /^pingpong_kernel</,
+  instructions: [/\bUSETMAXREG\.DEALLOC\b/, /\bUSETMAXREG\.TRY_ALLOC\b/],
+};
 
 /**
  * Kernels without PTX of their own (sm_90a is machine code only), for which division shows as the reciprocal's seed:

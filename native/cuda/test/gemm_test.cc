@@ -14,6 +14,8 @@
 #include "../../exact/dither.h"
 #include "../gemm_tiles.h"
 #include "../ops.h"
+#include "../product_forms.h"
+#include "walk_test.h"
 
 uint32_t pogo_optional_features = 0;
 
@@ -350,7 +352,8 @@ struct Operands {
   PogoCodes right() const { return {b.data(), b_scales.data()}; }
   std::string name(const char* operation) const {
     return std::string(operation) + " " + std::to_string(M) + " x " + std::to_string(N) + " x " + std::to_string(K) +
-           " on sm_" + std::to_string(traits.major) + "0";
+           " on sm_" + std::to_string(traits.major) + "0, " + std::to_string(traits.multiprocessors) +
+           " multiprocessors" + (traits.products == Products::PINGPONG ? ", persistent" : "");
   }
 };
 
@@ -371,10 +374,10 @@ void test_gemm(size_t M, size_t N, size_t K, Fill fill) {
   y = some_floats(M * N);
   Device<float> dw(y, M * N);
   cpu.gemm(arena.get(), o.left(), o.right(), y.data(), (int64_t)M, (int64_t)N, (int64_t)K, true);
-  expect_ok(weight_gradient({o.device_a.data, o.device_a_scales.data, o.device_b.data, o.device_b_scales.data, dw.data,
-                             (uint32_t)M, (uint32_t)N, (uint32_t)K, true},
-                            launch_of()),
-            o.name("weightGradient"));
+  const WeightGradientArgs args = {o.device_a.data, o.device_a_scales.data, o.device_b.data, o.device_b_scales.data, dw.data,
+                                   (uint32_t)M, (uint32_t)N, (uint32_t)K, true};
+  const Device<char> workspace(weight_gradient_workspace(args, traits));
+  expect_ok(weight_gradient(args, launch_of(&workspace)), o.name("weightGradient"));
   expect_same(y, dw, o.name("weightGradient"));
 }
 
@@ -391,10 +394,11 @@ void test_gradient4(size_t M, size_t N, size_t K, Fill fill) {
   Device<uint8_t> out(padded / 2);
   Device<uint16_t> out_scales(padded / 64);
   const Device<uint32_t> seed(std::vector<uint32_t>(SEED, SEED + 4), 4);
-  expect_ok(weight_gradient4({o.device_a.data, o.device_a_scales.data, o.device_b.data, o.device_b_scales.data, out.data,
-                              out_scales.data, seed.data, (uint32_t)M, (uint32_t)N, (uint32_t)K, padded / 2, padded / 64},
-                             launch_of()),
-            name);
+  const WeightGradient4Args args = {o.device_a.data, o.device_a_scales.data, o.device_b.data, o.device_b_scales.data,
+                                    out.data, out_scales.data, seed.data, (uint32_t)M, (uint32_t)N, (uint32_t)K,
+                                    padded / 2, padded / 64};
+  const Device<char> workspace(weight_gradient4_workspace(args, traits));
+  expect_ok(weight_gradient4(args, launch_of(&workspace)), name);
   expect_same(codes, out, name + ": codes");
   expect_same(scales, out_scales, name + ": scales");
   expect(take_failure() == NO_FAILURE, name + ": no failure");
@@ -623,6 +627,7 @@ void next_device() {
   traits.major = majors[turn % 3];
   // Few multiprocessors are filled by large tiles, many ask for small ones.
   traits.multiprocessors = turn % 2 == 0 ? 1 : 132;
+  traits.products = turn / 3 % 2 == 0 ? Products::CLUSTER : Products::PINGPONG;
   turn += 1;
 }
 #else
@@ -644,6 +649,49 @@ bool find_device() {
   printf("gemm_test on %s (sm_%d%d)\n", properties.name, properties.major, properties.minor);
 #endif
   return true;
+}
+
+/** Persistent grids of few walkers: several tiles each, clusters of one, two and four blocks, and tiles that are cut. */
+void test_pingpong() {
+  if (traits.major != 9) return;
+  traits.products = Products::PINGPONG;
+  const size_t shapes[][4] = {{300, 64, 2064, 2}, {130, 320, 2064, 4}, {400, 130, 1040, 4}, {640, 128, 3072, 3}, {1100, 64, 1040, 4}};
+  for (const auto& s : shapes) {
+#if defined(POGO_CUDA_MODEL)
+    traits.multiprocessors = (int)s[3];
+#endif
+    if (s[1] % 64 == 0) test_gradient4(s[0], s[1], s[2], Fill::RANDOM);
+    if (s[1] % 128 != 0) test_gemm(s[0], s[1], s[2], Fill::EXTREME);
+    if (s[0] == 400) test_bf16(s[0], s[1], s[2], Fill::RANDOM);
+  }
+}
+
+/** Where the device decides, a shape's launches take turns until enough were timed, and every one has the same bits. */
+void test_trials() {
+  if (!traits.wgmma()) return;
+  traits.products = Products::AUTO;
+  unsigned seen[2] = {0, 0};
+  const Launch launch = launch_of();
+  for (unsigned i = 0; i < 2 * (TRIALS + 1); i += 1) {
+    ProductTrial trial({"a product of this test", 1, 2, 3}, launch);
+    seen[(unsigned)trial.form()] += 1;
+    trial.end();
+    cudaDeviceSynchronize();
+  }
+  expect(seen[0] == TRIALS + 1 && seen[1] == TRIALS + 1, "trials: both forms are tried as often");
+  const ProductForm stays = ProductTrial({"a product of this test", 1, 2, 3}, launch).form();
+  bool same = true;
+  for (int i = 0; i < 4; i += 1) same = same && ProductTrial({"a product of this test", 1, 2, 3}, launch).form() == stays;
+  expect(same, "trials: then one stays");
+  // An abandoned trial (a launch that failed) decides nothing and keeps nothing.
+  { ProductTrial abandoned({"another product of this test", 1, 2, 3}, launch); }
+  for (Products forced : {Products::CLUSTER, Products::PINGPONG}) {
+    traits.products = forced;
+    const ProductForm form = ProductTrial({"a product of this test", 1, 2, 3}, launch).form();
+    expect((form == ProductForm::PINGPONG) == (forced == Products::PINGPONG), "trials: what is forced runs");
+  }
+  traits.products = Products::AUTO;
+  for (int i = 0; i < 3; i += 1) test_gradient4(130, 64, 1040, Fill::RANDOM);
 }
 
 void test_kernels() {
@@ -715,9 +763,21 @@ int main(int argc, char** argv) {
   test_staging<TileShape<2, 8, 2, 1>>("tile of 64 x 64");
   test_staging<TileShape<1, 16, 8, 1>>("tile of wgmma");
   test_recode_words();
+  const std::string wrong_walk = test_walks();
+  expect(wrong_walk.empty(), "walk: " + wrong_walk);
   Device<unsigned long long> word(1);
   failure_word_memory = &word;
+#if defined(POGO_CUDA_MODEL)
   test_kernels();
+  traits.major = 9;
+#else
+  for (Products products : {Products::CLUSTER, Products::PINGPONG}) {
+    traits.products = products;
+    if (products == Products::CLUSTER || traits.wgmma()) test_kernels();
+  }
+#endif
+  test_pingpong();
+  test_trials();
   printf("%d passed, %d failed\n", checks - failures, failures);
   return failures == 0 ? 0 : 1;
 }

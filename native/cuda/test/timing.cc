@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include <algorithm>
+#include <set>
 
 #include "../device.h"
 #include "ceilings.h"
@@ -101,6 +102,12 @@ Ceilings measure_ceilings(const pogo::DeviceTraits& traits) {
     ceilings.wgmma_per_second = wgmma_operations(traits) / products;
   }
   return ceilings;
+}
+
+bool has_two_forms(const std::string& operation, const pogo::DeviceTraits& traits) {
+  static const std::set<std::string> deep = {"gemm",           "weightGradient", "weightGradient4",     "headLogits",
+                                             "linearResidual", "linearRows",     "linearInputGradient", "headInputGradient"};
+  return traits.wgmma() && deep.count(operation) > 0;
 }
 
 Work work_of(const Case& one) {

@@ -16,12 +16,18 @@ struct Work {
   double operations = 0;
 };
 
+/** Milliseconds of a product on each of its two kernels (product_forms.h); both 0 where there is one. */
+struct FormTimes {
+  double cluster = 0, pingpong = 0;
+};
+
 struct Timing {
   std::string operation, shape;
   double milliseconds = 0;
   Work work;
   /** Work per second over the ceiling that decides. */
   double ratio = 0;
+  FormTimes forms;
 };
 
 struct Ceilings {
@@ -35,6 +41,9 @@ Ceilings measure_ceilings(const pogo::DeviceTraits& traits);
 
 /** Median seconds of calls with a cold L2 cache. */
 double time_calls(const std::function<void()>& call, const pogo::DeviceTraits& traits);
+
+/** Whether the operation has two kernels with the same bits on this device. */
+bool has_two_forms(const std::string& operation, const pogo::DeviceTraits& traits);
 
 /** A case of the operation at a shape of gpt2-124m; false where none is timed. */
 bool timing_case(const std::string& operation, Case* one);

@@ -1,0 +1,267 @@
+// The products on wgmma (sm_90a) as a persistent grid: the same tiles, instructions and epilogues as wgmma_loop.h in another
+// order, for long contractions.
+//
+// A block has one warp that does nothing but ask for stages, and two warpgroups that each hold 64 rows of its tile and never
+// meet: they read the same stages, but one is a few stages ahead. So one promotes its panel, or runs its epilogue, while the
+// other has the tensor cores for itself; and the stages of the next tile are there when a tile ends. Both keep to one tile and
+// not, as usual, to a tile each: a tile of 64 x 128 alone would need 192 bytes of shared memory a cycle, of 128 that there are,
+// this one needs 160.
+#ifndef POGO_CUDA_PINGPONG_LOOP_H
+#define POGO_CUDA_PINGPONG_LOOP_H
+
+#include "pingpong_walk.h"
+#include "product_forms.h"
+#include "wgmma_loop.h"
+
+namespace pogo {
+
+/** Dynamic shared memory of a block of sm_90. */
+static constexpr uint32_t MOST_SHARED_BYTES = 227 * 1024;
+
+/** Where the sums of a tile wait that is cut between two walkers: [block][warpgroup][fragment][thread], and a flag for each. */
+struct Carry {
+  float4* sums;
+  uint32_t* flags;
+
+  static constexpr uint32_t GROUPS = 2, FRAGMENTS = 16, THREADS = 128;
+  static constexpr size_t BLOCK_BYTES = (size_t)GROUPS * FRAGMENTS * THREADS * sizeof(float4);
+
+  __device__ __forceinline__ float4* place(uint32_t block, uint32_t group) const {
+    return sums + ((size_t)block * GROUPS + group) * FRAGMENTS * THREADS + Team<WarpgroupTile>::thread();
+  }
+
+  __device__ __forceinline__ void leave(uint32_t block, uint32_t group, const float (&sum)[1][16][4]) const {
+    float4* to = place(block, group);
+    POGO_UNROLL
+    for (uint32_t nt = 0; nt < FRAGMENTS; nt += 1) {
+      to[nt * THREADS] = make_float4(sum[0][nt][0], sum[0][nt][1], sum[0][nt][2], sum[0][nt][3]);
+    }
+    __threadfence();
+    Team<WarpgroupTile>::sync();
+    if (Team<WarpgroupTile>::thread() == 0) flag_raise(flags + block * GROUPS + group);
+  }
+
+  __device__ __forceinline__ void take(uint32_t block, uint32_t group, float (&sum)[1][16][4]) const {
+    if (Team<WarpgroupTile>::thread() == 0) flag_wait(flags + block * GROUPS + group);
+    Team<WarpgroupTile>::sync();
+    const float4* from = place(block, group);
+    POGO_UNROLL
+    for (uint32_t nt = 0; nt < FRAGMENTS; nt += 1) {
+      const float4 four = __ldcg(from + nt * THREADS);
+      sum[0][nt][0] = four.x;
+      sum[0][nt][1] = four.y;
+      sum[0][nt][2] = four.z;
+      sum[0][nt][3] = four.w;
+    }
+  }
+};
+
+/** What all blocks of the grid know. */
+struct Persistent {
+  Walk walk;
+  ClusterShape cluster;
+  uint32_t row_clusters, column_clusters;
+  Carry carry;
+
+  __device__ __forceinline__ TilePlace place(uint32_t tile, uint32_t rank) const {
+    const uint32_t together = cluster.columns * cluster.rows;
+    const TileIndex index =
+        tile_of_cluster(tile * together + rank, cluster.columns, cluster.rows, row_clusters, column_clusters);
+    return {index.row * 128, index.column * 128};
+  }
+};
+
+template <class Epilogue>
+struct PingpongLoop {
+  using Block = TileShape<1, 16, 8, 1>;
+  using Shape = WarpgroupTile;
+  static constexpr uint32_t DEPTH = 128, PER_PANEL = PANEL / DEPTH;
+  /** Warps that multiply. Behind them is a warpgroup of which one thread loads: registers are given away by warpgroups. */
+  static constexpr uint32_t WARPS = 8, THREADS = 32 * WARPS + 128;
+  static constexpr int LOADING_REGISTERS = 40, MULTIPLYING_REGISTERS = 232;
+  static_assert(128 * LOADING_REGISTERS + 256 * MULTIPLYING_REGISTERS <= 65536, "the registers of a multiprocessor");
+  /** Of a warpgroup: staging of its epilogue, and scratch. */
+  static constexpr uint32_t STAGING_BYTES = (Epilogue::template bytes<Shape>() + 127) / 128 * 128;
+  static constexpr uint32_t GROUP_BYTES = STAGING_BYTES + TileScratch<Shape>::BYTES;
+  static constexpr uint32_t STAGE_BYTES = (Block::ROWS + Block::COLUMNS) * DEPTH;
+  /** What does not fit beside the epilogues' memory is left out; barriers take less than 128 bytes. */
+  static constexpr uint32_t FIT = (MOST_SHARED_BYTES - 2 * GROUP_BYTES - TILE_ALIGNMENT - 128) / STAGE_BYTES;
+  static constexpr uint32_t STAGES = FIT < 6 ? FIT : 6;
+  using Ring = StageRing<Block, DEPTH, STAGES>;
+  static constexpr uint32_t SHARED_BYTES =
+      STAGES * STAGE_BYTES + 2 * GROUP_BYTES + Ring::BARRIER_BYTES + TILE_ALIGNMENT;
+  static_assert(STAGES >= 5 && GROUP_BYTES % 16 == 0 && Ring::BARRIER_BYTES <= 128, "room for stages");
+  /** How many stages the first warpgroup is ahead at first: about what the other multiplies alone during a promotion. */
+  static constexpr uint32_t AHEAD = 2;
+
+  /** One thread: every stage of every part, in the order in which they are read. */
+  static __device__ __forceinline__ void load(const TileMaps& maps, const GemmOperands& g, const Persistent& all,
+                                              const Ring& ring, uint32_t walker, uint32_t rank) {
+    const uint32_t blocks = (g.K + DEPTH - 1) / DEPTH;
+    StageCursor<STAGES> cursor;
+    WalkPart part;
+    POGO_NO_UNROLL
+    for (uint32_t i = 0; walk_part(all.walk, walker, i, &part); i += 1) {
+      const TilePlace place = all.place(part.tile, rank);
+      const uint32_t end = min(part.end * PER_PANEL, blocks);
+      POGO_NO_UNROLL
+      for (uint32_t block = part.first * PER_PANEL; block < end; block += 1) {
+        // The phase before the first of a barrier counts as ended.
+        phase_wait(ring.empty + cursor.stage, cursor.parity ^ 1u);
+        ring.load(maps, place, block * DEPTH, cursor.stage);
+        cursor.advance();
+      }
+    }
+  }
+
+  /** A warpgroup: its 64 rows of every tile. */
+  static __device__ __forceinline__ void multiply(const GemmOperands& g, const typename Epilogue::Args& e,
+                                                  const Persistent& all, const Ring& ring, uint32_t walker, uint32_t rank,
+                                                  uint32_t group, unsigned char* staging) {
+    const TileScratch<Shape> scratch(staging + STAGING_BYTES);
+    const uint32_t blocks = (g.K + DEPTH - 1) / DEPTH, lane = threadIdx.x % 32;
+    const auto peer = ring.empty_of_peer(lane);
+    const auto release = [&](uint32_t stage) {
+      __syncwarp();
+      if (lane < ring.peers) phase_arrive_at(peer, stage);
+    };
+    WgmmaAccumulators acc = {};
+    float sum[1][16][4];
+    GroupScales panel_scales;
+    StageCursor<STAGES> cursor;
+    bool waits = group == 1;
+    WalkPart part;
+    POGO_NO_UNROLL
+    for (uint32_t i = 0; walk_part(all.walk, walker, i, &part); i += 1) {
+      if (part.end == 0) continue;
+      TilePlace place = all.place(part.tile, rank);
+      place.row0 += 64 * group;
+      const bool live = place.row0 < g.M && place.col0 < g.N;
+      uint32_t block = part.first * PER_PANEL;
+      const uint32_t last = min(part.end * PER_PANEL, blocks);
+      if (waits) {
+        phase_wait(ring.full + min(AHEAD, last - block - 1), 0);
+        waits = false;
+      }
+      if (part.first > 0 && live) {
+        all.carry.take(blockIdx.x - ring.together(), group, sum);
+      } else {
+        begin_sums<Shape>(g, place.row0, place.col0, sum);
+      }
+      wgmma_hold(acc);
+      // Two loops: as in WgmmaLoop.
+      POGO_NO_UNROLL
+      for (uint32_t panel = part.first; block < last; panel += 1) {
+        panel_scales.fetch(g, place.row0, place.col0, panel);
+        const uint32_t first = block, end = min(first + PER_PANEL, last);
+        POGO_NO_UNROLL
+        do {
+          phase_wait(ring.full + cursor.stage, cursor.parity);
+          ring.multiply(acc, cursor.stage, group, block == first);
+          wgmma_wait<1>();
+          if (block != first) release(cursor.before());
+          block += 1;
+          cursor.advance();
+        } while (block < end);
+        wgmma_wait<0>();
+        release(cursor.before());
+        wgmma_hold(acc);
+        panel_scales.publish(scratch.scales, group);
+        promote<Shape, false>(acc, sum, scratch.scales, 0, scratch.scales + GroupScales::ROWS);
+      }
+      if (!live) continue;
+      if (part.end < all.walk.panels) {
+        all.carry.leave(blockIdx.x, group, sum);
+      } else {
+        Epilogue::template run<Shape>(g, e, place, staging, scratch, sum);
+      }
+    }
+  }
+};
+
+template <class Epilogue>
+__global__ void __launch_bounds__(PingpongLoop<Epilogue>::THREADS, 1)
+    pingpong_kernel(const __grid_constant__ TileMaps maps, GemmOperands g, typename Epilogue::Args e, Persistent all) {
+  using Loop = PingpongLoop<Epilogue>;
+  unsigned char* shared = pogo_shared();
+  shared += (TILE_ALIGNMENT - reinterpret_cast<uintptr_t>(shared) % TILE_ALIGNMENT) % TILE_ALIGNMENT;
+  unsigned char* behind = shared + Loop::STAGES * Loop::STAGE_BYTES;
+  const typename Loop::Ring ring(shared, reinterpret_cast<PhaseBarrier*>(behind + 2 * Loop::GROUP_BYTES), all.cluster);
+  if (threadIdx.x == 0) ring.begin(maps, Loop::WARPS);
+  ring.meet();
+  // By a shuffle, so that nvcc knows it is the same for a warp.
+  const uint32_t warp = __shfl_sync(0xFFFFFFFFu, threadIdx.x / 32, 0), group = warp / 4;
+  const uint32_t walker = blockIdx.x / ring.together(), rank = blockIdx.x - walker * ring.together();
+  if (warp >= Loop::WARPS) {
+    warpgroup_shrink<Loop::LOADING_REGISTERS>();
+    if (threadIdx.x == 32 * Loop::WARPS) Loop::load(maps, g, all, ring, walker, rank);
+    __syncwarp();
+  } else {
+    warpgroup_grow<Loop::MULTIPLYING_REGISTERS>();
+    Loop::multiply(g, e, all, ring, walker, rank, group, behind + group * Loop::GROUP_BYTES);
+  }
+  // No block may end while others of its cluster still tell it what they are done with.
+  if (ring.together() > 1) cluster_sync();
+}
+
+/** Memory that a product of this shape can use to deal out its last tiles by panels, or 0. */
+inline size_t carry_bytes(uint32_t M, uint32_t N, uint32_t K, const DeviceTraits& device) {
+  const uint64_t tiles = (uint64_t)((M + 127) / 128) * ((N + 127) / 128);
+  if (!device.wgmma() || K <= PANEL || tiles < (uint64_t)device.multiprocessors) return 0;
+  return (size_t)device.multiprocessors * (Carry::BLOCK_BYTES + Carry::GROUPS * sizeof(uint32_t));
+}
+
+template <class Epilogue>
+Status launch_pingpong_loop(const GemmOperands& g, const typename Epilogue::Args& e, const Launch& launch,
+                            const char* name) {
+  using Loop = PingpongLoop<Epilogue>;
+  const uint32_t row_tiles = (g.M - 1) / 128 + 1, column_tiles = (g.N - 1) / 128 + 1;
+  Persistent all = {};
+  all.cluster = {pair_of(column_tiles), pair_of(row_tiles)};
+  const uint32_t together = all.cluster.columns * all.cluster.rows;
+  all.row_clusters = (row_tiles + all.cluster.rows - 1) / all.cluster.rows;
+  all.column_clusters = (column_tiles + all.cluster.columns - 1) / all.cluster.columns;
+  const uint64_t tiles = (uint64_t)all.row_clusters * all.column_clusters;
+  if (tiles * together > 0x7FFFFFFFu || g.K == 0 || g.K > MOST_CONTRACTED) {
+    return failed(cudaErrorInvalidConfiguration, name);
+  }
+  TileMaps maps;
+  POGO_TRY(make_tile_map(g.a, g.M, g.K, 128 / all.cluster.columns, &maps.a), name);
+  POGO_TRY(make_tile_map(g.b, g.N, g.K, 128 / all.cluster.rows, &maps.b), name);
+  unsigned walkers = 0;
+  POGO_TRY(most_clusters<Loop>((pingpong_kernel<Epilogue>), dim3(Loop::THREADS), together, Loop::SHARED_BYTES,
+                         launch.device->multiprocessors, &walkers),
+           name);
+  const size_t sums = (size_t)walkers * together * Carry::BLOCK_BYTES;
+  const size_t flags = (size_t)walkers * together * Carry::GROUPS * sizeof(uint32_t);
+  const bool may_split = g.K > PANEL && launch.workspace.data != nullptr && launch.workspace.bytes >= sums + flags;
+  all.walk = make_walk((uint32_t)tiles, walkers, (g.K + PANEL - 1) / PANEL, may_split);
+  if (all.walk.split) {
+    all.carry.sums = static_cast<float4*>(launch.workspace.data);
+    all.carry.flags = reinterpret_cast<uint32_t*>(static_cast<unsigned char*>(launch.workspace.data) + sums);
+    POGO_TRY(cudaMemsetAsync(all.carry.flags, 0, flags, launch.stream), name);
+  }
+  POGO_TRY(POGO_LAUNCH_CLUSTER((pingpong_kernel<Epilogue>), dim3(all.walk.walkers * together), dim3(Loop::THREADS),
+                               together > 1 ? together : 0, Loop::SHARED_BYTES, launch.stream, maps, g, e, all),
+           name);
+  return Status();
+}
+
+/** Defined in the file that is compiled for sm_90a alone. */
+template <class Epilogue>
+Status launch_pingpong(const GemmOperands& g, const typename Epilogue::Args& e, const Launch& launch, const char* name);
+
+/** A product of any contraction without groups, on the form that its shape has; WARPGROUPS: of a block a tile. */
+template <class Epilogue, int WARPGROUPS>
+Status launch_deep(const GemmOperands& g, const typename Epilogue::Args& e, const Launch& launch, const char* name) {
+  if (g.M == 0 || g.N == 0) return Status();
+  ProductTrial trial({name, g.M, g.N, g.K}, launch);
+  const Status status = trial.form() == ProductForm::PINGPONG ? launch_pingpong<Epilogue>(g, e, launch, name)
+                                                              : launch_wgmma<Epilogue, true, WARPGROUPS>(g, e, 0, launch, name);
+  if (status.ok()) trial.end();
+  return status;
+}
+
+}  // namespace pogo
+
+#endif
