@@ -116,7 +116,7 @@ POGO_HD uint32_t pogo_sar(uint32_t a) {
 }
 /** Signed comparison. */
 POGO_HD bool pogo_igt(uint32_t a, uint32_t b) { return (int32_t)a > (int32_t)b; }
-/** Maximum of values below 2^31: absmax gathers `bits & ABS` with it. */
+/** Maximum of unsigned values: absmax gathers `bits & ABS` with it. */
 POGO_HD uint32_t pogo_imax(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
 // Compositions of primitives.

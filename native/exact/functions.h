@@ -112,20 +112,30 @@ POGO_HD V pogo_log2(V x) {
   return pogo_add(e, pogo_mul(s, q));
 }
 
-/** gelu(u) in `*value` and gelu'(u) in `*derivative`: they share the sigmoid. */
+/** What gelu(u) and gelu'(u) share: 1 / (1 + 2^w), w = u (-c0 + -c1 u u), since signs are exact in every rounding. */
 template <class V>
-POGO_HD void pogo_gelu(V u, V* value, V* derivative) {
-  V one = pogo_fill(u, POGO_ONE);
-  V square = pogo_mul(u, u);
-  V c = pogo_add(pogo_fill(u, POGO_GELU_C0), pogo_mul(pogo_fill(u, POGO_GELU_C1), square));
-  V w = pogo_neg(pogo_mul(u, c));
+POGO_HD V pogo_gelu_sigmoid(V u) {
+  V c = pogo_add(pogo_fill(u, -POGO_GELU_C0), pogo_mul(pogo_fill(u, -POGO_GELU_C1), pogo_mul(u, u)));
+  V w = pogo_mul(u, c);
   V sigmoid = pogo_reciprocal(pogo_one_plus_exp2_below(w));
   // Above it the exponent wraps.
-  V s = pogo_sel(pogo_gt(w, pogo_fill(u, POGO_GELU_MAX)), pogo_fill(u, 0.0f), sigmoid);
-  *value = pogo_mul(u, s);
-  V slope = pogo_mul(u, pogo_mul(s, pogo_sub(one, s)));
+  return pogo_sel(pogo_gt(w, pogo_fill(u, POGO_GELU_MAX)), pogo_fill(u, 0.0f), sigmoid);
+}
+
+/** gelu'(u) of u, u u and the sigmoid s. It is finite exactly where u u is: for large u the factor s (1 - s) is 0. */
+template <class V>
+POGO_HD V pogo_gelu_derivative(V u, V square, V s) {
+  V slope = pogo_mul(u, pogo_mul(s, pogo_sub(pogo_fill(u, POGO_ONE), s)));
   V d = pogo_add(pogo_fill(u, POGO_GELU_D0), pogo_mul(pogo_fill(u, POGO_GELU_D1), square));
-  *derivative = pogo_add(s, pogo_mul(slope, d));
+  return pogo_add(s, pogo_mul(slope, d));
+}
+
+/** gelu(u) in `*value` and gelu'(u) in `*derivative`. */
+template <class V>
+POGO_HD void pogo_gelu(V u, V* value, V* derivative) {
+  V s = pogo_gelu_sigmoid(u);
+  *value = pogo_mul(u, s);
+  *derivative = pogo_gelu_derivative(u, pogo_mul(u, u), s);
 }
 
 /** GeGLU: gelu(gate) up. */

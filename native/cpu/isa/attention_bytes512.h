@@ -29,6 +29,18 @@ static void score_columns(const int8_t* in, int64_t stride, int64_t h, Attention
   for (int half = 0; half < 2; half++) pack_fours(in + 32 * half * stride, stride, 32, h, out + half * (128 + 32 * h));
 }
 
+/** Four rows of 16 codes as [16][4]: a row a quarter, then words by column, then bytes. */
+POGO_HD __m512i interleave_quarters(const int8_t* in, int64_t stride) {
+  const __m512i words = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m512i bytes = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+  auto row = [&](int i) { return _mm_loadu_si128((const __m128i*)(in + i * stride)); };
+  __m512i x = _mm512_castsi128_si512(row(0));
+  x = _mm512_mask_broadcast_i32x4(x, 0x00F0, row(1));
+  x = _mm512_mask_broadcast_i32x4(x, 0x0F00, row(2));
+  x = _mm512_mask_broadcast_i32x4(x, 0xF000, row(3));
+  return _mm512_shuffle_epi8(_mm512_permutexvar_epi32(words, x), bytes);
+}
+
 POGO_ALONE void mix_tokens(const int8_t* in, int64_t stride, int64_t h, AttentionCode* out) {
   const __m512i offset = _mm512_set1_epi8(-128);  // 128 as the unsigned operand
   int32_t* sums = (int32_t*)(void*)(out + 64 * h);
@@ -37,9 +49,10 @@ POGO_ALONE void mix_tokens(const int8_t* in, int64_t stride, int64_t h, Attentio
     for (int g = 0; g < 8; g++) {
       _mm512_storeu_si512(sums + g * h + d, sum);
       for (int f = 2 * g; f < 2 * g + 2; f++) {
-        int8_t* p = out + (f * h + d) * 4;
-        interleave4(in + 4 * f * stride + d, stride, p);
-        sum = _mm512_dpbusd_epi32(sum, offset, _mm512_loadu_si512(p));
+        // From registers: a line that was stored in four parts cannot be read before all of them are in the cache.
+        const __m512i x = interleave_quarters(in + 4 * f * stride + d, stride);
+        _mm512_storeu_si512(out + (f * h + d) * 4, x);
+        sum = _mm512_dpbusd_epi32(sum, offset, x);
       }
     }
     _mm512_storeu_si512(sums + 8 * h + d, sum);

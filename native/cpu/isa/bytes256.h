@@ -152,10 +152,14 @@ POGO_ALONE void mix_tokens(const int8_t* in, int64_t stride, int64_t h, Attentio
       _mm256_storeu_si256((__m256i*)(sums + g * h + d), left);
       _mm256_storeu_si256((__m256i*)(sums + g * h + d + 8), right);
       for (int f = 2 * g; g < 8 && f < 2 * g + 2; f++) {
-        int8_t* p = out + (f * h + d) * 4;
-        interleave4(in + 4 * f * stride + d, stride, p);
-        dot_bytes(left, offset, _mm256_loadu_si256((const __m256i*)p));
-        dot_bytes(right, offset, _mm256_loadu_si256((const __m256i*)(p + 32)));
+        // From registers: a vector that was stored in two parts cannot be read before both are in the cache.
+        const Interleaved x = interleave_rows(in + 4 * f * stride + d, stride);
+        const __m256i a = _mm256_set_m128i(x.v[1], x.v[0]), b = _mm256_set_m128i(x.v[3], x.v[2]);
+        __m256i* p = (__m256i*)(out + (f * h + d) * 4);
+        _mm256_storeu_si256(p, a);
+        _mm256_storeu_si256(p + 1, b);
+        dot_bytes(left, offset, a);
+        dot_bytes(right, offset, b);
       }
     }
   }

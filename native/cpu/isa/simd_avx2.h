@@ -69,7 +69,7 @@ POGO_HD I pogo_sar(I a) {
   return {_mm256_srai_epi32(a.v, n)};
 }
 POGO_HD I pogo_igt(I a, I b) { return {_mm256_cmpgt_epi32(a.v, b.v)}; }
-POGO_HD I pogo_imax(I a, I b) { return {_mm256_max_epi32(a.v, b.v)}; }
+POGO_HD I pogo_imax(I a, I b) { return {_mm256_max_epu32(a.v, b.v)}; }
 
 /** Asks for the cache line at an address; never faults, so it may lie beyond an array. */
 POGO_HD void prefetch(uintptr_t p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
@@ -132,9 +132,9 @@ POGO_HD I lanes(uint32_t first) {
   return {_mm256_add_epi32(_mm256_set1_epi32((int)first), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))};
 }
 POGO_HD uint32_t hmax(I a) {
-  __m128i x = _mm_max_epi32(_mm256_castsi256_si128(a.v), _mm256_extracti128_si256(a.v, 1));
-  x = _mm_max_epi32(x, _mm_shuffle_epi32(x, 0x4E));
-  x = _mm_max_epi32(x, _mm_shuffle_epi32(x, 0xB1));
+  __m128i x = _mm_max_epu32(_mm256_castsi256_si128(a.v), _mm256_extracti128_si256(a.v, 1));
+  x = _mm_max_epu32(x, _mm_shuffle_epi32(x, 0x4E));
+  x = _mm_max_epu32(x, _mm_shuffle_epi32(x, 0xB1));
   return (uint32_t)_mm_cvtsi128_si32(x);
 }
 POGO_HD float hmaxf(F a) {
@@ -150,15 +150,15 @@ POGO_HD I hmaxes(const I* v) {
   __m256i a[4], b[2];
   for (int i = 0; i < 4; i++) {
     __m256i x = v[2 * i].v, y = v[2 * i + 1].v;
-    a[i] = _mm256_max_epi32(_mm256_unpacklo_epi32(x, y), _mm256_unpackhi_epi32(x, y));
+    a[i] = _mm256_max_epu32(_mm256_unpacklo_epi32(x, y), _mm256_unpackhi_epi32(x, y));
   }
   // A half of a[i]: words of v[2i], v[2i+1], v[2i], v[2i+1].
   for (int i = 0; i < 2; i++) {
     b[i] =
-        _mm256_max_epi32(_mm256_unpacklo_epi64(a[2 * i], a[2 * i + 1]), _mm256_unpackhi_epi64(a[2 * i], a[2 * i + 1]));
+        _mm256_max_epu32(_mm256_unpacklo_epi64(a[2 * i], a[2 * i + 1]), _mm256_unpackhi_epi64(a[2 * i], a[2 * i + 1]));
   }
   // A half of b[i]: words of v[4i] to v[4i+3]; two halves still to be joined.
-  return {_mm256_max_epi32(_mm256_permute2x128_si256(b[0], b[1], 0x20), _mm256_permute2x128_si256(b[0], b[1], 0x31))};
+  return {_mm256_max_epu32(_mm256_permute2x128_si256(b[0], b[1], 0x20), _mm256_permute2x128_si256(b[0], b[1], 0x31))};
 }
 
 #define POGO_OWN_STNIBBLES
@@ -208,6 +208,29 @@ POGO_HD float t64(const float* x) {
   Tree64 t;
   for (int j = 0; j < 8; j++) tree_take(t, j, ld(x + 8 * j));
   return tree_sum(t);
+}
+
+#define POGO_OWN_T64S
+/** Lane r: T64 of row r of 8 rows of 64, `ld` apart. From the third level on two vectors are halved into one. */
+POGO_HD F t64s(const float* x, int64_t ld) {
+  __m256 z[8];
+  for (int i = 0; i < 8; i++) {
+    const float* p = x + i * ld;
+    __m256 y0 = pair_sums(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8));
+    __m256 y1 = pair_sums(_mm256_loadu_ps(p + 16), _mm256_loadu_ps(p + 24));
+    __m256 y2 = pair_sums(_mm256_loadu_ps(p + 32), _mm256_loadu_ps(p + 40));
+    __m256 y3 = pair_sums(_mm256_loadu_ps(p + 48), _mm256_loadu_ps(p + 56));
+    z[i] = _mm256_add_ps(_mm256_add_ps(y0, y2), _mm256_add_ps(y1, y3));
+  }
+  // 4 apart inside a half: sums 0, 1 | 2, 3 of rows 2i, 2i+1.
+  for (int i = 0; i < 4; i++) {
+    __m256 a = z[2 * i], b = z[2 * i + 1];
+    z[i] = _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xEE));
+  }
+  // 2 apart over the halves: rows 0, 1 | 4, 5 and 2, 3 | 6, 7, so that the last level has rows in order.
+  __m256 a = _mm256_add_ps(_mm256_permute2f128_ps(z[0], z[2], 0x20), _mm256_permute2f128_ps(z[0], z[2], 0x31));
+  __m256 b = _mm256_add_ps(_mm256_permute2f128_ps(z[1], z[3], 0x20), _mm256_permute2f128_ps(z[1], z[3], 0x31));
+  return {pair_sums(a, b)};
 }
 
 POGO_HD void widen(const int8_t* in, int16_t* out, int64_t n) {

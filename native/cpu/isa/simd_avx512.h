@@ -71,7 +71,7 @@ POGO_HD I pogo_sar(I a) {
   return {_mm512_srai_epi32(a.v, n)};
 }
 POGO_HD PogoM16 pogo_igt(I a, I b) { return {_mm512_cmpgt_epi32_mask(a.v, b.v)}; }
-POGO_HD I pogo_imax(I a, I b) { return {_mm512_max_epi32(a.v, b.v)}; }
+POGO_HD I pogo_imax(I a, I b) { return {_mm512_max_epu32(a.v, b.v)}; }
 
 /** Asks for the cache line at an address; never faults, so it may lie beyond an array. */
 POGO_HD void prefetch(uintptr_t p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
@@ -129,10 +129,10 @@ POGO_HD I lanes(uint32_t first) {
   return {_mm512_add_epi32(_mm512_set1_epi32((int)first), n)};
 }
 POGO_HD uint32_t hmax(I a) {
-  __m256i y = _mm256_max_epi32(_mm512_castsi512_si256(a.v), _mm512_extracti64x4_epi64(a.v, 1));
-  __m128i x = _mm_max_epi32(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1));
-  x = _mm_max_epi32(x, _mm_shuffle_epi32(x, 0x4E));
-  x = _mm_max_epi32(x, _mm_shuffle_epi32(x, 0xB1));
+  __m256i y = _mm256_max_epu32(_mm512_castsi512_si256(a.v), _mm512_extracti64x4_epi64(a.v, 1));
+  __m128i x = _mm_max_epu32(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1));
+  x = _mm_max_epu32(x, _mm_shuffle_epi32(x, 0x4E));
+  x = _mm_max_epu32(x, _mm_shuffle_epi32(x, 0xB1));
   return (uint32_t)_mm_cvtsi128_si32(x);
 }
 POGO_HD float hmaxf(F a) {
@@ -150,20 +150,20 @@ POGO_HD I hmaxes(const I* v) {
   // Lanes 0, 1, … of a quarter: v[j], v[j + 1] by pairs of words; then by words; then quarters.
   for (int i = 0; i < 8; i++) {
     __m512i x = v[2 * i].v, y = v[2 * i + 1].v;
-    a[i] = _mm512_max_epi32(_mm512_unpacklo_epi32(x, y), _mm512_unpackhi_epi32(x, y));
+    a[i] = _mm512_max_epu32(_mm512_unpacklo_epi32(x, y), _mm512_unpackhi_epi32(x, y));
   }
   // A quarter of a[i]: words of v[2i], v[2i+1], v[2i], v[2i+1].
   for (int i = 0; i < 4; i++) {
     b[i] =
-        _mm512_max_epi32(_mm512_unpacklo_epi64(a[2 * i], a[2 * i + 1]), _mm512_unpackhi_epi64(a[2 * i], a[2 * i + 1]));
+        _mm512_max_epu32(_mm512_unpacklo_epi64(a[2 * i], a[2 * i + 1]), _mm512_unpackhi_epi64(a[2 * i], a[2 * i + 1]));
   }
   // A quarter of b[i]: words of v[4i], v[4i+1], v[4i+2], v[4i+3]; four quarters still to be joined.
   for (int i = 0; i < 2; i++) {
-    c[i] = _mm512_max_epi32(_mm512_shuffle_i32x4(b[2 * i], b[2 * i + 1], 0x88),
+    c[i] = _mm512_max_epu32(_mm512_shuffle_i32x4(b[2 * i], b[2 * i + 1], 0x88),
                             _mm512_shuffle_i32x4(b[2 * i], b[2 * i + 1], 0xDD));
   }
   // Quarters of c[i]: b[2i], b[2i], b[2i+1], b[2i+1].
-  return {_mm512_max_epi32(_mm512_shuffle_i32x4(c[0], c[1], 0x88), _mm512_shuffle_i32x4(c[0], c[1], 0xDD))};
+  return {_mm512_max_epu32(_mm512_shuffle_i32x4(c[0], c[1], 0x88), _mm512_shuffle_i32x4(c[0], c[1], 0xDD))};
 }
 
 #define POGO_OWN_STNIBBLES
@@ -207,6 +207,34 @@ POGO_HD float t64(const float* x) {
   Tree64 t;
   for (int j = 0; j < 4; j++) tree_take(t, j, ld(x + 16 * j));
   return tree_sum(t);
+}
+
+#define POGO_OWN_T64S
+/** Lane r: T64 of row r of 16 rows of 64, `ld` apart. From the second level on two vectors are halved into one. */
+POGO_HD F t64s(const float* x, int64_t ld) {
+  __m512 z[16];
+  for (int i = 0; i < 16; i++) {
+    const float* p = x + i * ld;
+    __m512 low = pair_sums(_mm512_loadu_ps(p), _mm512_loadu_ps(p + 16));
+    z[i] = _mm512_add_ps(low, pair_sums(_mm512_loadu_ps(p + 32), _mm512_loadu_ps(p + 48)));
+  }
+  // 8 apart inside a quarter: sums 2q, 2q+1 of rows 2i, 2i+1.
+  for (int i = 0; i < 8; i++) {
+    __m512 a = z[2 * i], b = z[2 * i + 1];
+    z[i] = _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xEE));
+  }
+  // Rows 4q, 4q+1 in one vector's quarter q and 4q+2, 4q+3 in another's, so that the last level has rows in order.
+  __m512 y[2];
+  for (int i = 0; i < 2; i++) {
+    // 4 apart: quarters 0, 1 and 2, 3; then 2 apart: neighbouring ones.
+    __m512 w[2];
+    for (int j = 0; j < 2; j++) {
+      __m512 a = z[i + 4 * j], b = z[i + 4 * j + 2];
+      w[j] = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xEE));
+    }
+    y[i] = _mm512_add_ps(_mm512_shuffle_f32x4(w[0], w[1], 0x88), _mm512_shuffle_f32x4(w[0], w[1], 0xDD));
+  }
+  return {pair_sums(y[0], y[1])};
 }
 
 POGO_HD void pack_nibbles(const int8_t* c, uint8_t* out) {
@@ -277,25 +305,40 @@ POGO_HD void dot_bytes(__m512i& c, __m512i a, __m512i b) {
 #endif
 }
 
+/** 16 rows of 64 codes, turned: 16 words of 16 rows to `out`, 128 bytes apart. Adds 128 times the codes to `sum`. */
+POGO_HD void pack_block(const int8_t* b, int64_t ldb, int8_t* out, __m512i& sum) {
+  const __m512i offset = _mm512_set1_epi8(-128);  // 128 as the unsigned operand
+  __m512i r[16];
+  for (int i = 0; i < 16; i++) r[i] = _mm512_loadu_si512(b + i * ldb);
+  transpose_words(r);
+  for (int i = 0; i < 16; i++) {
+    sum = _mm512_dpbusd_epi32(sum, offset, r[i]);
+    _mm512_storeu_si512(out + i * 128, r[i]);
+  }
+}
+
+/** The same of `rows` rows and `count` codes, the others zero; ceil(count / 4) words. */
+POGO_ALONE __m512i pack_edge(const int8_t* b, int64_t ldb, int64_t rows, int64_t count, int8_t* out, __m512i sum) {
+  const __m512i offset = _mm512_set1_epi8(-128);
+  __m512i r[16];
+  for (int i = 0; i < 16; i++) r[i] = i < rows ? load_codes(b + i * ldb, count) : _mm512_setzero_si512();
+  transpose_words(r);
+  for (int i = 0; i < 16 && i * 4 < count; i++) {
+    sum = _mm512_dpbusd_epi32(sum, offset, r[i]);
+    _mm512_storeu_si512(out + i * 128, r[i]);
+  }
+  return sum;
+}
+
 /** 32 rows of b (`rows` of them real, K columns): corrections int32 [32], then fours [ceil(K/4)][32][4]. */
 static void pack_fours(const int8_t* b, int64_t ldb, int rows, int64_t K, int8_t* out) {
-  const __m512i offset = _mm512_set1_epi8(-128);  // 128 as the unsigned operand
   for (int half = 0; half < 2; half++) {
     __m512i sum = _mm512_setzero_si512();
     int8_t* p = out + half * 64;
-    for (int64_t k = 0; k < K; k += 64) {
-      __m512i r[16];
-      for (int i = 0; i < 16; i++) {
-        int n = half * 16 + i;
-        r[i] = n < rows ? load_codes(b + n * ldb + k, K - k) : _mm512_setzero_si512();
-      }
-      transpose_words(r);
-      int64_t words = (K - k + 3) / 4;
-      for (int i = 0; i < 16 && i < words; i++) {
-        sum = _mm512_dpbusd_epi32(sum, offset, r[i]);
-        _mm512_storeu_si512(p + (1 + k / 4 + i) * 128, r[i]);
-      }
-    }
+    const int8_t* in = b + half * 16 * ldb;
+    int64_t k = 0;
+    for (; rows >= half * 16 + 16 && k + 64 <= K; k += 64) pack_block(in + k, ldb, p + (1 + k / 4) * 128, sum);
+    for (; k < K; k += 64) sum = pack_edge(in + k, ldb, rows - half * 16, K - k, p + (1 + k / 4) * 128, sum);
     _mm512_storeu_si512(p, _mm512_sub_epi32(_mm512_setzero_si512(), sum));
   }
 }

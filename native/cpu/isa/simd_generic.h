@@ -6,7 +6,7 @@
 #include "bits.h"
 
 #ifndef POGO_OWN_HMAXES
-/** Lane j: the largest lane of v[j], for W vectors of values below 2^31. */
+/** Lane j: the largest lane of v[j], for W vectors of unsigned values. */
 POGO_HD I hmaxes(const I* v) {
   alignas(64) uint32_t tops[W];
   for (int j = 0; j < W; j++) tops[j] = hmax(v[j]);
@@ -83,6 +83,15 @@ POGO_HD int64_t scatter_nibbles(const uint8_t* older, const uint8_t* bitmap, con
     newer[i] = pogo_nibbles_add(older[i], d);
   }
   return used;
+}
+#endif
+
+#if !defined(POGO_OWN_T64S)
+/** Lane r: T64 of row r of W rows of 64, `ld` apart. */
+POGO_HD F t64s(const float* x, int64_t ld_x) {
+  alignas(64) float sums[W];
+  for (int r = 0; r < W; r++) sums[r] = t64(x + r * ld_x);
+  return ld(sums);
 }
 #endif
 
