@@ -45,6 +45,9 @@ export function alternatives(analysis: Analysis): readonly Alternative[] {
   const sequences = work.tokensPerStep / work.recipe.context;
   const stateBytes = 12 * work.length;
   const none = figure(0, 's', 'counted', 'nothing');
+  const share = Math.min(1, analysis.samples / (steps * work.unitsPerStep));
+  // Both ends of each replayed interval; intervals side by side share one.
+  const states = Math.min(steps + 1, 2 * Math.ceil(share * steps));
   const scale = (work.parameters / KAIZEN.parameters) * (sequences / KAIZEN.samples);
   const forwards = steps * sequences * TRAIN_TO_FORWARD * (work.parameters / ZKLLM.parameters);
   return [
@@ -73,14 +76,9 @@ export function alternatives(analysis: Analysis): readonly Alternative[] {
     {
       name: 'checkpoints, some intervals replayed within a tolerance',
       rests: 'as above; nothing binds what lies between checkpoints that nobody drew',
-      checker: figure(
-        train * Math.min(1, analysis.samples / (steps * work.unitsPerStep)),
-        's',
-        basis,
-        'the same share of the work as a seat’s drawn units',
-      ),
+      checker: figure(train * share, 's', basis, 'the same share of the work as a seat’s drawn units'),
       prover: none,
-      bytes: figure(steps * stateBytes, 'B', 'counted', 'an fp32 state a step, so that any step can be replayed'),
+      bytes: figure(states * stateBytes, 'B', 'counted', 'fp32 states at both ends of replayed steps'),
     },
     {
       name: 'a zero-knowledge proof of training',

@@ -5,6 +5,8 @@
  * doubles: nothing here decides anything on a ledger.
  */
 import { PogoError } from '../errors.js';
+import { EMA_INTERVAL } from '../model/state.js';
+import { hashTaskCount } from '../pipeline/shards.js';
 import { badUnits, committeeDetection, samplesForDetection } from '../protocol/detection.js';
 import type { Device } from './device.js';
 import { type Basis, type Figure, figure } from './figure.js';
@@ -95,49 +97,93 @@ export function stepSeconds(work: Workload, device: Device, machines: number): F
 /** Bytes of the units of a step. */
 const logBytes = (work: Workload): number => work.unitsPerStep * work.unitBytes;
 
-/** Expected number of different steps among k units drawn without replacement from K steps of M units. */
+/**
+ * Expected number of steps of which j units are drawn, by j from 0 to M: `samples` drawn without replacement from K steps
+ * of M units.
+ */
+export function stepsByUnitsDrawn(steps: number, unitsPerStep: number, samples: number): number[] {
+  const [M, n, rest] = [unitsPerStep, samples, (steps - 1) * unitsPerStep];
+  if (steps === 1) return Array.from({ length: M + 1 }, (_, j) => (j === n ? 1 : 0));
+  // From the end that is possible and by ratios of neighbours, as logarithms: factorials of a long claim have thousands of digits.
+  const fromNone = n <= rest;
+  const ofEnd = (available: number): number => {
+    let sum = 0;
+    for (let i = 0; i < M; i += 1) sum += Math.log((available - i) / (rest + M - i));
+    return sum;
+  };
+  const logs = new Array<number>(M + 1).fill(Number.NEGATIVE_INFINITY);
+  const ratio = (j: number): number => Math.log(((M - j) * (n - j)) / ((j + 1) * (rest - n + j + 1)));
+  logs[fromNone ? 0 : M] = ofEnd(fromNone ? rest + M - n : n);
+  if (fromNone) for (let j = 0; j < Math.min(M, n); j += 1) logs[j + 1] = (logs[j] as number) + ratio(j);
+  else for (let j = M - 1; j >= n - rest; j -= 1) logs[j] = (logs[j + 1] as number) - ratio(j);
+  return logs.map((log) => steps * Math.exp(log));
+}
+
+/** Expected number of different steps among `samples` units drawn without replacement from K steps of M units. */
 export function stepsOfDraw(steps: number, unitsPerStep: number, samples: number): number {
-  let miss = 1;
-  const units = steps * unitsPerStep;
-  for (let i = 0; i < unitsPerStep; i += 1) miss *= Math.max(0, units - samples - i) / (units - i);
-  return steps * (1 - miss);
+  return steps - (stepsByUnitsDrawn(steps, unitsPerStep, samples)[0] as number);
 }
 
 /** Parts of a verifier's duty, in seconds on one machine. */
 export interface Duty {
-  /** Drawn units. */
+  /** Drawn units, and the integer weights at their steps. */
   readonly units: number;
-  /** The log's replay: commit passes, and weights at drawn steps. */
+  /** The log's replay: commit passes. */
   readonly replay: number;
-  /** The log read from disk. */
+  /** The log read from disk, hashed and looked through. */
   readonly read: number;
   /** State roots at drawn steps and at the end. */
   readonly hash: number;
+  /** The 4-bit model and its diff. */
+  readonly model: number;
   readonly heldOut: number;
 }
 
-function dutyOf(work: Workload, device: Device, samples: number): Duty {
+/**
+ * @param drawnSteps steps that the units were really drawn from; the expected number where it is not known
+ */
+function dutyOf(work: Workload, device: Device, samples: number, drawnSteps?: number): Duty {
   const { stepsPerClaim: steps, unitsPerStep, length } = work;
-  const unit = device.unitSeconds(work).value * device.together.value;
-  const drawnSteps = stepsOfDraw(steps, unitsPerStep, samples);
-  // Drawn units of one step run side by side; a step with fewer than there are lanes leaves some idle.
-  const perStep = samples / drawnSteps;
-  const rounds = samples === 0 ? 0 : drawnSteps * Math.max(1, perStep / device.lanes);
-  // Integer weights are made where units are computed; the commit pass runs at every step.
-  const replay =
-    (steps * commitBytes(length, unitsPerStep)) / device.commit.value +
-    (drawnSteps * weightBytes(length)) / device.weights.value;
-  const stateHashes = drawnSteps + 1;
-  const tokens = HELD_OUT_SEQUENCES * work.recipe.context;
-  const forward = (tokens * device.forwardShare.value * unit) / work.tokensPerUnit / device.lanes;
-  const computed = rounds * unit;
-  return {
-    units: computed + (samples === 0 ? 0 : drawnSteps * device.waits(computed / drawnSteps).value),
-    replay,
-    read: steps * device.read(logBytes(work)).value,
-    hash: (stateHashes * hashBytes(length)) / device.hash.value,
-    heldOut: 2 * (forward + weightBytes(length) / device.weights.value),
+  const { lanes } = device;
+  const alone = device.unitSeconds(work).value;
+  const beside = alone * device.together.value;
+  const waits = (seconds: number): number => device.waits(seconds).value;
+  /** Work of all lanes at once, and the tasks that each takes for it one after the other. */
+  const parallel = (seconds: number, rounds = 1): number => seconds + rounds * device.trip.value;
+  const weights = parallel(weightBytes(length) / device.weights.value);
+  /** Units of one step side by side, in rounds of as many as there are lanes; one left over computes alone. */
+  const unitsOfStep = (units: number): number => {
+    const rounds = Math.floor(units / lanes);
+    const left = units % lanes;
+    const shared = (rounds + (left > 1 ? 1 : 0)) * beside;
+    const computed = lanes === 1 ? units * alone : shared + (shared > 0 ? waits(shared) : 0) + (left === 1 ? alone : 0);
+    return parallel(computed, Math.ceil(units / lanes));
   };
+  const byUnits = stepsByUnitsDrawn(steps, unitsPerStep, samples);
+  const expected = steps - (byUnits[0] as number);
+  const drawn = drawnSteps ?? expected;
+  const scale = samples === 0 ? 0 : drawn / expected;
+  let units = drawn * weights;
+  for (const [j, count] of byUnits.entries()) if (j > 0) units += scale * count * unitsOfStep(j);
+  const hash = parallel(hashBytes(length) / device.hash.value, hashTasks(work, lanes) / lanes);
+  const sequences = HELD_OUT_SEQUENCES / lanes;
+  const losses = sequences * device.lossSeconds(work).value * device.together.value;
+  // The model is unpacked by one lane’s worth of bandwidth: read, and written as fp32.
+  const unpack = (work.modelBytes + 4 * length) / (device.commit.value / lanes);
+  return {
+    units,
+    replay: steps * parallel(commitBytes(length, unitsPerStep) / device.commit.value),
+    read: steps * device.read(logBytes(work)).value,
+    hash: (drawn + 1) * hash,
+    model: device.model(work.modelBytes).value,
+    heldOut: 2 * (unpack + weights + parallel(losses) + (lanes === 1 ? 0 : waits(losses))),
+  };
+}
+
+/** Tasks that the hash of a state is cut into. */
+function hashTasks({ length, vectors }: Workload, lanes: number): number {
+  // θ, m and v at every step, the EMA at every eighth.
+  return (3 + (vectors - 3) / EMA_INTERVAL) * hashTaskCount(4 * length, lanes);
 }
 
 /** Bytes of one claim by what they are. */
@@ -154,8 +200,11 @@ export function claimBytes(work: Workload): {
   return { log, list, model, header: HEADER_BYTES, total: log + list + model + HEADER_BYTES };
 }
 
-/** @throws PogoError RANGE for inputs that mean nothing */
-export function analyse(work: Workload, device: Device, inputs: CostInputs): Analysis {
+/**
+ * @param drawnSteps steps that the units of a seat were really drawn from; the expected number where it is not known
+ * @throws PogoError RANGE for inputs that mean nothing
+ */
+export function analyse(work: Workload, device: Device, inputs: CostInputs, drawnSteps?: number): Analysis {
   checkInputs(inputs);
   const { stepsPerClaim: steps, unitsPerStep } = work;
   const units = steps * unitsPerStep;
@@ -164,13 +213,13 @@ export function analyse(work: Workload, device: Device, inputs: CostInputs): Ana
   const detection = committeeDetection(units, badUnits(units, fractionPpm), samples, committee);
   const step = stepSeconds(work, device, inputs.machines);
   const claim = figure(steps * step.value, 's', step.basis, 'steps a claim · seconds of a step');
-  const duty = dutyOf(work, device, samples);
-  const seconds = duty.units + duty.replay + duty.read + duty.hash + duty.heldOut;
+  const duty = dutyOf(work, device, samples, drawnSteps);
+  const seconds = Object.values(duty).reduce((sum, part: number) => sum + part, 0);
   const verify = figure(
     seconds,
     's',
     step.basis,
-    'drawn units + replay and reading of the log + hashes + held-out loss, one machine',
+    'drawn units + replay and reading of the log + hashes + model + held-out loss, one machine',
   );
   const machineSeconds = claim.value * inputs.machines;
   const ratio = figure(
@@ -231,21 +280,28 @@ export function analyse(work: Workload, device: Device, inputs: CostInputs): Ana
             `hypergeometric: ${fractionPpm / 1e4} % of bad units found by all seats with ${(100 * detection).toFixed(3)} %`,
           ),
         },
-        { name: 'drawn units', figure: figure(duty.units, 's', step.basis, 'units · seconds of a unit ÷ lanes') },
         {
-          name: 'replay of the log',
+          name: 'drawn units',
           figure: figure(
-            duty.replay,
+            duty.units,
             's',
             step.basis,
-            'bytes of the commit pass, and of the weights at drawn steps, ÷ their bandwidths',
+            'rounds of units over the lanes of a step, its weights, waits, trips',
           ),
+        },
+        {
+          name: 'replay of the log',
+          figure: figure(duty.replay, 's', step.basis, 'bytes of the commit pass ÷ its bandwidth, a trip a step'),
         },
         {
           name: 'reading of the log',
           figure: figure(duty.read, 's', step.basis, device.read(logBytes(work)).source),
         },
-        { name: 'hashes', figure: figure(duty.hash, 's', step.basis, 'the state at drawn steps and the end') },
+        { name: 'hashes', figure: figure(duty.hash, 's', step.basis, 'the state at drawn steps and the end, trips') },
+        {
+          name: '4-bit model and diff',
+          figure: figure(duty.model, 's', step.basis, device.model(work.modelBytes).source),
+        },
         {
           name: 'held-out loss',
           figure: figure(

@@ -3,7 +3,7 @@
 import type { Figure } from './figure.js';
 import { figure } from './figure.js';
 import { type Beside, besideSeconds, type MeasuredPoints, type PassRate, passSeconds } from './points.js';
-import type { Workload } from './workload.js';
+import type { Work, Workload } from './workload.js';
 
 export interface Device {
   readonly name: string;
@@ -11,6 +11,8 @@ export interface Device {
   readonly lanes: number;
   /** Seconds of one unit on one lane. */
   unitSeconds(work: Workload): Figure;
+  /** Seconds of the loss of one sequence on one lane. */
+  lossSeconds(work: Workload): Figure;
   /** Bytes a second of all lanes together. */
   readonly commit: Figure;
   readonly hash: Figure;
@@ -21,40 +23,46 @@ export interface Device {
   waits(seconds: number): Figure;
   /** What writing the log adds to a miner's step, of its units' bytes. */
   log(bytes: number): Figure;
-  /** A verifier's reading of a step's units, by one thread, of their bytes. */
+  /** A verifier's reading of a step's units, of their bytes. */
   read(bytes: number): Figure;
+  /** Rebuilding the 4-bit model and its diff, of the model's bytes. */
+  model(bytes: number): Figure;
   /** Start and end of a process, of the state's bytes. */
   around(command: 'mine' | 'verify', stateBytes: number): Figure;
-  /** Loss alone, as a share of a unit's time for the same tokens. */
-  readonly forwardShare: Figure;
+  /** From handing a task to a lane to its answer, where the task does nothing. */
+  readonly trip: Figure;
   /** Memory, bytes; absent where whatever is needed is assumed to be there. */
   readonly memoryBytes?: number;
 }
 
 /** The machine of a file of results, all of its cores. */
 export function measuredDevice(points: MeasuredPoints): Device {
-  const { cores, file } = points;
+  const { cores } = points;
   const all = (point: { value: number; source: string }): Figure =>
     figure(cores * point.value, 'B/s', 'measured', point.source);
   return {
     name: `${points.cpu}, ${cores} cores, ${points.isa}, ${points.date}`,
     lanes: cores,
-    unitSeconds(work) {
-      let seconds = 0;
-      for (const [kind, cost] of work.unit) seconds += passSeconds(rateOf(points, kind), cost);
-      return figure(seconds, 's', 'derived', `operations and bytes of the tape over the pass rates of ${file}`);
-    },
+    unitSeconds: ({ unit }) => tapeFigure(points, unit),
+    lossSeconds: ({ sequenceLoss }) => tapeFigure(points, sequenceLoss),
     commit: all(points.commit),
     hash: all(points.hash),
     weights: all(points.weights),
     together: figure(points.together.value, 'share', 'measured', points.together.source),
     waits: (seconds) => figure(points.waits.value * Math.sqrt(seconds), 's', 'derived', points.waits.source),
     log: (bytes) => besideFigure(points.process?.log, bytes),
-    // Without such runs: one core hashes what it reads.
-    read: (bytes) => besideFigure(points.process?.read ?? hashedByOne(points), bytes),
+    // Without such runs: the lanes hash what is read; one core hashes the model and its diff.
+    read: (bytes) => besideFigure(points.process?.read ?? hashed(points, cores), bytes),
+    model: (bytes) => besideFigure(points.process?.model ?? hashed(points, 1 / 2), bytes),
     around: (command, stateBytes) => besideFigure(points.process?.[command], stateBytes),
-    forwardShare: figure(points.forwardShare.value, 'share', 'measured', points.forwardShare.source),
+    trip: figure(points.trip.value, 's', 'measured', points.trip.source),
   };
+}
+
+function tapeFigure(points: MeasuredPoints, tape: ReadonlyMap<string, Work>): Figure {
+  let seconds = 0;
+  for (const [kind, cost] of tape) seconds += passSeconds(rateOf(points, kind), cost);
+  return figure(seconds, 's', 'derived', `operations and bytes of the tape over the pass rates of ${points.file}`);
 }
 
 const NOT_TIMED: Beside = { fixed: 0, perUnit: 0, source: 'left out: no run of pogo mine and pogo verify was timed' };
@@ -63,8 +71,8 @@ function besideFigure(beside: Beside = NOT_TIMED, size: number): Figure {
   return figure(besideSeconds(beside, size), 's', 'derived', beside.source);
 }
 
-function hashedByOne({ hash }: MeasuredPoints): Beside {
-  return { fixed: 0, perUnit: 1 / hash.value, source: hash.source };
+function hashed({ hash }: MeasuredPoints, cores: number): Beside {
+  return { fixed: 0, perUnit: 1 / (cores * hash.value), source: `${hash.source}: hashing alone, no run was timed` };
 }
 
 /** Operations of other families that a file of results may lack, and the one of its own that is made alike. */
@@ -109,13 +117,16 @@ export const GPU_SHARE = { products: 0.3, memory: 0.8, hashBytesPerSecond: 8e11 
 export function assumedDevice(gpu: AssumedGpu): Device {
   const memory = GPU_SHARE.memory * gpu.memoryBytesPerSecond;
   const share = `${100 * GPU_SHARE.memory} % of the memory bandwidth; ${gpu.source}`;
+  const products = (tape: ReadonlyMap<string, Work>): Figure => {
+    const operations = [...tape.values()].reduce((sum, one) => sum + one.operations, 0);
+    const seconds = operations / (GPU_SHARE.products * gpu.int8OperationsPerSecond);
+    return figure(seconds, 's', 'assumed', `${100 * GPU_SHARE.products} % of the integer peak; ${gpu.source}`);
+  };
   return {
     name: gpu.name,
     lanes: 1,
-    unitSeconds(work) {
-      const seconds = work.unitOperations / (GPU_SHARE.products * gpu.int8OperationsPerSecond);
-      return figure(seconds, 's', 'assumed', `${100 * GPU_SHARE.products} % of the integer peak; ${gpu.source}`);
-    },
+    unitSeconds: ({ unit }) => products(unit),
+    lossSeconds: ({ sequenceLoss }) => products(sequenceLoss),
     commit: figure(memory, 'B/s', 'assumed', share),
     hash: figure(GPU_SHARE.hashBytesPerSecond, 'B/s', 'assumed', 'target of this project: 800 GB/s of BLAKE3'),
     weights: figure(memory, 'B/s', 'assumed', share),
@@ -123,8 +134,10 @@ export function assumedDevice(gpu: AssumedGpu): Device {
     waits: () => figure(0, 's', 'assumed', 'no waiting'),
     log: () => figure(0, 's', 'assumed', 'written beside the units'),
     read: (bytes) => figure(bytes / GPU_SHARE.hashBytesPerSecond, 's', 'assumed', 'hashed on the device'),
+    model: (bytes) =>
+      figure((2 * bytes) / GPU_SHARE.hashBytesPerSecond, 's', 'assumed', 'model and diff hashed on the device'),
     around: () => figure(0, 's', 'assumed', 'left out'),
-    forwardShare: figure(1 / 3, 'share', 'assumed', 'one product of three'),
+    trip: figure(0, 's', 'assumed', 'left out'),
     memoryBytes: gpu.memoryBytes,
   };
 }

@@ -76,7 +76,7 @@ function comparison(all: readonly Model[]): string {
     .map(({ name, gpu }) => {
       const rows = alternatives(gpu).map(({ name: way, rests, checker, prover, bytes }) => [
         way,
-        `${cell(checker)} (${checker.basis})`,
+        checker.value === 0 ? 'not counted' : `${cell(checker)} (${checker.basis})`,
         prover.value === 0 ? '–' : `${cell(prover)} (${prover.basis})`,
         `${cell(bytes)} (${bytes.basis})`,
         rests,
@@ -125,7 +125,7 @@ function dutyParts(all: readonly Model[], device: Device): string {
     [100_000, 10_000].map((fractionPpm) => {
       const within = shortestClaimWithin(work, device, { ...DEFAULT_INPUTS, fractionPpm });
       const title = [name, `${fractionPpm / 1e4} %`];
-      if (within === undefined) return [...title, 'none', ...Array.from({ length: 9 }, () => '–')];
+      if (within === undefined) return [...title, 'none', ...Array.from({ length: 10 }, () => '–')];
       const { duty, claimSeconds, claimBytes, samples, work: long } = within;
       const share = (seconds: number): string => figureText({ value: seconds / claimSeconds.value, unit: 'share' });
       const line = { value: (8 * claimBytes.value) / (DUTY_SHARE * claimSeconds.value), unit: 'bit/s' };
@@ -133,14 +133,14 @@ function dutyParts(all: readonly Model[], device: Device): string {
         ...title,
         long.stepsPerClaim.toLocaleString('en-US'),
         `${samples} of ${(long.stepsPerClaim * long.unitsPerStep).toLocaleString('en-US')}`,
-        ...[duty.units, duty.replay, duty.read, duty.hash, duty.heldOut].map(share),
-        share(duty.units + duty.replay + duty.read + duty.hash + duty.heldOut),
+        ...[duty.units, duty.replay, duty.read, duty.hash, duty.model, duty.heldOut].map(share),
+        share(within.verifySeconds.value),
         cell(claimBytes),
         figureText(line),
       ];
     }),
   );
-  const parts = ['drawn units', 'replay', 'reading', 'hashes', 'held-out loss', 'together'];
+  const parts = ['drawn units', 'replay', 'reading', 'hashes', 'model', 'held-out loss', 'together'];
   return table(['model', 'found', 'K from', 'units drawn', ...parts, 'bytes of a claim', 'line'], rows);
 }
 
@@ -198,6 +198,46 @@ export type CheckedLine =
       readonly holds: boolean;
     };
 
+/** Claims of the runs that the formulas are held against: the first one warms up (bench/claimRuns.ts). */
+const CHECKED_CLAIMS = 2;
+
+/** The formulas of a step and of a duty, each with the line of the bench that its point is of. */
+function formulas(): string {
+  const rows = [
+    [
+      'a unit',
+      'operations and bytes of each pass of its tape over the pass’s two rates',
+      '`unit-profile/…`, fitted over the recipes',
+    ],
+    ['units side by side', 'a unit alone, times what others that compute beside it cost', '`step` over `unit-replay`'],
+    ['waits', 'lanes that wait for the slowest: in proportion to the root of the seconds', '`idlePercent` of `step`'],
+    ['commit pass, weights, hash', 'bytes over the bandwidth of all lanes', 'shares of `step`, largest recipe'],
+    [
+      'trips',
+      'handing tasks to lanes: rounds of tasks that a lane takes one after the other',
+      '`emptyTaskUs` of `step`',
+    ],
+    ['the log of a miner', 'fixed + bytes of a step’s units: hashed, written, synced', '`claim/mine` over `step`'],
+    [
+      'reading the log',
+      'fixed + bytes of a step’s units: read, hashed, looked through by the lanes',
+      '`readMs` of `claim/verify`',
+    ],
+    [
+      '4-bit model and diff',
+      'fixed + bytes of the model: packed, hashed, compared with the one before',
+      '`modelMs` of `claim/verify`',
+    ],
+    [
+      'held-out loss',
+      'for the models before and after: unpacking, weights, the tape of the loss for 64 sequences',
+      'as for a unit',
+    ],
+    ['start and end', 'fixed + bytes of the state, once a process', '`mineAroundMs`, `verifyAroundMs` of `claim/…`'],
+  ];
+  return table(['what', 'formula', 'its point'], rows);
+}
+
 /** The section of the page that says how the formulas did; each miss by name. */
 export function checkedText(lines: readonly CheckedLine[]): string {
   const run = lines.find((line) => line.type === 'cost-check-run');
@@ -212,7 +252,7 @@ export function checkedText(lines: readonly CheckedLine[]): string {
   });
   const missed = rows.filter(({ holds }) => !holds).length;
   return (
-    `\`node scripts/check-cost.mjs\` compares the formulas with real runs of \`pogo mine\` and \`pogo verify\` over one claim, each recipe predicted from the other recipes' points. ` +
+    `\`node scripts/check-cost.mjs\` compares the formulas with real runs of \`pogo mine\` and \`pogo verify\` over ${CHECKED_CLAIMS} claims, each recipe predicted from the other recipes' points: the duty is that of the last claim, the whole commands are those of all, with start and end. ` +
     `${run.cpu}, ${run.cores} cores, ${run.isa}, ${run.date}, points ${run.points}; times within 15 % and equal counts are asked for, ` +
     `${missed === 0 ? 'all hold' : `${missed} of ${rows.length} are missed`}:\n\n` +
     table(['recipe', 'what', 'formula', 'run', 'off', ''], cells).trimEnd()
@@ -232,8 +272,8 @@ The paper of this protocol (arXiv 2504.07540) argues that checking is much cheap
 made again with this software's own numbers. \`pogo cost --model M\` prints the same for any recipe, with your prices and detection.
 
 Every figure says what it rests on: **measured** (a line of \`${MEASURED.file}\`: ${cpu.name}), **counted** (bytes and operations of the recipe's layout and tape, exact), **derived** (a formula over those), or
-**assumed** (prices, hardware that nothing was measured on, somebody else's publication). \`node scripts/generate-cost.mjs\` writes this page out of the newest results; \`node scripts/check-cost.mjs\` compares
-the formulas with real runs of three sizes, [below](#against-real-runs).
+**assumed** (prices, hardware that nothing was measured on, somebody else's publication). \`node scripts/publish-results.mjs\` writes this page out of the newest results; \`node scripts/check-cost.mjs\` compares
+the formulas with real runs of three sizes, [below](#against-real-runs). A machine that other work keeps busy is refused there.
 
 Inputs of this page: ${inputsText(DEFAULT_INPUTS)}.
 
@@ -242,8 +282,11 @@ Inputs of this page: ${inputsText(DEFAULT_INPUTS)}.
 ![seconds of checking and proving over those of training](cost-ways.svg)
 
 ${comparison(all)}
-The tolerance-based ways cost no less and prove less: what they accept, others have forged. Proofs in zero knowledge are cheap to check and cost their prover orders of magnitude more than training;
-figures of publications are scaled linearly in parameters and sequences, which favours them.
+How the ways are put beside each other: all seats of a way check the same claim on the same machine. Whoever replays everything needs no log, only the start state, which everybody has. Of checkpoints a seat replays the same share of
+the work that a seat here computes of drawn units, and fetches the states at both ends of each replayed interval; the miner keeps all of them. So a seat's computing is about the same there, and what differs is what an accepted check means: what a tolerance
+accepts, others have forged. Proofs in zero knowledge are cheap to check and cost their prover orders of magnitude more than training; figures of publications are for other models and hardware, are scaled linearly in parameters and sequences, which favours
+them, and their sources are the papers named here: Kaizen (IACR ePrint 2024/162, VGG-11 with 10 M parameters, batch of 16: 15 minutes an iteration, 1.63 MB, 130 ms to check) and zkLLM (arXiv 2404.16109, one inference of 13 G parameters in under 15 minutes
+on a GPU, under 200 kB). A checker's time of the latter is not counted.
 
 ## On the machine that was measured
 
@@ -254,6 +297,11 @@ Nothing was run on a GPU. A device is taken at ${H100.source}; units at 30 % of 
 loss: another assumption.
 
 ${figures(all, ({ gpu: one }) => one)}
+## The formulas
+
+${formulas()}
+A duty is that of a verifier that goes from claim to claim; what a process pays once (lanes bind their tapes, memory is touched for the first time) is start and end.
+
 ## Against real runs
 
 ${checkedText(checked)}

@@ -118,8 +118,8 @@ export const MEASURED: MeasuredPoints = {
     value: 0.0207123,
     source: 'bench/results/2026-11-26-zen5-2cores.jsonl, idlePercent of the lines step',
   },
-  forwardShare: {
-    value: 0.323056,
-    source: 'bench/results/2026-11-26-zen5-2cores.jsonl, unit-profile/*.forward of gpt2-124m',
+  trip: {
+    value: 0.000054875,
+    source: 'bench/results/2026-11-26-zen5-2cores.jsonl, emptyTaskUs of the lines step',
   },
 };

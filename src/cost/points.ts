@@ -55,8 +55,8 @@ export interface MeasuredPoints {
    * on Zen 5, where shares of a step and constants do not.
    */
   readonly waits: Point;
-  /** Loss alone as a share of a unit's time. */
-  readonly forwardShare: Point;
+  /** Seconds from handing a task to a lane to its answer, of a task that does nothing. */
+  readonly trip: Point;
   /** What processes add; absent where no run of `pogo mine` and `pogo verify` was timed. */
   readonly process?: ProcessPoints;
 }
@@ -74,7 +74,9 @@ export interface ProcessPoints {
   readonly log: Beside;
   /** A verifier's reading, hashing and looking through the units of a step, by their bytes. */
   readonly read: Beside;
-  /** Start and end, by the bytes of the state: filling it, checkpoints, the bundle. */
+  /** Rebuilding the 4-bit model and its diff at a claim's end, by the model's bytes. */
+  readonly model: Beside;
+  /** Start and end, by the bytes of the state: filling it, first steps, checkpoints, the bundle. */
   readonly mine: Beside;
   readonly verify: Beside;
 }
@@ -182,10 +184,6 @@ export function readPoints(lines: readonly PointLine[], file: string, except?: s
   const samples = samplesByOperation(profile);
   const passes = Object.fromEntries([...samples].map(([name, some]) => [name, fitRate(some)] as const));
   const products = [...samples].flatMap(([name, some]) => (/^linear|^weight/.test(name) ? some : []));
-  const total = profile.filter((one) => recipeOf(one) === recipeOf(last)).reduce((s, o) => s + Number(o.line.value), 0);
-  const forward = profile
-    .filter((one) => recipeOf(one) === recipeOf(last) && /\.forward$/.test(String(one.line.name)))
-    .reduce((sum, one) => sum + Number(one.line.value), 0);
   const stepSeconds = secondsOfStep(last);
   const lanes = detail(last, 'lanes');
   const rate = (kind: string, bytes: number): Point => {
@@ -206,7 +204,10 @@ export function readPoints(lines: readonly PointLine[], file: string, except?: s
     weights: rate('weights', weightBytes(length)),
     together: togetherOf(mine, steps, file),
     waits: { value: mean(steps.map(waitOf)), source: `${file}, idlePercent of the lines step` },
-    forwardShare: { value: forward / total, source: `${file}, unit-profile/*.forward of ${String(recipeOf(last))}` },
+    trip: {
+      value: mean(steps.map((step) => detail(step, 'emptyTaskUs'))) / 1e6,
+      source: `${file}, emptyTaskUs of the lines step`,
+    },
     ...processOf(mine, steps, file),
   };
 }
@@ -252,9 +253,10 @@ function processOf(
     const step = steps.find((s) => recipeOf(s) === recipeOf(one)) as Located;
     return detail(one, 'stepMs') / 1e3 - secondsOfStep(step);
   };
-  const around = (one: Located): Extra => {
-    const seconds = detail(one, 'aroundMs') / 1e3;
-    return { seconds, size: detail(one, 'stateBytes'), scale: seconds };
+  /** Relative to itself: what is to be met within a share of each. */
+  const extra = (one: Located, milliseconds: number, size: string): Extra => {
+    const seconds = milliseconds / 1e3;
+    return { seconds, size: detail(one, size), scale: seconds };
   };
   return {
     process: {
@@ -267,14 +269,21 @@ function processOf(
         `${file}, stepMs of the lines claim/mine over the lines step`,
       ),
       read: fitBeside(
-        verifies.map((one) => {
-          const seconds = detail(one, 'readMs') / 1e3 / detail(one, 'steps');
-          return { seconds, size: detail(one, 'logBytesPerStep'), scale: seconds };
-        }),
+        verifies.map((one) => extra(one, detail(one, 'readMs') / detail(one, 'steps'), 'logBytesPerStep')),
         `${file}, readMs of the lines claim/verify`,
       ),
-      mine: fitBeside(mines.map(around), `${file}, aroundMs of the lines claim/mine`),
-      verify: fitBeside(verifies.map(around), `${file}, aroundMs of the lines claim/verify`),
+      model: fitBeside(
+        verifies.map((one) => extra(one, detail(one, 'modelMs'), 'modelBytes')),
+        `${file}, modelMs of the lines claim/verify`,
+      ),
+      mine: fitBeside(
+        mines.map((one) => extra(one, detail(one, 'mineAroundMs'), 'stateBytes')),
+        `${file}, mineAroundMs of the lines claim/mine`,
+      ),
+      verify: fitBeside(
+        verifies.map((one) => extra(one, detail(one, 'verifyAroundMs'), 'stateBytes')),
+        `${file}, verifyAroundMs of the lines claim/verify`,
+      ),
     },
   };
 }

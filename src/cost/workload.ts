@@ -3,7 +3,8 @@
 import { countParameters, packedModelLayout, unitFileBytes } from '../model/layout.js';
 import { passCost } from '../model/passes.js';
 import { type Recipe, tokensPerStep } from '../model/recipe.js';
-import { laneBytes } from '../model/tape.js';
+import { laneBytes, type Tape } from '../model/tape.js';
+import { evaluationTape } from '../model/tapes.js';
 import { modelPlan, unitTape } from '../model/unit.js';
 import { panels, type WeightPlace } from '../model/weights.js';
 
@@ -29,6 +30,8 @@ export interface Workload {
   readonly tokensPerStep: number;
   /** Work of one unit by operation of the tape. */
   readonly unit: ReadonlyMap<string, Work>;
+  /** Work of the loss of one sequence alone, by operation of its tape: what a held-out loss takes. */
+  readonly sequenceLoss: ReadonlyMap<string, Work>;
   /** Multiplications and additions of the integer products of a unit. */
   readonly unitOperations: number;
   /**
@@ -44,6 +47,17 @@ export interface Workload {
   readonly movingBytes: number;
 }
 
+/** Work of a tape by operation. */
+function workOf(tape: Tape): ReadonlyMap<string, Work> {
+  const work = new Map<string, Work>();
+  for (const entry of tape.entries) {
+    const { operations, bytes } = passCost(tape, entry);
+    const known = work.get(entry.kind) ?? { operations: 0, bytes: 0 };
+    work.set(entry.kind, { operations: known.operations + operations, bytes: known.bytes + bytes });
+  }
+  return work;
+}
+
 /** @param change units a step and steps a claim other than the recipe's */
 export function workloadOf(
   recipe: Recipe,
@@ -52,12 +66,7 @@ export function workloadOf(
   const plan = modelPlan(recipe);
   const { layout, model, weights } = plan;
   const { tape } = unitTape(plan);
-  const unit = new Map<string, Work>();
-  for (const entry of tape.entries) {
-    const { operations, bytes } = passCost(tape, entry);
-    const known = unit.get(entry.kind) ?? { operations: 0, bytes: 0 };
-    unit.set(entry.kind, { operations: known.operations + operations, bytes: known.bytes + bytes });
-  }
+  const unit = workOf(tape);
   const unitsPerStep = change.unitsPerStep ?? recipe.unitsPerStep;
   const tokensPerUnit = recipe.sequencesPerUnit * recipe.context;
   const all = [...unit];
@@ -78,6 +87,7 @@ export function workloadOf(
     tokensPerUnit,
     tokensPerStep: (tokensPerStep(recipe) / recipe.unitsPerStep) * unitsPerStep,
     unit,
+    sequenceLoss: workOf(evaluationTape(recipe, model, weights, 1).tape),
     unitOperations,
     modelFlopPerToken: (unitOperations - attention / 7) / tokensPerUnit,
     laneBytes: laneBytes(tape),

@@ -8,7 +8,6 @@
 import { hashBytes } from '../backend/merkleAddon.js';
 import { PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
-import { unitFileBytes } from '../model/layout.js';
 import { type StateScalars, type StateVectors, vectorBytes } from '../model/state.js';
 import type { TokenSequence } from '../model/tokens.js';
 import { gatherSequences } from '../model/unit.js';
@@ -23,19 +22,13 @@ import {
   type StepCommitmentList,
   ZERO_ROOT,
 } from '../protocol/types.js';
-import { canonicalUnitFault } from '../protocol/unitBytes.js';
 import type { ReceiptRecorder } from './receiptRecorder.js';
+import { LENGTH_FACTOR, type StepUnits, UnitFiles, type UnitSource } from './unitFiles.js';
 
 /** Where a claim's bytes come from: a bundle, or the store that miner and verifiers share. */
-export interface ClaimSource {
+export interface ClaimSource extends UnitSource {
   readonly header: ClaimHeader;
   readonly list: StepCommitmentList;
-  /**
-   * The bytes under a root, of whatever length they are.
-   *
-   * @throws PogoError MISSING when the blob is absent or does not match its root, RANGE when it is over `maxBytes`
-   */
-  blob(root: Uint8Array, maxBytes: number): Uint8Array;
 }
 
 /** A pre-state as bytes that evidence can carry. */
@@ -86,6 +79,11 @@ export type Fault =
 export interface CheckOptions {
   /** Positioned at the claim's from state; at the end of a true claim it stands at the to state. */
   readonly trainer: Trainer;
+  /**
+   * Brings the trainer back to the claim's from state. Asked for only where a claim is false in a way that one replay does not
+   * locate, so that nobody keeps a second state in memory for it.
+   */
+  readonly goBack: () => Promise<void>;
   readonly source: ClaimSource;
   readonly tokens: TokenSequence;
   /** Units to recompute. */
@@ -105,16 +103,19 @@ export interface CheckResult {
   readonly unitsRecomputed: number;
   readonly bytesRead: number;
   readonly seconds: number;
-  /** Of these: applying the log and hashing the state. */
-  readonly replaySeconds: number;
-  /** Of these: reading the log, hashing its blobs, and looking through their codes; no lane helps. */
+  /** Of these: reading the log, hashing its blobs, and looking through their codes. */
   readonly readSeconds: number;
+  /** Of these: applying the log. */
+  readonly replaySeconds: number;
+  /** Of these: hashing the state. */
+  readonly hashSeconds: number;
+  /** Of these: computing drawn units, the integer weights for them included. */
+  readonly unitSeconds: number;
+  /** Of these: rebuilding the 4-bit model and its diff. */
+  readonly modelSeconds: number;
   /** The claim's packed model, rebuilt; present where no fault was found. */
   readonly model: Uint8Array | undefined;
 }
-
-/** Files of a wrong length are read up to this many times the right one, so that they can be shown as evidence. */
-const LENGTH_FACTOR = 4;
 
 /**
  * @throws PogoError MISSING when bytes are absent; MALFORMED when true units lead to numbers that are not finite, which
@@ -122,21 +123,19 @@ const LENGTH_FACTOR = 4;
  */
 export async function checkClaim(options: CheckOptions): Promise<CheckResult> {
   const { trainer, source } = options;
-  await trainer.fetchState();
-  const start = snapshot(trainer);
   try {
-    return await new ClaimCheck(options, start).run();
+    return await new ClaimCheck(options).run();
   } catch (error) {
     if (!isNonFinite(error)) throw error;
   }
   // Units that no training gives drove the state to Inf or NaN before one of the drawn ones was false. With every unit
   // computed again on the way, the false one is found before the step that breaks.
-  await restore(trainer, start);
+  await options.goBack();
   const drawn = source.list.flatMap((_, stepIndex) =>
     Array.from({ length: trainer.plan.recipe.unitsPerStep }, (__, unit) => ({ stepIndex, unit })),
   );
   try {
-    return await new ClaimCheck({ ...options, drawn }, start).run();
+    return await new ClaimCheck({ ...options, drawn }).run();
   } catch (error) {
     if (!isNonFinite(error)) throw error;
     throw new PogoError('MALFORMED', `expected a claim over finite numbers, found: ${PogoError.from(error).message}`);
@@ -147,43 +146,57 @@ function isNonFinite(error: unknown): boolean {
   return error instanceof PogoError && error.code === 'NON_FINITE';
 }
 
+/** What a check spends its time on. */
+type Part = 'read' | 'replay' | 'hash' | 'unit' | 'model';
+
 class ClaimCheck {
   readonly #options: CheckOptions;
   readonly #trainer: Trainer;
+  readonly #unitFiles: UnitFiles;
+  readonly #ms: Record<Part, number> = { read: 0, replay: 0, hash: 0, unit: 0, model: 0 };
   #checks = 0;
   #units = 0;
   #bytes = 0;
-  #replayMs = 0;
-  #readMs = 0;
   #model: Uint8Array | undefined;
 
-  readonly #start: Snapshot;
-
-  /** @param start the from state, to come back to */
-  constructor(options: CheckOptions, start: Snapshot) {
+  constructor(options: CheckOptions) {
     this.#options = options;
     this.#trainer = options.trainer;
-    this.#start = start;
+    this.#unitFiles = new UnitFiles(options.trainer, options.source);
   }
 
   async run(): Promise<CheckResult> {
     const start = performance.now();
-    const fault = (await this.#commitments()) ?? (await this.#replay()) ?? (await this.#results());
+    const fault =
+      (await this.#commitments()) ?? (await this.#replay()) ?? (await this.#timed('model', this.#results()));
+    const { read, replay, hash, unit, model } = this.#ms;
     return {
       fault,
       checks: this.#checks,
       unitsRecomputed: this.#units,
       bytesRead: this.#bytes,
       seconds: (performance.now() - start) / 1000,
-      replaySeconds: this.#replayMs / 1000,
-      readSeconds: this.#readMs / 1000,
+      readSeconds: read / 1000,
+      replaySeconds: replay / 1000,
+      hashSeconds: hash / 1000,
+      unitSeconds: unit / 1000,
+      modelSeconds: model / 1000,
       model: fault === undefined ? this.#model : undefined,
     };
   }
 
+  async #timed<T>(part: Part, work: Promise<T>): Promise<T> {
+    const start = performance.now();
+    try {
+      return await work;
+    } finally {
+      this.#ms[part] += performance.now() - start;
+    }
+  }
+
   async #commitments(): Promise<CommitmentFault | undefined> {
     const { header, list } = this.#options.source;
-    const from = await this.#trainer.header();
+    const from = await this.#timed('hash', this.#trainer.header());
     this.#checks += 3 + 2 * list.length;
     return checkStepCommitments(header, list, from, this.#trainer.plan.recipe);
   }
@@ -193,23 +206,19 @@ class ClaimCheck {
     const { source, drawn } = this.#options;
     for (let stepIndex = 0; stepIndex < source.list.length; stepIndex += 1) {
       const commitment = source.list[stepIndex] as StepCommitment;
-      const reading = performance.now();
-      const units = this.#readUnits(commitment);
-      this.#readMs += performance.now() - reading;
+      const units = await this.#readUnits(commitment);
       const wanted = drawn.filter((d) => d.stepIndex === stepIndex);
       const observed = this.#options.receipt?.wantsState(stepIndex) ?? false;
       if (wanted.length > 0 || observed) {
         // The state first: a unit is only judged under a state root that holds.
         if (!(await this.#atRoot(commitment.preStateRoot))) return this.#findFalseState();
         if (observed) await this.#options.receipt?.state(stepIndex, false);
-        const fault = await this.#recompute(stepIndex, commitment, units, wanted);
+        const fault = await this.#recompute(stepIndex, commitment, units.files, wanted);
         if (fault !== undefined) return fault;
       }
       const malformed = await this.#canonical(stepIndex, units);
       if (malformed !== undefined) return malformed;
-      const committing = performance.now();
-      await this.#trainer.commit(units);
-      this.#replayMs += performance.now() - committing;
+      await this.#timed('replay', this.#trainer.commit(units.files));
     }
     if (!(await this.#atRoot(source.header.toRoot))) return this.#findFalseState();
     await this.#options.receipt?.state(source.list.length, true);
@@ -218,36 +227,23 @@ class ClaimCheck {
 
   async #atRoot(root: Uint8Array): Promise<boolean> {
     this.#checks += 1;
-    const start = performance.now();
-    const found = await this.#trainer.stateRoot();
-    this.#replayMs += performance.now() - start;
-    return equalBytes(found, root);
+    return equalBytes(await this.#timed('hash', this.#trainer.stateRoot()), root);
   }
 
-  #readUnits(commitment: StepCommitment): Uint8Array[] {
-    const { total } = unitFileBytes(this.#trainer.plan.layout);
-    return commitment.unitRoots.map((root) => {
-      const file = this.#options.source.blob(root, LENGTH_FACTOR * total);
-      const shared = new Uint8Array(new SharedArrayBuffer(file.length));
-      shared.set(file);
-      this.#bytes += file.length;
-      return shared;
-    });
+  async #readUnits(commitment: StepCommitment): Promise<StepUnits> {
+    const units = await this.#timed('read', this.#unitFiles.read(commitment));
+    for (const { length } of units.files) this.#bytes += length;
+    return units;
   }
 
   /** A unit file that no encoder writes is false whatever it should have been: recomputing it proves that. */
-  async #canonical(stepIndex: number, units: readonly Uint8Array[]): Promise<Fault | undefined> {
-    for (const [unit, file] of units.entries()) {
-      this.#checks += 1;
-      const start = performance.now();
-      const fault = canonicalUnitFault(this.#trainer.plan.layout, file);
-      this.#readMs += performance.now() - start;
-      if (fault === undefined) continue;
-      const commitment = this.#options.source.list[stepIndex] as StepCommitment;
-      if (!(await this.#atRoot(commitment.preStateRoot))) return this.#findFalseState();
-      return this.#recompute(stepIndex, commitment, units, [{ stepIndex, unit }]);
-    }
-    return undefined;
+  async #canonical(stepIndex: number, { files, faults }: StepUnits): Promise<Fault | undefined> {
+    this.#checks += files.length;
+    const unit = faults.findIndex((fault) => fault !== undefined);
+    if (unit < 0) return undefined;
+    const commitment = this.#options.source.list[stepIndex] as StepCommitment;
+    if (!(await this.#atRoot(commitment.preStateRoot))) return this.#findFalseState();
+    return this.#recompute(stepIndex, commitment, files, [{ stepIndex, unit }]);
   }
 
   async #recompute(
@@ -259,13 +255,12 @@ class ClaimCheck {
     const { recipe } = this.#trainer.plan;
     const { draw1 } = this.#options.source.header;
     const offsets = drawBatch(draw1, commitment.step, recipe);
-    const results = await Promise.all(
-      wanted.map(async ({ unit }) => {
-        const tokens = gatherSequences(this.#options.tokens, unitOffsets(offsets, unit, recipe), recipe.context);
-        const places = this.#options.receipt?.places({ stepIndex, unit }) ?? [];
-        return { unit, computed: await this.#trainer.computeUnit({ draw1, unit, tokens, places }) };
-      }),
-    );
+    const computing = wanted.map(async ({ unit }) => {
+      const tokens = gatherSequences(this.#options.tokens, unitOffsets(offsets, unit, recipe), recipe.context);
+      const places = this.#options.receipt?.places({ stepIndex, unit }) ?? [];
+      return { unit, computed: await this.#trainer.computeUnit({ draw1, unit, tokens, places }) };
+    });
+    const results = await this.#timed('unit', Promise.all(computing));
     for (const { unit, computed } of results) {
       this.#units += 1;
       this.#checks += 2;
@@ -291,11 +286,11 @@ class ClaimCheck {
 
   /** The replay left the committed chain somewhere: goes through it again and compares every state root. */
   async #findFalseState(): Promise<Fault> {
-    await restore(this.#trainer, this.#start);
+    await this.#options.goBack();
     const { list } = this.#options.source;
     for (let stepIndex = 0; stepIndex < list.length; stepIndex += 1) {
       const commitment = list[stepIndex] as StepCommitment;
-      const units = this.#readUnits(commitment);
+      const { files: units } = await this.#readUnits(commitment);
       const pre = await capture(this.#trainer);
       await this.#trainer.commit(units);
       if (await this.#atRoot(commitment.postStateRoot)) continue;

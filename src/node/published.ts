@@ -12,6 +12,7 @@ import { type FileLayer, readWholeFile, realFiles } from '../files/fileLayer.js'
 import { equalBytes, toHex } from '../hex.js';
 import { type ClaimHeader, decodeStrict, type StepCommitmentList, StepCommitmentListType } from '../protocol/types.js';
 import type { ClaimSource } from './checkClaim.js';
+import { storedUnits } from './unitFiles.js';
 
 /** Largest list that is read, bytes: 2^16 steps of a few units each. */
 const MAX_LIST_BYTES = 1 << 28;
@@ -73,7 +74,7 @@ export class Published {
 
   /** Everything that a check of a claim reads. @throws PogoError MISSING without the list */
   source(header: ClaimHeader): ClaimSource {
-    return { header, list: this.list(header.listRoot), blob: (root, maxBytes) => this.blobs.get(root, { maxBytes }) };
+    return { header, list: this.list(header.listRoot), ...storedUnits(this.blobs) };
   }
 
   #listPath(root: Uint8Array): string {

@@ -17,6 +17,7 @@ import type { StepCommitment } from '../protocol/types.js';
 import { type ClaimSource, capture, type Fault } from './checkClaim.js';
 import { chainingValuesOf } from './receiptRecorder.js';
 import type { BookedReceipt } from './roles/receiptBook.js';
+import { replayLog } from './unitFiles.js';
 
 export interface RecheckOptions {
   /** At the claim's from state; left where the part was looked at. */
@@ -120,16 +121,7 @@ async function compareUnit(
 
 async function replay(trainer: Trainer, source: ClaimSource, stepsDone: number): Promise<void> {
   const { header, list } = source;
-  const { total } = unitFileBytes(trainer.plan.layout);
-  for (const { unitRoots } of list.slice(0, stepsDone)) {
-    await trainer.commit(
-      unitRoots.map((root) => {
-        const shared = new Uint8Array(new SharedArrayBuffer(total));
-        shared.set(source.blob(root, total));
-        return shared;
-      }),
-    );
-  }
+  await replayLog(trainer, source, list.slice(0, stepsDone));
   const root = list[stepsDone]?.preStateRoot ?? header.toRoot;
   if (equalBytes(await trainer.stateRoot(), root)) return;
   // A claim that is false here is its miner's matter; its verifiers are accused by other evidence.

@@ -2,13 +2,13 @@
  * Brings a trainer to the state that a claim starts from, by replaying everybody's units: what lets anyone follow a run
  * without training it.
  */
-import { PogoError } from '../errors.js';
+import { invariant, PogoError } from '../errors.js';
 import { equalBytes, toHex } from '../hex.js';
-import { unitFileBytes } from '../model/layout.js';
 import type { Trainer } from '../pipeline/trainer.js';
 import type { ClaimHeader } from '../protocol/types.js';
 import { restore, type Snapshot, snapshot } from './checkClaim.js';
 import type { Published } from './published.js';
+import { replayLog, storedUnits } from './unitFiles.js';
 
 interface Kept {
   readonly root: Uint8Array;
@@ -44,6 +44,17 @@ export class StateFollower {
     await this.#keep();
   }
 
+  /**
+   * Back to a state that {@link goTo} went to last, whatever became of the trainer since.
+   *
+   * @throws PogoError INTERNAL for another state
+   */
+  async goBack(root: Uint8Array): Promise<void> {
+    const kept = this.#kept.find((other) => equalBytes(other.root, root));
+    invariant(kept !== undefined, `expected a copy of state ${toHex(root)}, found none`);
+    await restore(this.#trainer, kept.saved);
+  }
+
   async #reach(root: Uint8Array, claims: readonly ClaimHeader[]): Promise<void> {
     if (equalBytes(await this.#trainer.stateRoot(), root)) return;
     const kept = this.#kept.find((other) => equalBytes(other.root, root));
@@ -53,15 +64,7 @@ export class StateFollower {
       throw new PogoError('MISSING', `expected a claim that leads to state ${toHex(root)}, found none`);
     }
     await this.#reach(claim.fromRoot, claims);
-    const { total } = unitFileBytes(this.#trainer.plan.layout);
-    for (const { unitRoots } of this.#published.list(claim.listRoot)) {
-      const units = unitRoots.map((unitRoot) => {
-        const shared = new Uint8Array(new SharedArrayBuffer(total));
-        this.#published.blobs.getInto(unitRoot, shared);
-        return shared;
-      });
-      await this.#trainer.commit(units);
-    }
+    await replayLog(this.#trainer, storedUnits(this.#published.blobs), this.#published.list(claim.listRoot));
     if (equalBytes(await this.#trainer.stateRoot(), root)) return;
     throw new PogoError('CORRUPT', `expected units that lead to state ${toHex(root)}, found others`);
   }

@@ -401,6 +401,7 @@ export class Verifier {
     const cpu = cpuSeconds();
     const result = await checkClaim({
       trainer,
+      goBack: () => follower.goBack(header.fromRoot),
       source,
       tokens,
       drawn,
@@ -427,7 +428,7 @@ export class Verifier {
       bytesRead: result.bytesRead,
       seconds: (performance.now() - start) / 1000,
       cpuSeconds: cpuSeconds() - cpu,
-      replaySeconds: result.replaySeconds,
+      replaySeconds: result.replaySeconds + result.hashSeconds,
       heldOutBeforeBits: losses.before,
       heldOutAfterBits: losses.after,
     });

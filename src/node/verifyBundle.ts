@@ -26,9 +26,10 @@ import { evidenceFromFault } from './buildEvidence.js';
 import { type OpenBundle, openBundle } from './bundle.js';
 import { type ChainedClaim, checkBundleChain } from './bundleChain.js';
 import { bundleStart, bundleTokens, expectOnlyKnownBlobs } from './bundleParts.js';
-import { checkClaim } from './checkClaim.js';
+import { checkClaim, restore } from './checkClaim.js';
 import { type Environment, throwIfAborted } from './environment.js';
 import { HeldOutLoss } from './heldOutLoss.js';
+import { replayLog, storedUnits } from './unitFiles.js';
 
 export interface VerifyBundleOptions {
   readonly environment: Environment;
@@ -80,6 +81,8 @@ export interface VerifiedClaim {
   /** Units computed again, of this many. */
   readonly samples: number;
   readonly population: number;
+  /** Steps that they are of. */
+  readonly drawnSteps: number;
   /** Probability that this sample finds the fraction of bad units of the recipe's target. */
   readonly detection: number;
   /** fp32 bits of the exact mean loss of the 4-bit model on the drawn held-out sequences; only where the claim holds. */
@@ -87,9 +90,15 @@ export interface VerifiedClaim {
   readonly heldOutAfterBits?: number;
   /** Of the check; the held-out losses are not in it. */
   readonly seconds: number;
-  /** Of `seconds`: reading and hashing the log's blobs; applying the log and hashing the state. */
+  /**
+   * Of `seconds`: reading and looking through the log; applying it; hashing the state; drawn units; the 4-bit model and its
+   * diff.
+   */
   readonly readSeconds: number;
   readonly replaySeconds: number;
+  readonly hashSeconds: number;
+  readonly unitSeconds: number;
+  readonly modelSeconds: number;
   /** Of both held-out losses; only where the claim holds. */
   readonly heldOutSeconds?: number;
 }
@@ -128,6 +137,15 @@ export async function verifyBundle(folder: string, options: VerifyBundleOptions)
   return new BundleCheck(openBundle(folder), options).run();
 }
 
+/** What one claim after the other is checked with. */
+interface CheckContext {
+  /** At the claim's from state. */
+  readonly trainer: Trainer;
+  readonly goBack: () => Promise<void>;
+  readonly tokens: TokenSequence;
+  readonly parentModel: Uint8Array;
+}
+
 class BundleCheck {
   readonly #opened: OpenBundle;
   readonly #options: VerifyBundleOptions;
@@ -163,7 +181,8 @@ class BundleCheck {
     let parent: ClaimHeader | undefined;
     for (const claim of chain) {
       throwIfAborted(this.#options.signal);
-      const found = await this.#checkClaim(claim, trainer, tokens, model, parent);
+      const goBack = (): Promise<void> => this.#goTo(trainer, chain.slice(0, chain.indexOf(claim)));
+      const found = await this.#checkClaim(claim, { trainer, goBack, tokens, parentModel: model }, parent);
       parent = claim.signedClaim.header;
       if ('file' in found) return this.#result(first.fromRoot, origin, found);
       model = found.model;
@@ -174,9 +193,7 @@ class BundleCheck {
 
   async #checkClaim(
     claim: ChainedClaim,
-    trainer: Trainer,
-    tokens: TokenSequence,
-    parentModel: Uint8Array,
+    { trainer, goBack, tokens, parentModel }: CheckContext,
     parent: ClaimHeader | undefined,
   ): Promise<FoundFalse | { readonly model: Uint8Array }> {
     const { signedClaim, steps, hasParent } = claim;
@@ -190,11 +207,8 @@ class BundleCheck {
     const drawn = drawUnits(seed, steps.length, this.#recipe.unitsPerStep, samples);
     const result = await checkClaim({
       trainer,
-      source: {
-        header,
-        list: steps,
-        blob: (root, maxBytes) => this.#opened.blobs.get(root, { maxBytes }),
-      },
+      goBack,
+      source: { header, list: steps, ...storedUnits(this.#opened.blobs) },
       tokens,
       drawn,
       parentModel: hasParent ? parentModel : undefined,
@@ -212,10 +226,14 @@ class BundleCheck {
       checks: result.checks,
       samples: Math.max(result.unitsRecomputed, fault === undefined ? drawn.length : 0),
       population,
+      drawnSteps: new Set(drawn.map(({ stepIndex }) => stepIndex)).size,
       detection: this.#detection(population, drawn.length),
       seconds: result.seconds,
       readSeconds: result.readSeconds,
       replaySeconds: result.replaySeconds,
+      hashSeconds: result.hashSeconds,
+      unitSeconds: result.unitSeconds,
+      modelSeconds: result.modelSeconds,
     };
     if (fault !== undefined) {
       this.#push(verified);
@@ -235,6 +253,12 @@ class BundleCheck {
     const heldOutSeconds = (performance.now() - evaluating) / 1000;
     this.#push({ ...verified, heldOutBeforeBits, heldOutAfterBits, heldOutSeconds });
     return { model };
+  }
+
+  /** Back to the start state, and from there by the logs of claims that hold. */
+  async #goTo(trainer: Trainer, claims: readonly ChainedClaim[]): Promise<void> {
+    await restore(trainer, bundleStart(this.#opened, trainer.plan));
+    for (const { steps } of claims) await replayLog(trainer, storedUnits(this.#opened.blobs), steps);
   }
 
   #push(claim: VerifiedClaim): void {

@@ -215,10 +215,11 @@ export class LanePool {
     // A session has models only on devices that were there when it began.
     const onDevice = (index: number): boolean =>
       (task.kind === 'unit' || task.kind === 'loss') && task.session.devices[index] !== undefined;
-    const able = alive.filter(({ backend, index }) => backend !== 'cuda' || task.kind === 'hash' || onDevice(index));
     // Hashing bytes of the host is a processor's work: lanes of devices do it only where there are no others.
+    const hashes = task.kind === 'hash' || task.kind === 'inspect';
+    const able = alive.filter(({ backend, index }) => backend !== 'cuda' || hashes || onDevice(index));
     const ofHost = able.filter(({ backend }) => backend !== 'cuda');
-    return task.kind === 'hash' && ofHost.length > 0 ? ofHost : able;
+    return hashes && ofHost.length > 0 ? ofHost : able;
   }
 
   /** Waits for a lane. Where only one group can do the task its own queue does the waiting. */

@@ -2,11 +2,7 @@
 import type { MerkleKernels } from '../merkle/kernels.js';
 import { nodeCount } from '../merkle/shape.js';
 import type { LanePool } from './lanePool.js';
-
-/** Leaves that one hash task takes: 4 MiB, aligned, so that a task also computes the 12 levels above its leaves. */
-const HASH_LEAVES_LOG = 12;
-/** Hash tasks a lane, where a vector is large enough for tasks over {@link HASH_LEAVES_LOG}: few, since each is a round trip. */
-const HASH_TASKS_A_LANE = 4;
+import { hashSpanLog } from './shards.js';
 
 /**
  * BLAKE3 root of `bytes` (on shared memory) by all lanes; every chaining value is left in `tree`.
@@ -23,8 +19,7 @@ export async function hashParallel(
   groupLog: 0 | 4 = 0,
 ): Promise<Uint8Array> {
   const nodes = nodeCount(bytes.length, groupLog);
-  const shared = Math.floor(Math.log2(Math.max(1, nodes / (pool.lanes * HASH_TASKS_A_LANE))));
-  const spanLog = Math.max(HASH_LEAVES_LOG - groupLog, shared);
+  const spanLog = hashSpanLog(nodes, pool.lanes, groupLog);
   const span = 2 ** spanLog;
   const nodeBytes = 1024 * 2 ** groupLog;
   const tasks = [];

@@ -1,4 +1,22 @@
 /** How work on a vector is cut for several lanes. The cut never changes a bit. */
+import { nodeCount } from '../merkle/shape.js';
+
+/** Leaves that one hash task takes at least: 4 MiB, aligned, so that a task also computes the 12 levels above its leaves. */
+const HASH_LEAVES_LOG = 12;
+/** Hash tasks a lane, where a vector is large enough for larger tasks: few, since each is a round trip. */
+const HASH_TASKS_A_LANE = 4;
+
+/** Level-0 nodes of one hash task, as a power of two. @param groupLog leaves of such a node, likewise */
+export function hashSpanLog(nodes: number, lanes: number, groupLog = 0): number {
+  const shared = Math.floor(Math.log2(Math.max(1, nodes / (lanes * HASH_TASKS_A_LANE))));
+  return Math.max(HASH_LEAVES_LOG - groupLog, shared);
+}
+
+/** Tasks that the hash of so many bytes is cut into. */
+export function hashTaskCount(bytes: number, lanes: number): number {
+  const nodes = nodeCount(bytes);
+  return Math.ceil(nodes / 2 ** hashSpanLog(nodes, lanes));
+}
 
 /** Even ranges [from, to) over `count` items. */
 export function evenRanges(count: number, parts: number): { from: number; to: number }[] {

@@ -60,6 +60,13 @@ export interface HashTask {
   readonly groupLog?: number;
 }
 
+/** A unit file that came from elsewhere. */
+export interface InspectTask {
+  readonly kind: 'inspect';
+  readonly session: Session;
+  readonly file: Uint8Array;
+}
+
 export interface PackTask {
   readonly kind: 'pack';
   readonly session: Session;
@@ -119,7 +126,7 @@ export type DeviceTask =
     }
   | { readonly kind: 'devicePack'; readonly group: number; readonly session: Session; readonly file: Uint8Array };
 
-export type LaneTask = UnitTask | CommitTask | WeightsTask | HashTask | PackTask | LossTask | DeviceTask;
+export type LaneTask = UnitTask | CommitTask | WeightsTask | HashTask | InspectTask | PackTask | LossTask | DeviceTask;
 
 export interface UnitResult {
   readonly lossBits: number;
@@ -138,6 +145,8 @@ export interface TaskResults {
   commit: { readonly ms: number };
   weights: { readonly ms: number };
   hash: { readonly ms: number };
+  /** BLAKE3 of the file, and what no encoder writes. */
+  inspect: { readonly root: Uint8Array; readonly fault: string | undefined; readonly ms: number };
   pack: { readonly ms: number };
   loss: { readonly ms: number };
   deviceLoad: { readonly ms: number };

@@ -31,7 +31,7 @@ import {
 } from './domains.js';
 import { Evaluator } from './evaluator.js';
 import type { LanePool } from './lanePool.js';
-import type { Session, UnitResult } from './tasks.js';
+import type { Session, TaskResults, UnitResult } from './tasks.js';
 
 export interface TrainerOptions {
   readonly microBatches?: number;
@@ -196,6 +196,11 @@ export class Trainer {
     const result = await this.#run({ kind: 'unit', session: this.session, ...request, step, file });
     this.#onDevice.set(request.unit, result.group);
     return { ...result, file };
+  }
+
+  /** Root of a unit file (on shared memory) that came from elsewhere, and what in it no encoder writes; on the next free lane. */
+  async inspectUnit(file: Uint8Array): Promise<TaskResults['inspect']> {
+    return this.#run({ kind: 'inspect', session: this.session, file });
   }
 
   /**

@@ -21,6 +21,7 @@ import {
   UnitRunner,
   unitTokens,
 } from '../model/unit.js';
+import { canonicalUnitFault } from '../protocol/unitBytes.js';
 import { DeviceLane, type DeviceSession } from './deviceLane.js';
 import { countTask, countUnit } from './progress.js';
 import type { LaneOptions, LaneTask, LossTask, Session, TaskResults, UnitResult, UnitTask } from './tasks.js';
@@ -112,6 +113,11 @@ function run(task: LaneTask): Result {
       const state = task.session.state as NonNullable<Session['state']>;
       commitLeafRange(bound.plan, host(bound).kernels, state, task.before, task.units, task.fromLeaf, task.toLeaf);
       return done({});
+    }
+    case 'inspect': {
+      const root = new Uint8Array(32);
+      merkle.hash(task.file, root);
+      return done({ root, fault: canonicalUnitFault(bound.plan.layout, task.file) });
     }
     case 'weights':
       quantizeWeights(bound.plan, host(bound).kernels, host(bound).weights, task.places);

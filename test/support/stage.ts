@@ -329,7 +329,8 @@ export class Stage {
     const drawn = drawUnits(signature, recipe.stepsPerClaim, recipe.unitsPerStep, samples);
     const believed = equalBytes(mined.header.recipeRoot, this.plan.root) ? undefined : lie.recipe;
     const trainer = believed === undefined ? this.trainer : await this.environment.createTrainer(believed);
-    await restore(trainer, equalBytes(mined.header.fromRoot, open.fromRoot) ? (lie.from ?? from) : from);
+    const start = equalBytes(mined.header.fromRoot, open.fromRoot) ? (lie.from ?? from) : from;
+    await restore(trainer, start);
     if (rules !== undefined) {
       const context = { trainer, recipe: trainer.plan.recipe, mined, tokens: this.tokens };
       const broken = await replayCheck(context, drawn, rules);
@@ -340,6 +341,7 @@ export class Stage {
     const parentModel = header.claimNumber === 0 ? undefined : (await trainer.packModel()).slice();
     const result = await checkClaim({
       trainer,
+      goBack: () => restore(trainer, start),
       source: { header, list: [...mined.list], blob: (root) => mined.blobs.get(toHex(root))! },
       tokens: this.tokens,
       drawn,

@@ -3,7 +3,14 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { benchRecipe } from '../../bench/benchRecipe.js';
 import { alternatives } from '../../src/cost/alternatives.js';
-import { analyse, claimBytes, DEFAULT_INPUTS, stepSeconds, stepsOfDraw } from '../../src/cost/analysis.js';
+import {
+  analyse,
+  claimBytes,
+  DEFAULT_INPUTS,
+  stepSeconds,
+  stepsByUnitsDrawn,
+  stepsOfDraw,
+} from '../../src/cost/analysis.js';
 import { logBars } from '../../src/cost/chart.js';
 import { assumedDevice, H100, measuredDevice } from '../../src/cost/device.js';
 import { checkedText } from '../../src/cost/document.js';
@@ -22,6 +29,9 @@ const committed = (): PointLine[] =>
     .trimEnd()
     .split('\n')
     .map((line) => JSON.parse(line) as PointLine);
+
+/** Without whole processes: a line `step` is of a step in memory. */
+const inMemory = (): PointLine[] => committed().filter(({ name }) => !name?.startsWith('claim/'));
 
 describe('points', () => {
   test('a fit finds the two rates that made the times, and none below zero', () => {
@@ -50,29 +60,47 @@ describe('points', () => {
   });
 
   test('runs of whole processes beside steps in memory give what processes add, also to a recipe that has no part in them', () => {
-    const steps = committed().filter(({ name, isa }) => name === 'step' && isa === MEASURED.isa);
-    const others = committed().filter(({ name, isa }) => name !== 'step' && isa === MEASURED.isa);
-    const law = { log: [0.002, 1.5e-9], read: [0.001, 1e-9], mine: [0.6, 5e-9], verify: [0.5, 3e-9] } as const;
+    const steps = inMemory().filter(({ name, isa }) => name === 'step' && isa === MEASURED.isa);
+    const others = inMemory().filter(({ name, isa }) => name !== 'step' && isa === MEASURED.isa);
+    const law = {
+      log: [0.002, 1.5e-9],
+      read: [0.001, 1e-9],
+      model: [0.003, 2e-9],
+      mine: [0.6, 5e-9],
+      verify: [0.5, 3e-9],
+    } as const;
     const runs = steps.flatMap((line): PointLine[] => {
       const work = workloadOf(benchRecipe(String(line.details?.['recipe'])));
       const [log, state] = [work.unitsPerStep * work.unitBytes, 4 * work.vectors * work.length];
-      const details = { recipe: line.details?.['recipe'], logBytesPerStep: log, stateBytes: state, steps: 20 };
+      const { modelBytes } = work;
+      const details = {
+        recipe: line.details?.['recipe'],
+        logBytesPerStep: log,
+        stateBytes: state,
+        modelBytes,
+        steps: 20,
+      };
       const at = ([fixed, perByte]: readonly [number, number], bytes: number): number =>
         1e3 * (fixed + perByte * bytes);
       const stepMs = (1e3 * work.tokensPerStep) / Number(line.value) + at(law.log, log);
       return [
-        { ...line, name: 'claim/mine', details: { ...details, stepMs, aroundMs: at(law.mine, state) } },
+        { ...line, name: 'claim/mine', details: { ...details, stepMs, mineAroundMs: at(law.mine, state) } },
         {
           ...line,
           name: 'claim/verify',
-          details: { ...details, readMs: 20 * at(law.read, log), aroundMs: at(law.verify, state) },
+          details: {
+            ...details,
+            readMs: 20 * at(law.read, log),
+            modelMs: at(law.model, modelBytes),
+            verifyAroundMs: at(law.verify, state),
+          },
         },
       ];
     });
     const all = [...steps, ...others, ...runs];
     expect(readPoints([...steps, ...others], 'x').process).toBeUndefined();
     const { process } = readPoints(all, 'x', 'moby');
-    for (const name of ['log', 'read', 'mine', 'verify'] as const) {
+    for (const name of ['log', 'read', 'model', 'mine', 'verify'] as const) {
       expect((process?.[name].fixed ?? 0) / law[name][0], name).toBeCloseTo(1, 6);
       expect((process?.[name].perUnit ?? 0) / law[name][1], name).toBeCloseTo(1, 6);
     }
@@ -94,7 +122,7 @@ describe('points', () => {
   });
 
   test('each recipe of the results is predicted from the others within 15 %: a unit, and a step from tokens to root', () => {
-    const lines = committed();
+    const lines = inMemory();
     const steps = lines.filter(({ name, isa }) => name === 'step' && isa === MEASURED.isa);
     expect(steps.length).toBeGreaterThanOrEqual(3);
     for (const line of steps) {
@@ -160,6 +188,42 @@ describe('a claim', () => {
     expect(stepsOfDraw(3, 2, 2)).toBeCloseTo((3 * 1 + 12 * 2) / 15, 12);
     expect(stepsOfDraw(3, 2, 6)).toBe(3);
     expect(stepsOfDraw(3, 2, 0)).toBe(0);
+  });
+
+  test('steps by how many units are drawn of them: as many as there are, with all units of the draw, as counting says', () => {
+    const cases = [
+      [3, 2, 2],
+      [20, 2, 27],
+      [20, 16, 80],
+      [4, 3, 11],
+      [1, 4, 3],
+      [320, 16, 11],
+    ] as const;
+    for (const [steps, units, samples] of cases) {
+      const counts = stepsByUnitsDrawn(steps, units, samples);
+      expect(counts).toHaveLength(units + 1);
+      expect(counts.reduce((sum, count) => sum + count, 0) / steps, `${steps} × ${units}`).toBeCloseTo(1, 9);
+      expect(counts.reduce((sum, count, j) => sum + j * count, 0) / samples, `${samples} drawn`).toBeCloseTo(1, 9);
+    }
+    // 3 of 15 pairs lie in one step; in each, two steps have none.
+    const [none, one, both] = stepsByUnitsDrawn(3, 2, 2);
+    expect([none, one, both].map((count) => (count as number) * 15)).toEqual(
+      [3 * 2 + 12 * 1, 12 * 2, 3 * 1].map((count) => expect.closeTo(count, 9)),
+    );
+    // Eleven of twelve: one step lacks one.
+    expect(stepsByUnitsDrawn(4, 3, 11)).toEqual([0, 0, expect.closeTo(1, 9), expect.closeTo(3, 9)]);
+  });
+
+  test('a draw of fewer steps takes less, and the expected one is what is said where none is known', () => {
+    const work = workloadOf(loadRecipe('moby'));
+    const device = measuredDevice(MEASURED);
+    const inputs = { ...DEFAULT_INPUTS, fractionPpm: 100_000, committee: 1 };
+    const seconds = (drawnSteps?: number) => analyse(work, device, inputs, drawnSteps).verifySeconds.value;
+    const expected = stepsOfDraw(work.stepsPerClaim, work.unitsPerStep, analyse(work, device, inputs).samples);
+    expect(seconds(expected)).toBeCloseTo(seconds(), 12);
+    expect(seconds(expected - 1)).toBeLessThan(seconds());
+    // What it takes less is a unit at least, and the hash of a state.
+    expect(seconds() - seconds(expected - 1)).toBeGreaterThan(device.unitSeconds(work).value);
   });
 
   test('more machines make a shorter block until there is one a unit; prices scale what they are prices of', () => {
