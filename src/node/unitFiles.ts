@@ -3,12 +3,13 @@
  * lanes. Nothing of a file is believed before its hash was compared.
  */
 import { hashBytes } from '../backend/merkleAddon.js';
+import { sharedArray } from '../backend/sharedArrays.js';
 import { PogoError } from '../errors.js';
+import type { BlobStore } from '../files/blobStore.js';
 import { equalBytes, toHex } from '../hex.js';
 import { unitFileBytes } from '../model/layout.js';
 import type { Trainer } from '../pipeline/trainer.js';
 import type { StepCommitment } from '../protocol/types.js';
-import type { BlobStore } from '../files/blobStore.js';
 
 /** Where the bytes of units come from. */
 export interface UnitSource {
@@ -72,8 +73,8 @@ export class UnitFiles {
   #bytes(root: Uint8Array, unit: number): Uint8Array {
     const { total } = unitFileBytes(this.#trainer.plan.layout);
     const allocate = (bytes: number): Uint8Array => {
-      if (bytes !== total) return new Uint8Array(new SharedArrayBuffer(bytes));
-      this.#slots[unit] ??= new Uint8Array(new SharedArrayBuffer(total));
+      if (bytes !== total) return sharedArray(Uint8Array, bytes);
+      this.#slots[unit] ??= sharedArray(Uint8Array, total);
       return this.#slots[unit];
     };
     const limit = LENGTH_FACTOR * total;

@@ -242,7 +242,10 @@ describe('a miner who cheats', () => {
     expect([...cheats].sort()).toEqual(Object.keys(EXPECTED).sort());
   });
 
-  it.each(cheats.map((name, i) => [name, i % 2] as const))('%s is found in claim %i and proven', async (cheat, at) => {
+  // A false state sends the verifier back to where the claim starts: behind the log of another claim.
+  const places = cheats.map((name, i) => [name, name === 'false-state' ? 1 : i % 2] as const);
+
+  it.each(places)('%s is found in claim %i and proven', async (cheat, at) => {
     const path = join(folder.path, `cheat-${cheat}`);
     await mineTiny(environment, path, at + 1, cheat, at);
     const result = await verify(path);
