@@ -1,9 +1,23 @@
 // Finds nvcc, or installs the pinned compiler wheels into `.tools/cuda-<hash of the pins>`. Prints the path of nvcc.
 // Order: CUDACXX, PATH, CUDA_HOME, the usual folders, the wheels. `--no-install` only looks; `--wheels` skips the search;
 // `--newest` installs the newest release that was tried beside the pinned one, to see that the kernels compile with it.
-import { existsSync } from 'node:fs';
+// `--oldest` compiles every kernel by the front end and assembler of the oldest release: those of its runtime compiler (NVRTC), since
+// its nvcc is in no registry. Exit code 0 all compiled, 1 not, 5 something is missing.
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { capture, cli, isMain, progress, ScriptError, which } from './lib/project.mjs';
+import {
+  capture,
+  cli,
+  isMain,
+  logExcerpt,
+  progress,
+  ROOT,
+  runProgram,
+  ScriptError,
+  TOOLS,
+  which,
+} from './lib/project.mjs';
+import { findCompiler } from './lib/toolchains.mjs';
 import { installWheels, wheelFolder } from './lib/wheels.mjs';
 
 /**
@@ -27,8 +41,13 @@ nvidia-cuda-cccl==13.3.5.0.6 --hash=sha256:d5230098fa2df5021e1a00c0c4eee41797671
 nvidia-cuda-runtime==13.5.37 --hash=sha256:df2b79a8852f10d1fef8c848489c49eebb5754051bf870202a862831412b179d
 `;
 
-/** The oldest release whose machine code and headers were tried (docs/gpu.md). */
+/** The oldest release whose compiler was tried (docs/gpu.md). */
 const MINIMUM_CUDA = 12.8;
+const OLDEST_PINS = `\
+nvidia-cuda-nvrtc-cu12==12.8.93 --hash=sha256:a7756528852ef889772a84c6cd89d41dfa74667e24cca16bb31f8f061e3e9994
+`;
+/** Kernel files of CMakeLists.txt that hold no kernel, only what the host calls. */
+const HOST_ONLY = ['device.cu', 'product_forms.cu', 'tile_map.cu'];
 
 /** nvcc of the system, without the wheels. @returns { nvcc, source } or undefined */
 export function findSystemCompiler(env = process.env) {
@@ -86,10 +105,49 @@ async function release(nvcc) {
   return (await capture(nvcc, ['--version']))?.match(/release (\d+\.\d+)/)?.[1] ?? 'unknown';
 }
 
+/** The files of a list in CMakeLists.txt. */
+function kernelFiles(list) {
+  const text = readFileSync(join(ROOT, 'native', 'cuda', 'CMakeLists.txt'), 'utf8');
+  const files = new RegExp(`set\\(${list}\\s([^)]*)\\)`).exec(text)?.[1].match(/\w+\.cu/g) ?? [];
+  return files.filter((file) => !HOST_ONLY.includes(file));
+}
+
+/** Compiles every kernel by NVRTC of the oldest release for each architecture; nothing is kept. */
+async function compileByOldest() {
+  const { cxx: compiler } = findCompiler();
+  if (compiler === undefined) throw new ScriptError('error ENVIRONMENT: no C++ compiler found; install g++', 5);
+  const wheels = await installWheels('cuda-nvrtc', OLDEST_PINS, 'the runtime compiler of CUDA 12.8 (88 MB)');
+  const library = join(wheels, 'nvidia', 'cuda_nvrtc', 'lib', 'libnvrtc.so.12');
+  const sources = join(ROOT, 'native', 'cuda');
+  const program = join(TOOLS, 'nvrtc_compile');
+  mkdirSync(TOOLS, { recursive: true });
+  const run = async (command, args, log) => {
+    const result = await runProgram(command, args, { log });
+    if (result.code !== 0) throw new ScriptError(`cuda: ${log} failed:\n${logExcerpt(result.log, 30)}`);
+  };
+  const source = join(sources, 'test', 'nvrtc_compile.cc');
+  await run(compiler, ['-std=c++17', '-O1', '-o', program, source, '-ldl'], 'nvrtc-build');
+  const every = kernelFiles('POGO_KERNELS');
+  const later = kernelFiles('POGO_KERNELS_90A');
+  for (const [architecture, files] of [
+    ['sm_80', every],
+    ['sm_90', every],
+    ['sm_90a', later],
+  ]) {
+    if (files.length === 0) throw new ScriptError(`cuda: no kernel file for ${architecture} in CMakeLists.txt`);
+    await run(program, [library, architecture, sources, ...files], `nvrtc-${architecture}`);
+    progress(`cuda: NVRTC 12.8.93 compiled ${files.length} files for ${architecture}`);
+  }
+}
+
 if (isMain(import.meta.url)) {
   await cli(async (args) => {
     if (args.includes('--newest')) {
       process.stdout.write(`${nvccOf(await installWheels('cuda-newest', NEWEST_PINS, 'CUDA 13.5 (129 MB)'))}\n`);
+      return;
+    }
+    if (args.includes('--oldest')) {
+      await compileByOldest();
       return;
     }
     const found = await cudaCompiler({ install: !args.includes('--no-install'), wheels: args.includes('--wheels') });

@@ -96,7 +96,7 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 4 : h == 128 ? 3 : 2)
     const bool diagonal = kb == qb, edge = shape.is_edge(qb, kb);
 
     // u, then p, then p sv, by row half, step and side.
-    float x[2][STEPS][2];
+    Numbers x;
     {
       Accumulators acc;
       multiply_rows<h>(shared, shared + S::KEYS + (kb % 2) * TILE * h, lane, warp, acc);
@@ -117,49 +117,55 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 4 : h == 128 ? 3 : 2)
         if (is_masked(diagonal, own_row + 8 * (uint32_t)r, (uint32_t)score_column(lane, n, side))) x[r][n][side] = pogo_of_bits(0xFF800000u);
       }
     }
+    float m[2];
+    POGO_UNROLL
+    for (int r = 0; r < 2; r += 1) {
+      m[r] = x[r][0][0];
+      POGO_UNROLL
+      for (int i = 1; i < 2 * STEPS; i += 1) m[r] = larger(m[r], x[r][i / 2][i % 2]);
+      m[r] = pogo_add(row_larger(m[r]), 0.0f);
+      // Where the window cuts, the last query of the block sees no key: it begins with the next block, from zeros.
+      if (edge && !diagonal && own_row + 8 * (uint32_t)r == TILE - 1) m[r] = 0.0f;
+      POGO_UNROLL
+      for (int i = 0; i < 2 * STEPS; i += 1) {
+        float* z = &x[r][i / 2][i % 2];
+        *z = pogo_mul(pogo_sub(*z, m[r]), factor[r]);
+      }
+    }
+    exponentials<false>(x);
+    if (edge) {
+      POGO_UNROLL
+      for (int i = 0; i < 4 * STEPS; i += 1) {
+        const int r = i / (2 * STEPS), n = i / 2 % STEPS, side = i % 2;
+        if (is_masked(diagonal, own_row + 8 * (uint32_t)r, (uint32_t)score_column(lane, n, side))) x[r][n][side] = 0.0f;
+      }
+    }
     float k_codes[2], alpha[2], weight[2], scale[2];
     POGO_UNROLL
     for (int r = 0; r < 2; r += 1) {
-      float m = x[r][0][0];
-      POGO_UNROLL
-      for (int i = 1; i < 2 * STEPS; i += 1) m = larger(m, x[r][i / 2][i % 2]);
-      m = pogo_add(row_larger(m), 0.0f);
-      // Where the window cuts, the last query of the block sees no key: it begins with the next block, from zeros.
-      const bool last = own_row + 8 * (uint32_t)r == TILE - 1;
-      if (edge && !diagonal && last) m = 0.0f;
-      POGO_UNROLL
-      for (int i = 0; i < 2 * STEPS; i += 1) {
-        float* p = &x[r][i / 2][i % 2];
-        *p = pogo_attention_weight_below(*p, m, factor[r]);
-      }
-      if (edge) {
-        POGO_UNROLL
-        for (int i = 0; i < 2 * STEPS; i += 1) {
-          const uint32_t key = (uint32_t)score_column(lane, i / 2, i % 2);
-          if (is_masked(diagonal, own_row + 8 * (uint32_t)r, key)) x[r][i / 2][i % 2] = 0.0f;
-        }
-      }
       float pairs[STEPS];
       POGO_UNROLL
       for (int n = 0; n < STEPS; n += 1) pairs[n] = pogo_add(x[r][n][0], x[r][n][1]);
       const float block_l = row_t64(pairs);
       // The running maximum moves in one of the two, so one of the weights is exp2(+0) = 1. First block: both are.
+      const bool last = own_row + 8 * (uint32_t)r == TILE - 1;
       const bool starts = kb == begin || (last && kb - 1 == begin && shape.is_edge(qb, begin));
-      const float old = starts ? m : rows.m[r];
-      const bool moves = m > old;
-      const float step = pogo_exp2(pogo_mul(moves ? pogo_sub(old, m) : pogo_sub(m, old), factor[r]));
+      const float old = starts ? m[r] : rows.m[r];
+      const bool moves = m[r] > old;
+      const float step = pogo_exp2(pogo_mul(moves ? pogo_sub(old, m[r]) : pogo_sub(m[r], old), factor[r]));
       alpha[r] = moves ? step : POGO_ONE;
       weight[r] = moves ? POGO_ONE : step;
-      rows.m[r] = moves ? m : old;
+      rows.m[r] = moves ? m[r] : old;
       rows.l[r] = pogo_attention_merge(rows.l[r], alpha[r], block_l, weight[r]);
       // A score may overflow although its scales are finite: then the maximum shows it.
-      if (!is_finite(m) && lane % 4 == 0) {
+      if (!is_finite(m[r]) && lane % 4 == 0) {
         const uint32_t token = qb * TILE + own_row + 8 * (uint32_t)r;
         if (token < tokens.length) pogo_report(failure, entry, FAILURE_NON_FINITE, tokens.first + token);
       }
     }
     {
-      float top[2] = {0.0f, 0.0f};
+      // Bits of numbers that are not negative are in their order.
+      int32_t top[2] = {0, 0};
       POGO_UNROLL
       for (int n = 0; n < STEPS; n += 1) {
         const float2 s = *reinterpret_cast<const float2*>(scales + TILE + score_column(lane, n, 0));
@@ -167,11 +173,13 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 4 : h == 128 ? 3 : 2)
         for (int r = 0; r < 2; r += 1) {
           x[r][n][0] = pogo_mul(x[r][n][0], s.x);
           x[r][n][1] = pogo_mul(x[r][n][1], s.y);
-          top[r] = larger(top[r], larger(x[r][n][0], x[r][n][1]));
+          top[r] = largest_signed(top[r], (int32_t)pogo_bits(x[r][n][0]), (int32_t)pogo_bits(x[r][n][1]));
         }
       }
       POGO_UNROLL
-      for (int r = 0; r < 2; r += 1) pogo_q8_lanes(row_larger(top[r]), POGO_Q8U_C, POGO_Q8U_R, &k_codes[r], &scale[r]);
+      for (int r = 0; r < 2; r += 1) {
+        pogo_q8_lanes(row_larger(pogo_of_bits((uint32_t)top[r])), POGO_Q8U_C, POGO_Q8U_R, &k_codes[r], &scale[r]);
+      }
     }
     Codes codes;
     POGO_UNROLL
@@ -201,9 +209,10 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 4 : h == 128 ? 3 : 2)
     if (kb < qb) store_scale(kb + 1, next_scale);
   }
 
+  const uint32_t last_row = made_again(own_row);
   POGO_UNROLL
   for (int r = 0; r < 2; r += 1) {
-    const uint32_t token = qb * TILE + own_row + 8 * (uint32_t)r;
+    const uint32_t token = qb * TILE + last_row + 8 * (uint32_t)r;
     if (token >= tokens.length) continue;
     const float inverse = pogo_div(POGO_ONE, rows.l[r]);
     const uint64_t t = tokens.first + token;

@@ -60,6 +60,24 @@ POGO_HD constexpr int code_half(int n) { return n / 4; }
 POGO_HD constexpr int code_word(int r, int n) { return r + (n % 4 < 2 ? 0 : 2); }
 POGO_HD constexpr int code_byte(int n, int side) { return n % 2 * 2 + side; }
 
+/**
+ * Word of the tile through which the kernel over keys gives its errors to the warps that own the queries: rows of 64 keys, of
+ * which `parts` blocks of threads have their part of the queries. Stores of 8 keys x 4 queries two apart and loads of 4 queries x
+ * 8 neighbouring keys touch every bank once.
+ */
+template <int parts>
+POGO_HD constexpr int exchange_word(int query, int key) {
+  const int row = parts == 1 ? query : query / 16 * 8 + query % 8;
+  return row * TILE + (key ^ (query / 2 % 4 * 8) ^ (query % 2 * 16));
+}
+/** How much further the word of step n is than that of step 0, for stores (queries are columns), and of step n than of n % 4, for
+ * loads (keys are). */
+template <int parts>
+POGO_HD constexpr int exchange_store_step(int n) {
+  return n / parts * 8 * TILE;
+}
+POGO_HD constexpr int exchange_load_step(int n) { return n / 4 * 32; }
+
 /** The chunk of a tile that a thread copies first, and how many rows further the next: a thread has one chunk of a row. */
 template <int h>
 POGO_HD constexpr int fetch_row(int thread) {
@@ -91,6 +109,14 @@ struct Shape {
   __host__ __device__ uint32_t key_head(uint32_t head) const { return H + head / (H / G); }
   /** First block of keys that block qb of queries sees. */
   __host__ __device__ uint32_t first_block(uint32_t qb) const { return qb > reach ? qb - reach : 0; }
+  /** Tiles of a head's queries and keys that see each other, by block of queries, then of keys: which of them, and how many. */
+  __host__ __device__ uint32_t tile_of(uint32_t qb, uint32_t kb) const {
+    const uint32_t full = qb < reach ? qb : reach;
+    return full * (full + 1) / 2 + (qb - full) * (full + 1) + kb - first_block(qb);
+  }
+  /** How many tiles further that of the same keys and the next block of queries is. */
+  __host__ __device__ uint32_t next_tile(uint32_t qb) const { return qb < reach ? qb + 1 : reach; }
+  __host__ __device__ uint32_t tiles_a_head() const { return tile_of(blocks - 1, blocks - 1) + 1; }
   /** Block of queries that sees only part of block kb, on the diagonal or where the window cuts. */
   __host__ __device__ bool is_edge(uint32_t qb, uint32_t kb) const { return qb == kb || qb - kb == reach; }
 };

@@ -16,19 +16,51 @@ namespace attention {
  * 12582912 + sum: one subtraction makes the number, where the conversion would cost more.
  */
 static constexpr int32_t BIASED_ZERO = (int32_t)POGO_ROUND_BITS;
+/** Bits of -64, below which 2^z is +0. */
+static constexpr uint32_t EXP2_MIN_BITS = 0xC2800000u;
+static_assert(POGO_EXP2_MIN == -64.0f, "its bits are those above");
 static_assert(256 * 127 * 127 < (1 << 22) && 64 * 255 * 127 < (1 << 22), "every sum of a tile is exact");
 static __device__ __forceinline__ float number_of(int32_t biased) {
   return pogo_sub(pogo_of_bits((uint32_t)biased), POGO_ROUND);
 }
 
-/** P of the backward pass, as pogo_attention_probability where nothing is NaN: a minimum of one instruction. */
-static __device__ __forceinline__ float probability(float u, float a, float lambda) {
-  const float z = pogo_sub(pogo_mul(u, a), lambda);
+/** Base-2 logarithm of P of the backward pass, above 0 where rounding made it so. */
+static __device__ __forceinline__ float logit(float u, float a, float lambda) { return pogo_sub(pogo_mul(u, a), lambda); }
+
+/** What a lane has of a tile: [row half][step][side]. */
+typedef float Numbers[2][STEPS][2];
+
+/**
+ * 2^z of a warp's part of a tile, in place, by the cubic. Where all of it is in [-64, +0], as it nearly always is, no result
+ * needs a test: bits of negative numbers grow with their magnitude, so one comparison of the largest bits shows it. A NaN is
+ * larger than all. `CLAMP`: z above 0, which rounding can make, counts as +0; then +0 takes the tests, too.
+ */
+template <bool CLAMP>
+static __device__ __forceinline__ void exponentials(Numbers z) {
+  uint32_t top = CLAMP ? 0x80000000u : 0u;
+  POGO_UNROLL
+  for (int i = 0; i < 2 * STEPS; i += 1) {
+    const uint32_t a = pogo_bits(z[i / STEPS][i % STEPS][0]), b = pogo_bits(z[i / STEPS][i % STEPS][1]);
+    top = CLAMP ? (uint32_t)largest_signed((int32_t)top, (int32_t)a, (int32_t)b) : largest_unsigned(top, a, b);
+  }
+  const uint32_t limit = EXP2_MIN_BITS;
+  if (__any_sync(ALL_LANES, CLAMP ? (int32_t)top > (int32_t)limit : top > limit)) {
+    POGO_UNROLL
+    for (int i = 0; i < 4 * STEPS; i += 1) {
+      float* p = &z[i / (2 * STEPS)][i / 2 % STEPS][i % 2];
 #if defined(__CUDA_ARCH__)
-  return pogo_exp2c_below(fminf(z, 0.0f));
+      *p = pogo_exp2c_below(CLAMP ? fminf(*p, 0.0f) : *p);
 #else
-  return pogo_exp2c_below(pogo_min(z, 0.0f));
+      *p = pogo_exp2c_below(CLAMP ? pogo_min(*p, 0.0f) : *p);
 #endif
+    }
+  } else {
+    POGO_UNROLL
+    for (int i = 0; i < 4 * STEPS; i += 1) {
+      float* p = &z[i / (2 * STEPS)][i / 2 % STEPS][i % 2];
+      *p = pogo_exp2c_inside(*p);
+    }
+  }
 }
 
 static __device__ __forceinline__ bool is_finite(float x) { return pogo_absmax_is_finite(pogo_abs_bits(x)); }

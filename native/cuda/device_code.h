@@ -52,7 +52,20 @@ namespace pogo {
 /** What every kernel may ask for without being asked: the runtime's limit before the opt-in. */
 static constexpr size_t SHARED_WITHOUT_OPT_IN = 48 * 1024;
 
-#if defined(__CUDACC__)
+#if defined(__CUDACC_RTC__)
+
+/** Device code alone (test/nvrtc_compile.cc): a launch only names the kernel, so that it is compiled. */
+template <class K, class... A>
+cudaError_t launch(K kernel, A&&...) {
+  return kernel == nullptr ? cudaErrorInvalidValue : cudaSuccess;
+}
+template <class Key, class... P>
+cudaError_t most_clusters(void (*)(P...), dim3, unsigned, size_t, int, unsigned* most) {
+  *most = 1;
+  return cudaSuccess;
+}
+
+#elif defined(__CUDACC__)
 
 static constexpr int MOST_KNOWN_DEVICES = 64;
 static constexpr unsigned MOST_KNOWN_CLUSTER = 8;

@@ -100,7 +100,7 @@ struct Bf16Epilogue {
           value[k] = pogo_sub(value[k], pogo_mul(weight, e.inverse_tokens));
         }
       }
-      *word = (pogo_bf16(value[0]) & 0xFFFFu) | (pogo_bf16(value[1]) << 16);
+      *word = pair_bf16(value[0], value[1]);
     });
     Team<Shape>::sync();
     store_tile<Shape>(staging, half_pitch(Shape::COLUMNS), reinterpret_cast<unsigned char*>(e.y + at), stride,

@@ -644,6 +644,8 @@ size_t weight_gradient_workspace(const WeightGradientArgs& a, const DeviceTraits
 size_t weight_gradient4_workspace(const WeightGradient4Args& a, const DeviceTraits& device);
 size_t linear_gelu_input_gradient_workspace(const LinearGeluInputGradientArgs& a, const DeviceTraits& device);
 size_t head_forward_workspace(const HeadForwardArgs& a, const DeviceTraits& device);
+size_t attention_backward_workspace(const AttentionBackwardArgs& a, const DeviceTraits& device);
+size_t grouped_attention_backward_workspace(const GroupedAttentionBackwardArgs& a, const DeviceTraits& device);
 size_t diff_model_workspace(const DiffModelArgs& a, const DeviceTraits& device);
 size_t patch_model_workspace(const PatchModelArgs& a, const DeviceTraits& device);
 

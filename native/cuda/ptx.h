@@ -3,6 +3,7 @@
 #ifndef POGO_CUDA_PTX_H
 #define POGO_CUDA_PTX_H
 
+#include "../exact/functions.h"
 #include "device_code.h"
 
 // Which element of a fragment of mma.m16n8k32 a lane holds: word w of the lane has bytes 0..3 of one row or column.
@@ -278,6 +279,43 @@ static __device__ __forceinline__ float larger_magnitude(float top, float x) {
   return result;
 #else
   return pogo_of_bits(pogo_imax(pogo_bits(top), pogo_abs_bits(x)));
+#endif
+}
+
+/** Two values as bf16. The instruction rounds as the definition does; of a NaN it keeps no payload, which nothing specifies. */
+POGO_HD uint32_t pair_bf16(float low, float high) {
+#if defined(__CUDA_ARCH__)
+  uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+#else
+  return pogo_bf16(low) | (pogo_bf16(high) << 16);
+#endif
+}
+
+/** x, of which the compiler knows nothing: what is made of it is made here, not kept in a register since it was made before. */
+static __device__ __forceinline__ uint32_t made_again(uint32_t x) {
+#if defined(__CUDA_ARCH__)
+  asm volatile("" : "+r"(x));
+#endif
+  return x;
+}
+
+/** The largest of three words as signed or unsigned numbers: one instruction from sm_90 on. */
+static __device__ __forceinline__ int32_t largest_signed(int32_t a, int32_t b, int32_t c) {
+#if defined(__CUDA_ARCH__)
+  return __vimax3_s32(a, b, c);
+#else
+  const int32_t top = a > b ? a : b;
+  return top > c ? top : c;
+#endif
+}
+static __device__ __forceinline__ uint32_t largest_unsigned(uint32_t a, uint32_t b, uint32_t c) {
+#if defined(__CUDA_ARCH__)
+  return __vimax3_u32(a, b, c);
+#else
+  const uint32_t top = a > b ? a : b;
+  return top > c ? top : c;
 #endif
 }
 

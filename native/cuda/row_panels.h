@@ -8,6 +8,7 @@
 
 #include "../exact/quantize.h"
 #include "ops.h"
+#include "ptx.h"
 #include "row_index.h"
 
 namespace pogo {
@@ -16,7 +17,6 @@ static constexpr uint32_t ALL_LANES = 0xFFFFFFFFu;
 /** The two bf16 values of a word, the lower half first. */
 POGO_HD float low_bf16(uint32_t word) { return pogo_of_bits(word << 16); }
 POGO_HD float high_bf16(uint32_t word) { return pogo_of_bits(word & 0xFFFF0000u); }
-POGO_HD uint32_t pair_bf16(float low, float high) { return pogo_bf16(low) | (pogo_bf16(high) << 16); }
 
 static __device__ __forceinline__ void load8_bf16(const uint16_t* place, float v[8]) {
   uint4 w = *reinterpret_cast<const uint4*>(place);

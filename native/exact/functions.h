@@ -69,16 +69,22 @@ POGO_HD V pogo_one_plus_exp2_below(V z) {
   return pogo_add(pogo_fill(z, POGO_ONE), pogo_exp2_scale(p, t));
 }
 
-// The cubic of the clamped z in c.
+// The cubic of the clamped z in c, and in t what scales it.
 template <class V>
-POGO_HD V pogo_exp2c_clamped(V z, V c) {
-  V round = pogo_fill(z, POGO_ROUND);
-  V t = pogo_add(c, round);
-  V f = pogo_sub(c, pogo_sub(t, round));
-  V p = pogo_fill(z, POGO_EXP2C_C3);
+POGO_HD V pogo_exp2c_polynomial(V c, V* t) {
+  V round = pogo_fill(c, POGO_ROUND);
+  *t = pogo_add(c, round);
+  V f = pogo_sub(c, pogo_sub(*t, round));
+  V p = pogo_fill(c, POGO_EXP2C_C3);
   p = pogo_horner(p, f, POGO_EXP2C_C2);
   p = pogo_horner(p, f, POGO_EXP2C_C1);
-  p = pogo_horner(p, f, POGO_ONE);
+  return pogo_horner(p, f, POGO_ONE);
+}
+
+template <class V>
+POGO_HD V pogo_exp2c_clamped(V z, V c) {
+  V t;
+  V p = pogo_exp2c_polynomial(c, &t);
   return pogo_exp2_finish(z, p, t);
 }
 
@@ -92,6 +98,14 @@ POGO_HD V pogo_exp2c(V z) {
 template <class V>
 POGO_HD V pogo_exp2c_below(V z) {
   return pogo_exp2c_clamped(z, z);
+}
+
+/** The same where z is known to be in [-64, 64]: nothing to test. */
+template <class V>
+POGO_HD V pogo_exp2c_inside(V z) {
+  V t;
+  V p = pogo_exp2c_polynomial(z, &t);
+  return pogo_exp2_scale(p, t);
 }
 
 /** log2(x) of a normal x > 0. */

@@ -13,7 +13,7 @@ export const TENSOR_KERNELS = [
   /^gemm_kernel</,
   /^wgmma_kernel</,
   /^pingpong_kernel</,
-  /^attention_(forward|keys|queries)_kernel</,
+  /^attention_(forward|sums|keys|queries)_kernel</,
 ];
 
 /**
@@ -21,16 +21,13 @@ export const TENSOR_KERNELS = [
  * one more fails. All others count as hot: none.
  */
 export const SPILLS_ALLOWED = [
-  // All 255 registers are taken.
-  { kernel: /^attention_queries_kernel<256>/, words: 47 },
-  { kernel: /^attention_keys_kernel<256>/, words: 33 },
-  { kernel: /^attention_keys_kernel<128>/, words: 30 },
+  // All 255 registers are taken: what does not change in the loop over query blocks.
+  { kernel: /^attention_keys_kernel<256>/, words: 26 },
+  { kernel: /^attention_keys_kernel<128>/, words: 20 },
+  // Bounded to the registers that let four and three blocks share a multiprocessor. On sm_80 alone.
+  { kernel: /^attention_sums_kernel<64>/, words: 6 },
   // Before and behind the loop over key blocks, none in it.
-  { kernel: /^attention_forward_kernel<(64|128)>/, words: 2 },
-  // Bounded to the registers that let two and three blocks share a multiprocessor; on sm_90 8 of the keys' are in the loop of
-  // 1,991 instructions over query blocks.
-  { kernel: /^attention_keys_kernel<64>/, words: 19 },
-  { kernel: /^attention_queries_kernel<64>/, words: 8 },
+  { kernel: /^attention_forward_kernel<128>/, words: 3 },
   // Runs once a claim, bound by memory.
   { kernel: /^patch_apply_kernel/, words: 6 },
 ];
@@ -44,8 +41,9 @@ export const REGISTERS_ALLOWED = [
   { kernel: /^wgmma_kernel<WgmmaLoop<false/, registers: 128 },
   // At the launch, 384 threads; then 232 where products are, 40 where stages are asked for.
   { kernel: /^pingpong_kernel</, registers: 168 },
-  { kernel: /^attention_forward_kernel<(32|64)>/, registers: 128 },
-  { kernel: /^attention_(forward_kernel<128>|queries_kernel<(32|64)>)/, registers: 168 },
+  { kernel: /^attention_(forward|sums)_kernel<(32|64)>/, registers: 128 },
+  { kernel: /^attention_queries_kernel<(32|64|128)>/, registers: 128 },
+  { kernel: /^attention_(forward|sums)_kernel<128>/, registers: 168 },
   { kernel: /^blake3_leaves_kernel/, registers: 64 },
   { kernel: /^quantize4_kernel/, registers: 64 },
   { kernel: /^commit_leaves_kernel/, registers: 80 },
@@ -57,6 +55,14 @@ export const REGISTERS_MOVED = {
   kernel: /^pingpong_kernel</,
   instructions: [/\bUSETMAXREG\.DEALLOC\b/, /\bUSETMAXREG\.TRY_ALLOC\b/],
 };
+
+/** Most instructions of kernels that issue bounds: today's counts on the worst architecture (docs/gpu-attention.md). */
+export const INSTRUCTIONS_ALLOWED = [
+  { kernel: /^attention_forward_kernel<64>/, instructions: 2576 },
+  { kernel: /^attention_sums_kernel<64>/, instructions: 1768 },
+  { kernel: /^attention_keys_kernel<64>/, instructions: 3640 },
+  { kernel: /^attention_queries_kernel<64>/, instructions: 560 },
+];
 
 /**
  * Kernels without PTX of their own (sm_90a is machine code only), for which division shows as the reciprocal's seed:

@@ -148,6 +148,74 @@ void test_mix() {
   expect(cells.size() == 16 * 64 && *cells.rbegin() == 16 * 64 - 1, "scores: each cell of a warp's rows once");
 }
 
+/** The exchange of errors: each cell a word, each bank once; tiles of a head: each one number, in the order of the queries' walk. */
+template <int parts>
+void test_exchange() {
+  const std::string name = "exchange in " + std::to_string(parts);
+  std::set<int> words;
+  bool stores = true, loads = true, steps = true;
+  for (int part = 0; part < parts; part += 1) {
+    std::set<int> own;
+    for (int warp = 0; warp < 4; warp += 1) {
+      for (int i = 0; i < 4 * STEPS; i += 1) {
+        const int r = i / (2 * STEPS), n = i / 2 % STEPS, side = i % 2;
+        std::set<int> store_banks, load_banks[2];
+        for (int lane = 0; lane < 32; lane += 1) {
+          const int key = ROWS * warp + score_row(lane, r), query = score_column(lane, n, side);
+          if (parts == 1 || n % 2 == part) {
+            own.insert(exchange_word<parts>(query, key));
+            store_banks.insert(exchange_word<parts>(query, key) % 32);
+          }
+          const int word = exchange_word<parts>(ROWS * warp + score_row(lane, r), score_column(lane, n, 0));
+          load_banks[lane / 16].insert(word % 32);
+          const int first = exchange_word<parts>(score_column(lane, part, side), key);
+          steps = steps && word == exchange_word<parts>(ROWS * warp + score_row(lane, r), score_column(lane, n % 4, 0)) +
+                                       exchange_load_step(n);
+          if (parts == 1 || n % 2 == part) {
+            steps = steps && exchange_word<parts>(query, key) == first + exchange_store_step<parts>(n);
+          }
+          loads = loads && word % 2 == 0 &&
+                  exchange_word<parts>(ROWS * warp + score_row(lane, r), score_column(lane, n, 1)) == word + 1;
+        }
+        stores = stores && (store_banks.empty() || store_banks.size() == 32);
+        loads = loads && load_banks[0].size() == 16 && load_banks[1].size() == 16;
+      }
+    }
+    // The part of the queries that its blocks of threads read: row half `part`.
+    for (int query = 0; query < TILE; query += 1) {
+      for (int key = 0; key < TILE; key += 1) {
+        if (parts == 1 || query % 16 / 8 == part) words.insert(part * TILE * TILE + exchange_word<parts>(query, key));
+      }
+    }
+    expect(own.size() == TILE * TILE / parts && *own.begin() == 0 && *own.rbegin() == TILE * TILE / parts - 1,
+           name + ": each cell has a word of its own");
+  }
+  expect(words.size() == TILE * TILE, name + ": what is read was written");
+  expect(steps, name + ": steps are the same for all lanes");
+  expect(stores && loads, name + ": stores and loads touch each bank once");
+}
+
+void test_tile_numbers() {
+  bool right = true;
+  for (uint32_t blocks : {1u, 2u, 7u, 16u}) {
+    for (uint32_t window : {0u, 64u, 256u, 1024u}) {
+      const Shape shape = shape_of(64 * blocks, 2, 1, 64 * blocks, window, 64);
+      uint32_t next = 0;
+      for (uint32_t qb = 0; qb < blocks; qb += 1) {
+        for (uint32_t kb = shape.first_block(qb); kb <= qb; kb += 1) {
+          right = right && shape.tile_of(qb, kb) == next;
+          if (qb + 1 < blocks && kb >= shape.first_block(qb + 1)) {
+            right = right && shape.tile_of(qb + 1, kb) == next + shape.next_tile(qb);
+          }
+          next += 1;
+        }
+      }
+      right = right && shape.tiles_a_head() == next;
+    }
+  }
+  expect(right, "tiles: numbered in the order of the walk, none left out");
+}
+
 /** Which keys a query sees, from the blocks and the mask, against the definition. */
 void test_window() {
   bool right = true;
@@ -233,9 +301,10 @@ std::vector<int8_t> some_codes(size_t n) {
   for (int8_t& value : values) value = (int8_t)((int)(draw() % 255u) - 127);
   return values;
 }
-std::vector<float> some_scales(size_t n) {
+/** From 2^-9 on, over four powers of two; `hot`: so much larger that logits leave [-64, 0] in some parts of most tiles. */
+std::vector<float> some_scales(size_t n, bool hot = false) {
   std::vector<float> values(n);
-  for (float& value : values) value = pogo_of_bits(0x3B000000u + (draw() & 0x01FFFFFFu));
+  for (float& value : values) value = pogo_of_bits((hot ? 0x3D000000u : 0x3B000000u) + (draw() & 0x01FFFFFFu));
   return values;
 }
 
@@ -279,12 +348,12 @@ struct Sequences {
 };
 
 /** Sequences and blocks that end anywhere, as in evaluation: what is absent counts as masked. */
-void test_short(const Sequences& s, bool backward) {
-  const std::string name = std::to_string(s.T) + " tokens in sequences of " + std::to_string(s.context) + ", heads of " +
+void test_short(const Sequences& s, bool backward, bool hot = false) {
+  const std::string name = (hot ? "large logits, " : "") + std::to_string(s.T) + " tokens in sequences of " + std::to_string(s.context) + ", heads of " +
                            std::to_string(s.h) + (backward ? ", backward" : "");
   const uint32_t C = s.H * s.h, wide = s.padded_tokens();
   const std::vector<int8_t> qkv = some_codes((size_t)s.T * s.columns()), d_o = some_codes((size_t)s.T * C);
-  const std::vector<float> scales = some_scales((size_t)3 * s.H * s.T), d_o_scales = some_scales((size_t)s.H * s.T);
+  const std::vector<float> scales = some_scales((size_t)3 * s.H * s.T, hot), d_o_scales = some_scales((size_t)s.H * s.T);
   const PogoAttention shape = {wide, s.H, s.H, s.h, s.padded, 0, s.h};
   std::vector<uint16_t> o((size_t)wide * C), gradient((size_t)wide * s.columns());
   std::vector<float> lambda((size_t)s.H * wide);
@@ -325,17 +394,24 @@ void test_short(const Sequences& s, bool backward) {
     Device<float> device_lambda(own_lambda);
     Device<uint32_t> device_seeds(seeds);
     Device<uint16_t> out(std::vector<uint16_t>((size_t)s.T * s.columns(), 0x6363));
-    Call call((size_t)s.H * s.T * sizeof(float));
     const uint32_t* words = device_seeds.data;
     const AttentionBackwardArgs a = {device_qkv.data, device_scales.data, device_d_o.data, device_d_o_scales.data,
                                      device_lambda.data, out.data, words, words + 4, words + 8, s.T, C, s.H, s.context,
                                      64, 4096};
-    expect(attention_backward(a, call.launch).ok() && call.failure() == NO_FAILURE, name + ": call");
-    const std::vector<uint16_t> found = out.read();
-    for (uint32_t t = 0; t < s.T; t += 1) {
-      const size_t width = s.columns();
-      same = same && memcmp(&found[t * width], &gradient[s.place(t) * width], 2 * width) == 0;
+    const size_t all = attention_backward_workspace(a, DeviceTraits());
+    // With memory for the codes of all heads and of one at a time.
+    const size_t pair = (size_t)shape_of(s.T, s.H, s.H, s.context, 0, s.h).tiles_a_head() * (TILE * TILE + 4 * TILE);
+    for (size_t bytes : {all, all - (s.H - 1) * pair}) {
+      Call call(bytes);
+      expect(attention_backward(a, call.launch).ok() && call.failure() == NO_FAILURE, name + ": call");
+      const std::vector<uint16_t> found = out.read();
+      for (uint32_t t = 0; t < s.T; t += 1) {
+        const size_t width = s.columns();
+        same = same && memcmp(&found[t * width], &gradient[s.place(t) * width], 2 * width) == 0;
+      }
     }
+    Call call(all - 16);
+    expect(s.H > 1 || !attention_backward(a, call.launch).ok(), name + ": too little memory");
   }
   pogo_arena_delete(arena);
   expect(same, name);
@@ -355,7 +431,7 @@ void test_failures() {
       scales[part * T + 70] = scales[part * T + 100] = pogo_of_bits(bits);
       Device<float> device_scales(scales);
       const std::string name = "scale " + std::to_string(part) + " not finite";
-      Call forward(0), backward(T * sizeof(float));
+      Call forward(0);
       expect(attention_forward({device_qkv.data, device_scales.data, o.data, lambda.data, T, h, 1, T}, forward.launch).ok() &&
                  forward.failure() == failure_word(7, FAILURE_NON_FINITE, 70),
              name);
@@ -363,6 +439,7 @@ void test_failures() {
       Device<float> calm(std::vector<float>(T, 1.0f));
       const AttentionBackwardArgs b = {device_qkv.data, device_scales.data, device_qkv.data, d_o_scales.data, calm.data,
                                        gradient.data, seed.data, seed.data, seed.data, T, h, 1, T, 0, T};
+      Call backward(attention_backward_workspace(b, DeviceTraits()));
       expect(attention_backward(b, backward.launch).ok() && failure_kind(backward.failure()) == FAILURE_NON_FINITE &&
                  failure_index(backward.failure()) <= 70,
              name + ", backward");
@@ -378,6 +455,9 @@ int main() {
   test_tile<128>();
   test_tile<256>();
   test_mix();
+  test_exchange<1>();
+  test_exchange<2>();
+  test_tile_numbers();
   test_window();
   test_rows();
   if (device_info().reason[0] != '\0') {
@@ -393,6 +473,8 @@ int main() {
                              Sequences{63, 1, 128, 63, 64}, Sequences{65, 1, 256, 128, 128}}) {
     test_short(s, true);
   }
+  test_short(Sequences{256, 1, 64, 256, 256}, false, true);
+  test_short(Sequences{256, 2, 64, 256, 256}, true, true);
   test_failures();
   printf("%d passed, %d failed\n", checks - failures, failures);
   return failures == 0 ? 0 : 1;
