@@ -43,7 +43,7 @@ const SASS_KERNEL = /Function\s*:\s*(\w+)/;
 const USED_KERNEL = /^\s*Function (\w+):/;
 const USED_REGISTERS = /\bREG:(\d+)/;
 const SASS_FUSED = /\b[FD]FMA\b[.\w]*/;
-const SASS_LOCAL = /\b(?:LDL|STL)\b(?:\.(64|128))?/;
+const SASS_LOCAL = /\b(?:LDL|STL)\b(?:\.LU)?(?:\.(64|128))?/;
 /** An instruction's address, its text; not the encoding beside it. */
 const SASS_INSTRUCTION = /^\s+\/\*[0-9a-f]{4,6}\*\/\s+(.*?);/;
 

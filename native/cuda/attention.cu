@@ -176,10 +176,8 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 4 : h == 128 ? 3 : 2)
           top[r] = largest_signed(top[r], (int32_t)pogo_bits(x[r][n][0]), (int32_t)pogo_bits(x[r][n][1]));
         }
       }
-      POGO_UNROLL
-      for (int r = 0; r < 2; r += 1) {
-        pogo_q8_lanes(row_larger(pogo_of_bits((uint32_t)top[r])), POGO_Q8U_C, POGO_Q8U_R, &k_codes[r], &scale[r]);
-      }
+      const float largest[2] = {pogo_of_bits((uint32_t)top[0]), pogo_of_bits((uint32_t)top[1])};
+      two_scales(largest, lane, POGO_Q8U_C, POGO_Q8U_R, k_codes, scale);
     }
     Codes codes;
     POGO_UNROLL

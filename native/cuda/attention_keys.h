@@ -218,14 +218,13 @@ __global__ void __launch_bounds__(THREADS, 2)
       }
     }
     float k_v[2], k_k[2], scale_v[2], scale_k[2];
-    POGO_UNROLL
-    for (int r = 0; r < 2; r += 1) {
-      pogo_q8_lanes(row_larger(pogo_of_bits((uint32_t)top_v[r])), POGO_Q8U_C, POGO_Q8U_R, &k_v[r], &scale_v[r]);
-      const float absmax = row_larger_magnitude(top_k[r]);
-      if (!is_finite(absmax) && lane % 4 == 0) {
-        pogo_report(failure, entry, FAILURE_NON_FINITE, tokens.first + kb * TILE + own_row + 8 * (uint32_t)r);
+    {
+      const float largest_v[2] = {pogo_of_bits((uint32_t)top_v[0]), pogo_of_bits((uint32_t)top_v[1])};
+      const float absmax = four_scales(largest_v, top_k, lane, k_v, scale_v, k_k, scale_k);
+      // Lanes 2 and 3 of the four have dK's.
+      if (!is_finite(absmax) && lane % 4 >= 2) {
+        pogo_report(failure, entry, FAILURE_NON_FINITE, tokens.first + kb * TILE + own_row + 8 * (uint32_t)(lane % 2));
       }
-      pogo_q8_lanes(absmax, POGO_Q8_C, POGO_Q8_R, &k_k[r], &scale_k[r]);
     }
     Codes codes_v, codes_k;
     POGO_UNROLL

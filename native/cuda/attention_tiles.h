@@ -75,6 +75,54 @@ static __device__ __forceinline__ float row_larger_magnitude(float x) {
   return larger_magnitude(x, __shfl_xor_sync(ALL_LANES, x, 2));
 }
 
+/** What a lane of four has in `value`, from lane `of` of the four. */
+static __device__ __forceinline__ float from_quad(float value, int lane, int of) {
+  return __shfl_sync(ALL_LANES, value, lane / 4 * 4 + of);
+}
+
+/**
+ * Multipliers and scales of two groups of which the four lanes of their rows have the largest numbers `top`, none negative: the
+ * lanes divide for one each, and exchange the quotients.
+ */
+static __device__ __forceinline__ void two_scales(const float top[2], int lane, float c, float r, float multiplier[2],
+                                                  float scale[2]) {
+  const bool odd = lane % 2 == 1;
+  float own = odd ? top[1] : top[0];
+  own = larger(own, __shfl_xor_sync(ALL_LANES, odd ? top[0] : top[1], 1));
+  own = larger(own, __shfl_xor_sync(ALL_LANES, own, 2));
+  float own_multiplier, own_scale;
+  pogo_q8_lanes(own, c, r, &own_multiplier, &own_scale);
+  POGO_UNROLL
+  for (int i = 0; i < 2; i += 1) {
+    multiplier[i] = from_quad(own_multiplier, lane, i);
+    scale[i] = from_quad(own_scale, lane, i);
+  }
+}
+
+/**
+ * The same of four groups: two unsigned (u), of which no number is negative, and two signed, by magnitude. @returns the absmax of
+ * the lane's own: of lanes 2 and 3 of the four that of the signed ones.
+ */
+static __device__ __forceinline__ float four_scales(const float top_u[2], const float top[2], int lane, float multiplier_u[2],
+                                                    float scale_u[2], float multiplier[2], float scale[2]) {
+  const bool odd = lane % 2 == 1, is_signed = lane / 2 % 2 == 1;
+  float u = odd ? top_u[1] : top_u[0], v = odd ? top[1] : top[0];
+  u = larger(u, __shfl_xor_sync(ALL_LANES, odd ? top_u[0] : top_u[1], 1));
+  v = larger_magnitude(v, __shfl_xor_sync(ALL_LANES, odd ? top[0] : top[1], 1));
+  float own = is_signed ? v : u;
+  own = larger_magnitude(own, __shfl_xor_sync(ALL_LANES, is_signed ? u : v, 2));
+  float own_multiplier, own_scale;
+  pogo_q8_lanes(own, is_signed ? POGO_Q8_C : POGO_Q8U_C, is_signed ? POGO_Q8_R : POGO_Q8U_R, &own_multiplier, &own_scale);
+  POGO_UNROLL
+  for (int i = 0; i < 2; i += 1) {
+    multiplier_u[i] = from_quad(own_multiplier, lane, i);
+    scale_u[i] = from_quad(own_scale, lane, i);
+    multiplier[i] = from_quad(own_multiplier, lane, 2 + i);
+    scale[i] = from_quad(own_scale, lane, 2 + i);
+  }
+  return own;
+}
+
 /** T64 of a row from its pair sums: y[n] is pair 4 n + lane % 4. In all four lanes of the row. */
 static __device__ __forceinline__ float row_t64(const float y[STEPS]) {
   float a[4];
