@@ -57,42 +57,47 @@ export async function trainSteps(options: TrainStepsOptions): Promise<StepCommit
   // The record of a step waits for its post-state root, which the lanes hash while they compute the next units.
   let pending: Promise<void> | undefined;
 
-  while (trainer.scalars.step < options.untilStep) {
-    const { step } = trainer.scalars;
-    const { digest, units } = await computeStep(options, step);
-    await pending;
-    // A committer may have put other bytes in a unit's place.
-    const computed = committer.unit === undefined;
-    await trainer.commit(
-      units.map((u) => u.file),
-      computed,
-    );
-    if (committer.state !== undefined) {
-      await committer.state(step, trainer);
-      trainer.vectorsChanged();
+  try {
+    while (trainer.scalars.step < options.untilStep) {
+      const { step } = trainer.scalars;
+      const { digest, units } = await computeStep(options, step);
+      await pending;
+      // A committer may have put other bytes in a unit's place.
+      const computed = committer.unit === undefined;
+      await trainer.commit(
+        units.map((u) => u.file),
+        computed,
+      );
+      if (committer.state !== undefined) {
+        await committer.state(step, trainer);
+        trainer.vectorsChanged();
+      }
+      const header = trainer.stateRoot();
+      pending = (async () => {
+        const root = await header;
+        const postStateRoot = committer.root?.(step, root) ?? root;
+        const commitment: StepCommitment = {
+          step,
+          preStateRoot,
+          batchDigest: digest,
+          unitRoots: units.map((u) => u.root),
+          unitLosses: units.map((u) => u.lossBits),
+          postStateRoot,
+        };
+        preStateRoot = postStateRoot;
+        commitments.push(commitment);
+        const now = performance.now();
+        options.record({ commitment, units, loss: meanLoss(commitment.unitLosses), ms: now - clock });
+        clock = now;
+      })();
+      // An error of the record must not be unhandled while the next units are computed.
+      pending.catch(() => undefined);
     }
-    const header = trainer.stateRoot();
-    pending = (async () => {
-      const root = await header;
-      const postStateRoot = committer.root?.(step, root) ?? root;
-      const commitment: StepCommitment = {
-        step,
-        preStateRoot,
-        batchDigest: digest,
-        unitRoots: units.map((u) => u.root),
-        unitLosses: units.map((u) => u.lossBits),
-        postStateRoot,
-      };
-      preStateRoot = postStateRoot;
-      commitments.push(commitment);
-      const now = performance.now();
-      options.record({ commitment, units, loss: meanLoss(commitment.unitLosses), ms: now - clock });
-      clock = now;
-    })();
-    // An error of the record must not be unhandled while the next units are computed.
-    pending.catch(() => undefined);
+    await pending;
+  } finally {
+    // However this ends, nothing is recorded after it: the caller gives up its log and the folder's lock then.
+    await pending?.catch(() => undefined);
   }
-  await pending;
   return commitments;
 }
 
