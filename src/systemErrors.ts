@@ -11,6 +11,7 @@ const ADVICE: Readonly<Record<string, string>> = {
   EEXIST: 'it already exists: choose another name',
   EISDIR: 'it is a directory: name a file',
   ENOTDIR: 'a part of the path is a file, not a directory: check the path',
+  EBUSY: 'it is in use, or another file system is mounted there: name a folder inside it',
   ENOTEMPTY: 'the directory is not empty: choose another name',
   ENAMETOOLONG: 'the name is too long for the file system: choose a shorter one',
   ELOOP: 'too many symbolic links: check the path',

@@ -3,8 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { PogoError } from '../errors.js';
-import { writeFileAtomic } from '../files/durable.js';
-import { realFiles } from '../files/fileLayer.js';
+import { requireTarget, writeTarget } from '../files/target.js';
 import { toHex } from '../hex.js';
 import { type DocumentRule, PPM } from '../model/documents.js';
 import { openRecipe } from '../model/node/recipeFile.js';
@@ -16,13 +15,14 @@ import {
 } from '../model/node/tokenizerFile.js';
 import { type Recipe, recipeRoot, recipeToJson } from '../model/recipe.js';
 import { parseStrictJson } from '../model/strictJson.js';
-import { openTokenizer } from '../model/tokenizer.js';
+import { openTokenizer, type Tokenizer } from '../model/tokenizer.js';
 import { type BuiltData, buildData, type DatasetSpec } from '../node/data/build.js';
 import { baseFor, checkData, manifestText, parseManifest, recipeOnData } from '../node/data/manifest.js';
 import type { SourceFormat } from '../node/data/sources.js';
 import { pogoHome } from '../node/environment.js';
 import { printEvent } from './events.js';
 import { interruptible } from './interrupt.js';
+import { addForceOption } from './options.js';
 import { pogoVersion } from './version.js';
 
 interface BuildCommand {
@@ -37,6 +37,7 @@ interface BuildCommand {
   readonly field: string;
   readonly format?: SourceFormat;
   readonly documents: DocumentRule;
+  readonly force?: true;
   readonly json?: true;
 }
 
@@ -127,8 +128,7 @@ function specFile(file: string, options: BuildCommand): DatasetSpec[] {
   });
 }
 
-/** The tokenizer that was named, or that of the recipe; a file is kept where recipes find it. */
-/** The tokenizer, with its file where there is one that a run will need. */
+/** The tokenizer that was named, with its file where there is one to keep; or that of the recipe. */
 async function tokenizerOf(options: BuildCommand, base: Recipe): Promise<TokenizerFile> {
   const { tokenizer, output } = options;
   if (tokenizer === undefined) return { tokenizer: await openRecipeTokenizer(base, output), file: undefined };
@@ -154,6 +154,7 @@ async function build(sources: readonly string[], options: BuildCommand): Promise
   const base = baseFor(named, tokenizer);
   const start = performance.now();
   let shown = start;
+  let files: DataFiles | undefined;
   const built = await interruptible((signal) =>
     buildData({
       datasets,
@@ -163,6 +164,9 @@ async function build(sources: readonly string[], options: BuildCommand): Promise
       directory: options.output,
       name: options.name,
       signal,
+      beforePlaced: (whole) => {
+        files = writeDataFiles(whole, base, { tokenizer, heldOutPpm }, options);
+      },
       onProgress: (share, documents, tokens) => {
         if (performance.now() - shown < PROGRESS_MS) return;
         shown = performance.now();
@@ -172,24 +176,38 @@ async function build(sources: readonly string[], options: BuildCommand): Promise
     }),
   );
   await keepTokenizer(options.output, tokenizerFile);
-  const recipe = recipeOnData(base, tokenizer, built, options.name);
-  const manifest = join(options.output, `${options.name}.manifest.json`);
-  const recipeFile = options.recipeOut ?? join(options.output, `${options.name}.recipe.json`);
-  const { name } = options;
-  const text = manifestText(built, {
-    name,
-    tool: `proof-of-gradient ${pogoVersion()}`,
-    tokenizer,
-    heldOutPpm,
-    vocab: base.vocab,
-  });
-  writeFileAtomic(realFiles, manifest, new TextEncoder().encode(text));
-  writeFileAtomic(
-    realFiles,
-    recipeFile,
-    new TextEncoder().encode(`${JSON.stringify(recipeToJson(recipe), null, 2)}\n`),
-  );
+  const { recipe, manifest, recipeFile, text } = files as DataFiles;
   report(built, recipe, base, { manifest, recipeFile, text, seconds: (performance.now() - start) / 1000 }, options);
+}
+
+interface DataFiles {
+  readonly recipe: Recipe;
+  readonly manifest: string;
+  readonly recipeFile: string;
+  /** Of the manifest. */
+  readonly text: string;
+}
+
+/** Manifest and recipe of built data: both are written, or none where one of them may not be. */
+function writeDataFiles(
+  built: BuiltData,
+  base: Recipe,
+  { tokenizer, heldOutPpm }: { readonly tokenizer: Tokenizer; readonly heldOutPpm: number },
+  { name, output, recipeOut, force }: BuildCommand,
+): DataFiles {
+  const recipe = recipeOnData(base, tokenizer, built, name);
+  const tool = `proof-of-gradient ${pogoVersion()}`;
+  const text = manifestText(built, { name, tool, tokenizer, heldOutPpm, vocab: base.vocab });
+  const recipeFile = recipeOut ?? join(output, `${name}.recipe.json`);
+  const manifest = join(output, `${name}.manifest.json`);
+  const encoder = new TextEncoder();
+  const files: [string, Uint8Array][] = [
+    [recipeFile, encoder.encode(`${JSON.stringify(recipeToJson(recipe), null, 2)}\n`)],
+    [manifest, encoder.encode(text)],
+  ];
+  for (const [file, bytes] of files) requireTarget(file, bytes, force);
+  for (const [file, bytes] of files) writeTarget(file, bytes, force);
+  return { recipe, manifest, recipeFile, text };
 }
 
 interface Written {
@@ -267,8 +285,7 @@ async function check(file: string, options: { readonly recipe?: string; readonly
 
 export function register(program: Command): void {
   const data = program.command('data');
-  data
-    .command('build')
+  addForceOption(data.command('build'))
     .description('make a token file from text, JSON Lines or Parquet, and a recipe that trains on it')
     .argument('[files...]', 'files or folders, each a dataset')
     .option('-o, --output <folder>', 'where to write; runs look in the default', join(pogoHome(), 'data'))

@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { PogoError } from '../errors.js';
 import { hashBytes } from '../files/digest.js';
-import { writeFileAtomic } from '../files/durable.js';
 import { realFiles } from '../files/fileLayer.js';
+import { requireFreeFile, requireFreeFolder, writeTarget } from '../files/target.js';
 import { toHex } from '../hex.js';
 import { createLayout } from '../model/layout.js';
 import {
@@ -23,7 +23,7 @@ import { SINGLE_FILE } from '../model/node/tensorFiles.js';
 import { type Recipe, recipeRoot, recipeToJson } from '../model/recipe.js';
 import { START_SCALARS } from '../model/state.js';
 import { pogoHome } from '../node/environment.js';
-import { readStateFolder, readStateHeader, writeStateFolder } from '../node/files/stateFolder.js';
+import { readStateFolder, readStateHeader, STATE_FOLDER, writeStateFolder } from '../node/files/stateFolder.js';
 import { exportHf } from '../node/hfExport.js';
 import { importHf } from '../node/hfImport.js';
 import { mergedState } from '../node/mergeAdapters.js';
@@ -32,7 +32,7 @@ import { findRecipe, keepRecipe } from '../node/recipeStore.js';
 import { headerOf } from '../protocol/stateHeader.js';
 import { type StateHeader, stateRoot } from '../protocol/types.js';
 import { printEvent } from './events.js';
-import { integerOption } from './options.js';
+import { addForceOption, integerOption } from './options.js';
 
 interface Options {
   readonly state: string;
@@ -47,6 +47,7 @@ interface Options {
   readonly recipeOut?: string;
   readonly context?: number;
   readonly name?: string;
+  readonly force?: true;
   readonly json?: true;
 }
 
@@ -67,14 +68,15 @@ async function exportState(options: Options): Promise<void> {
     throw new PogoError('USAGE', `--base: expected --format peft, found ${format}`);
   }
   if (format === 'peft') {
-    const { state, checkpoint: folder, base } = options;
-    const places = { state, folder, weights, ...(base === undefined ? {} : { base }) };
+    const { state, checkpoint: folder, base, force = false } = options;
+    const places = { state, folder, weights, force, ...(base === undefined ? {} : { base }) };
     printExported(options, recipe, header, format, await exportPeft(recipe, places));
     return;
   }
   const isFolder = statSync(options.checkpoint, { throwIfNoEntry: false })?.isDirectory() === true;
   const checkpoint =
     isFolder || options.checkpoint.endsWith('/') ? join(options.checkpoint, SINGLE_FILE) : options.checkpoint;
+  requireFreeFile(checkpoint, options.force);
   const merged = recipe.adapter === undefined ? undefined : mergedState(options.state, recipe, weights, pogoHome());
   const whole = merged ?? { folder: options.state, recipe };
   let written: readonly string[];
@@ -110,10 +112,10 @@ async function writeWhole(
   recipe: Recipe,
   checkpoint: string,
   weights: 'ema' | 'theta',
-  { format, maxShardBytes: shardBytes }: { readonly format: CheckpointFormat; readonly maxShardBytes?: number },
+  { format, maxShardBytes: shardBytes, force }: Options & { readonly format: CheckpointFormat },
 ): Promise<readonly string[]> {
   if (format === 'hf') {
-    const places = { state, checkpoint, weights, dataFolder: dataFolder() };
+    const places = { state, checkpoint, weights, force: force === true, dataFolder: dataFolder() };
     return await exportHf(recipe, { ...places, ...(shardBytes === undefined ? {} : { shardBytes }) });
   }
   const { header, vectors } = readStateFolder(state, createLayout(recipe));
@@ -123,6 +125,7 @@ async function writeWhole(
 }
 
 async function importState(options: Options): Promise<void> {
+  requireFreeFolder(options.state, STATE_FOLDER, options.force);
   const folder = peftFolder(options.checkpoint);
   if (folder !== undefined) {
     await importAdapters(options, folder);
@@ -136,12 +139,10 @@ async function importState(options: Options): Promise<void> {
     throw new PogoError('USAGE', `--format: expected ${info.format} (the file's), found ${options.format}`);
   }
   const given = options.recipe === undefined ? undefined : openRecipe(options.recipe);
-  const { header, recipe, whole } =
+  const { header, recipe, whole, recipeFile } =
     info.format === 'hf' ? await importWeights(options, given) : await importOwn(options, given ?? info.recipe);
-  const made = info.format === 'hf' && given === undefined;
-  if (made) keepRecipe(pogoHome(), recipe);
-  const recipeFile = writeRecipe(options, recipe, made);
-  printImported(options, { header, recipe, whole }, info.format, recipeFile);
+  if (info.format === 'hf' && given === undefined) keepRecipe(pogoHome(), recipe);
+  printImported(options, { header, recipe, whole, recipeFile }, info.format);
 }
 
 /** Adapters of `peft`: a start state of adapters, and the recipe that goes on with them. */
@@ -157,25 +158,24 @@ async function importAdapters(options: Options, folder: string): Promise<void> {
     );
   }
   const under = base === undefined ? undefined : { from: base, recipe: baseRecipe, weights };
+  let recipeFile: string | undefined;
   const imported = await importPeft({
     folder,
     state,
     recipe: openRecipe(options.recipe),
     home: pogoHome(),
+    force: options.force === true,
+    beforePlaced: (recipe) => {
+      recipeFile = writeRecipe(options, recipe, true);
+    },
     ...(name === undefined ? {} : { name }),
     ...(under === undefined ? {} : { base: under }),
   });
   keepRecipe(pogoHome(), imported.recipe);
-  const recipeFile = writeRecipe(options, imported.recipe, true);
-  printImported(options, { ...imported, whole: false }, 'peft', recipeFile);
+  printImported(options, { ...imported, whole: false, recipeFile }, 'peft');
 }
 
-function printImported(
-  options: Options,
-  { header, recipe, whole }: Imported,
-  format: string,
-  recipeFile: string | undefined,
-): void {
+function printImported(options: Options, { header, recipe, whole, recipeFile }: Imported, format: string): void {
   const stateText = toHex(stateRoot(header));
   const thetaRoot = toHex(header.thetaRoot);
   if (options.json === true) {
@@ -204,6 +204,8 @@ interface Imported {
   readonly recipe: Recipe;
   /** Whether moments and step came along. */
   readonly whole: boolean;
+  /** Where the recipe was written, if it was. */
+  readonly recipeFile: string | undefined;
 }
 
 async function importWeights(options: Options, recipe: Recipe | undefined): Promise<Imported> {
@@ -211,15 +213,20 @@ async function importWeights(options: Options, recipe: Recipe | undefined): Prom
   if (recipe !== undefined && (context !== undefined || name !== undefined)) {
     throw new PogoError('USAGE', 'expected --context and --name for a recipe that is made, found --recipe as well');
   }
+  let recipeFile: string | undefined;
   const imported = await importHf({
     checkpoint,
     state,
     dataFolder: dataFolder(),
+    force: options.force === true,
+    beforePlaced: (made) => {
+      recipeFile = writeRecipe(options, made, recipe === undefined);
+    },
     ...(recipe === undefined ? {} : { recipe }),
     ...(context === undefined ? {} : { context }),
     ...(name === undefined ? {} : { name }),
   });
-  return { ...imported, whole: false };
+  return { ...imported, whole: false, recipeFile };
 }
 
 async function importOwn(options: Options, recipe: Recipe | undefined): Promise<Imported> {
@@ -231,22 +238,23 @@ async function importOwn(options: Options, recipe: Recipe | undefined): Promise<
   const stored = recipe.ema ? vectors : { ...vectors, ema: none };
   const header = headerOf(recipeRoot(recipe), scalars ?? START_SCALARS, stored, hashBytes);
   const { ema: _none, ...others } = vectors;
-  writeStateFolder(options.state, header, recipe.ema ? vectors : others);
-  return { header, recipe, whole: scalars !== undefined };
+  const recipeFile = writeRecipe(options, recipe, false);
+  writeStateFolder(options.state, header, recipe.ema ? vectors : others, realFiles, options.force);
+  return { header, recipe, whole: scalars !== undefined, recipeFile };
 }
 
-/** The recipe as a file where it was asked for, or was made by the import. */
+/** The recipe as a file where it was asked for, or was made by the import. Before the state: without its recipe a state is half an import. */
 function writeRecipe(options: Options, recipe: Recipe, made: boolean): string | undefined {
   if (options.recipeOut === undefined && !made) return undefined;
   const file = options.recipeOut ?? `${options.state.replace(/\/+$/, '')}.recipe.json`;
   const bytes = new TextEncoder().encode(`${JSON.stringify(recipeToJson(recipe), null, 2)}\n`);
-  writeFileAtomic(realFiles, file, bytes);
+  writeTarget(file, bytes, options.force);
   return file;
 }
 
 export function register(program: Command): void {
   const common = (command: Command): Command =>
-    command
+    addForceOption(command)
       .requiredOption('--state <folder>', 'state folder: header.ssz, theta.bin, m.bin, v.bin, ema.bin')
       .requiredOption(
         '--checkpoint <file>',

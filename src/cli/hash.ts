@@ -1,11 +1,12 @@
 /** `pogo hash FILE… [--tree OUT]`: BLAKE3 roots, one line a file, as `b3sum` prints them. */
 import type { Command } from 'commander';
 import { PogoError } from '../errors.js';
+import { requireFreeFile } from '../files/target.js';
 import { toHex } from '../hex.js';
 import { hashFile } from '../node/hashFile.js';
 import { defaultLanes } from '../pipeline/laneCount.js';
 import { interruptible } from './interrupt.js';
-import { integerOption } from './options.js';
+import { addForceOption, integerOption } from './options.js';
 
 /** `b3sum`'s form of a name: a name with a backslash or line break is escaped and the line begins with a backslash. */
 function line(root: Uint8Array, file: string): string {
@@ -14,15 +15,15 @@ function line(root: Uint8Array, file: string): string {
 }
 
 export function register(program: Command): void {
-  program
-    .command('hash')
+  addForceOption(program.command('hash'))
     .argument('<file...>', 'files to hash')
     .option('--tree <out>', 'also write the tree of chaining values (one file only)')
     .option('--threads <n>', 'threads (default: POGO_LANES, or all cores)', integerOption('--threads', 1, 1024))
-    .action(async (files: string[], options: { tree?: string; threads?: number }) => {
+    .action(async (files: string[], options: { tree?: string; threads?: number; force?: true }) => {
       if (options.tree !== undefined && files.length !== 1) {
         throw new PogoError('USAGE', `--tree: expected one file, found ${files.length}: hash them one by one`);
       }
+      if (options.tree !== undefined) requireFreeFile(options.tree, options.force);
       const threads = options.threads ?? defaultLanes();
       const treeFile = options.tree === undefined ? {} : { treeFile: options.tree };
       for (const file of files) {

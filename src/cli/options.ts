@@ -1,4 +1,5 @@
 /** Values of command-line options, checked where they enter. */
+import type { Command } from 'commander';
 import { PogoError } from '../errors.js';
 import { fromHex } from '../hex.js';
 
@@ -14,6 +15,11 @@ export function integerOption(name: string, min: number, max: number): (text: st
     }
     return value;
   };
+}
+
+/** The option of commands that write files: without it nothing that is there is replaced. */
+export function addForceOption(command: Command): Command {
+  return command.option('--force', 'replace what an earlier command wrote there');
 }
 
 /** Parser of an option of 64 hexadecimal digits. */

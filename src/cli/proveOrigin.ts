@@ -2,8 +2,8 @@
 import * as path from 'node:path';
 import type { Command } from 'commander';
 import { PogoError } from '../errors.js';
-import { writeFileAtomic } from '../files/durable.js';
 import { readWholeFile, realFiles } from '../files/fileLayer.js';
+import { writeTarget } from '../files/target.js';
 import { equalBytes, toHex } from '../hex.js';
 import { MAX_ORIGIN_BYTES } from '../ledger/origin.js';
 import { encodeOriginChain, originFiles, verifyOriginChain } from '../ledger/originChain.js';
@@ -18,7 +18,7 @@ import { GenesisType } from '../protocol/ledgerTypes.js';
 import { printEvent } from './events.js';
 import { bytesText } from './format.js';
 import { readGenesis } from './genesisFile.js';
-import { integerOption, rootOption } from './options.js';
+import { addForceOption, integerOption, rootOption } from './options.js';
 import { startEvent } from './startOptions.js';
 
 interface Options {
@@ -30,6 +30,7 @@ interface Options {
   readonly genesis?: string;
   readonly chain?: Uint8Array;
   readonly job?: number;
+  readonly force?: true;
   readonly json?: true;
 }
 
@@ -45,9 +46,9 @@ async function prove(checkpoint: string, options: Options): Promise<void> {
   const before = options.after === undefined ? [] : originFiles(readOrigin(options.after));
   const written = before.length === 0 ? file : encodeOriginChain([...before, file]);
   const origins = before.length === 0 ? [origin] : verifyOriginChain(createNativeBls(), written);
-  writeFileAtomic(realFiles, target, written);
+  writeTarget(target, written, options.force);
   if (options.writeGenesis !== undefined) {
-    writeFileAtomic(realFiles, options.writeGenesis, GenesisType.serialize(genesis));
+    writeTarget(options.writeGenesis, GenesisType.serialize(genesis), options.force);
   }
   // Written from the ledger itself, so nothing is taken on trust but that folder.
   const grounds = [`the ledger of ${directory}, of one operator: all its keys derive from the seed of the run`];
@@ -148,8 +149,7 @@ function earlierEvent({ root, recipe, chainId, claims, claimRoot, fromRoot }: Or
 }
 
 export function register(program: Command): void {
-  program
-    .command('prove-origin')
+  addForceOption(program.command('prove-origin'))
     .argument('[checkpoint]', 'safetensors file of a whole state, state folder, or packed 4-bit model')
     .option('--run <folder>', 'folder of the run (default: the newest of POGO_HOME)')
     .option(
@@ -180,7 +180,7 @@ Examples:
       const given = (...names: readonly (keyof Options)[]): string | undefined =>
         names.find((name) => options[name] !== undefined);
       if (options.check !== undefined) {
-        const other = given('run', 'out', 'after', 'writeGenesis');
+        const other = given('run', 'out', 'after', 'writeGenesis', 'force');
         if (other !== undefined) throw new PogoError('USAGE', `--check: expected no --${dashed(other)} beside it`);
         return check(options.check, checkpoint, options);
       }

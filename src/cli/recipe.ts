@@ -3,8 +3,7 @@ import type { Command } from 'commander';
 import { planOf } from '../cost/plan.js';
 import { figureText } from '../cost/text.js';
 import { PogoError } from '../errors.js';
-import { writeFileAtomic } from '../files/durable.js';
-import { realFiles } from '../files/fileLayer.js';
+import { writeTarget } from '../files/target.js';
 import { toHex } from '../hex.js';
 import { deriveRecipe, namedModel } from '../model/deriveRecipe.js';
 import { bitsToDecimal } from '../model/fp32.js';
@@ -24,7 +23,7 @@ import { FrozenModels } from '../node/frozenModels.js';
 import { keepRecipe } from '../node/recipeStore.js';
 import { openStartSource, type StartVector, startFrom } from '../node/startSource.js';
 import { printEvent } from './events.js';
-import { rootOption } from './options.js';
+import { addForceOption, rootOption } from './options.js';
 import { addStartOptions, type StartOptions, startEvent } from './startOptions.js';
 
 /** What follows from a recipe and is not part of it. */
@@ -117,6 +116,7 @@ interface DeriveOptions extends StartOptions {
   readonly shape?: true;
   readonly name?: string;
   readonly output?: string;
+  readonly force?: true;
   readonly json?: true;
 }
 
@@ -153,7 +153,7 @@ async function derive(name: string, options: DeriveOptions): Promise<void> {
   const { recipe, vector } = derivedFrom;
   const root = toHex(keepRecipe(pogoHome(), recipe));
   const text = `${JSON.stringify(recipeToJson(recipe), null, 2)}\n`;
-  if (options.output !== undefined) writeFileAtomic(realFiles, options.output, new TextEncoder().encode(text));
+  if (options.output !== undefined) writeTarget(options.output, new TextEncoder().encode(text), options.force);
   if (options.json === true) {
     printEvent({
       type: 'result',
@@ -192,8 +192,7 @@ export function register(program: Command): void {
         process.stdout.write(`${JSON.stringify(recipeToJson(openRecipe(name)), null, 2)}\n`);
       else show(openRecipe(name), options.json === true);
     });
-  const sub = command
-    .command('derive')
+  const sub = addForceOption(command.command('derive'))
     .description('name the start of a recipe: the same recipe from a trained model, with its new root')
     .argument('<recipe>', 'base recipe, such as sotu-finetune')
     .option('--theta <root>', 'root of the start’s θ, where the model itself is not at hand', rootOption('--theta'))

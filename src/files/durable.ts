@@ -44,8 +44,15 @@ export function writeFileUnlisted(layer: FileLayer, file: string, parts: Iterabl
     layer.rename(unfinished, file);
   } catch (error) {
     removeQuietly(layer, unfinished);
-    throw error;
+    throw aboutTarget(error, unfinished, file);
   }
+}
+
+/** An error about an unfinished name as one about the name that the caller gave. */
+export function aboutTarget(error: unknown, unfinished: string, target: string): unknown {
+  if (!(error instanceof PogoError) || error.details['path'] !== unfinished) return error;
+  const details = { ...error.details, path: target };
+  return new PogoError(error.code, error.message.replaceAll(unfinished, target), details, error);
 }
 
 /** Best effort on the way out of an error that is already being thrown: the first error is the one to report. */
@@ -71,10 +78,13 @@ const WRITER = /-(\d+)-\d+$/;
  * As {@link removeUnfinished} for a directory with several writers, all on this machine: what a living process may still
  * be writing stays, this one included, and so does what does not say who wrote it. An id that another process has by now
  * keeps a leftover until that process is gone.
+ *
+ * @param of what was to be written; everything when left out
  */
-export function removeAbandoned(layer: FileLayer, directory: string): void {
+export function removeAbandoned(layer: FileLayer, directory: string, of = ''): void {
+  const start = of === '' ? UNFINISHED_PREFIX : `${UNFINISHED_PREFIX}${of}-`;
   for (const name of layer.list(directory)) {
-    if (!name.startsWith(UNFINISHED_PREFIX)) continue;
+    if (!name.startsWith(start)) continue;
     const writer = WRITER.exec(name)?.[1];
     if (writer !== undefined && !isProcess(Number(writer))) removeFileOrFolder(layer, path.join(directory, name));
   }
@@ -96,7 +106,11 @@ function removeFileOrFolder(layer: FileLayer, target: string): void {
  */
 export function makeDirectoryFor(layer: FileLayer, directory: string): () => void {
   const made: string[] = [];
-  for (let at = path.resolve(directory); layer.status(at) === undefined; at = path.dirname(at)) made.push(at);
+  // The root of the disk ends the walk, whether a layer knows it or not.
+  for (let at = path.resolve(directory); at !== path.dirname(at); at = path.dirname(at)) {
+    if (layer.status(at) !== undefined) break;
+    made.push(at);
+  }
   layer.makeDirectory(directory);
   return () => {
     try {

@@ -3,12 +3,13 @@
  * at the end. Files are hashed by several threads where they lie in the page cache, where addon and system can; else, and
  * pipes, by reading in this thread. The tree of all chaining values can be written beside it.
  */
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { loadMerkleAddon, merkleKernels } from '../backend/merkleAddon.js';
 import { PogoError } from '../errors.js';
 import type { MerkleKernels } from '../merkle/kernels.js';
 import { CV_BYTES, leafCount, nodeTreeBytes } from '../merkle/shape.js';
+import { writeAtomically } from '../model/node/wholeFile.js';
 import {
   changed,
   type HashedPieces,
@@ -53,17 +54,11 @@ export interface HashedFile {
 export async function hashFile(path: string, options: HashFileOptions = {}): Promise<HashedFile> {
   const { treeFile } = options;
   if (treeFile === undefined) return await withFile(path, 'r', (file) => hashOpen(file, path, options));
-  const partial = `${treeFile}.partial`;
-  try {
-    const hashed = await withFile(path, 'r', (file) =>
-      withFile(partial, 'w', (out) => hashOpen(file, path, options, out)),
-    );
-    await rename(partial, treeFile);
-    return hashed;
-  } catch (error) {
-    await rm(partial, { force: true });
-    throw PogoError.from(error);
-  }
+  let hashed: HashedFile | undefined;
+  await writeAtomically(treeFile, async (out) => {
+    hashed = await withFile(path, 'r', (file) => hashOpen(file, path, options, out));
+  });
+  return hashed as HashedFile;
 }
 
 async function withFile<T>(path: string, flags: string, use: (file: FileHandle) => Promise<T>): Promise<T> {

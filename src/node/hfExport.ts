@@ -28,6 +28,8 @@ export interface HfExportOptions {
   readonly shardBytes?: number;
   /** Where tokenizers of recipes are kept. */
   readonly dataFolder: string;
+  /** Files of an earlier export may be replaced. */
+  readonly force?: boolean;
 }
 
 /**
@@ -55,6 +57,8 @@ export async function exportHf(recipe: Recipe, options: HfExportOptions): Promis
         },
       },
       options.shardBytes,
+      undefined,
+      options.force,
     );
   } finally {
     handle.close();

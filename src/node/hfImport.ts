@@ -9,6 +9,7 @@ import * as path from 'node:path';
 import { PogoError } from '../errors.js';
 import { makeDirectoryFor, unfinishedPath } from '../files/durable.js';
 import { type FileLayer, realFiles, removeTree } from '../files/fileLayer.js';
+import { placeFolder, requireFreeFolder } from '../files/target.js';
 import { equalBytes, toHex } from '../hex.js';
 import { PPM } from '../model/documents.js';
 import { createLayout } from '../model/layout.js';
@@ -22,6 +23,7 @@ import { START_SCALARS } from '../model/state.js';
 import { type StateHeader, StateHeaderType, ZERO_ROOT } from '../protocol/types.js';
 import { buildData } from './data/build.js';
 import { recipeOnData } from './data/manifest.js';
+import { STATE_FOLDER } from './files/stateFolder.js';
 import { hashFile } from './hashFile.js';
 
 export interface HfImport {
@@ -35,6 +37,10 @@ export interface HfImportOptions {
   readonly checkpoint: string;
   /** Where the state goes; nothing may be there. */
   readonly state: string;
+  /** An earlier state may be replaced. */
+  readonly force?: boolean;
+  /** Is told the recipe before the state takes its place; what it throws leaves no state. */
+  readonly beforePlaced?: (recipe: Recipe) => void;
   /** The state's recipe; made from `config.json` and `tokenizer.json` when left out. */
   readonly recipe?: Recipe;
   /** Name of a made recipe. */
@@ -52,12 +58,7 @@ export interface HfImportOptions {
 export async function importHf(options: HfImportOptions): Promise<HfImport> {
   const layer = realFiles;
   const { state } = options;
-  const status = layer.status(state);
-  if (status !== undefined && (status.kind !== 'directory' || layer.list(state).length > 0)) {
-    throw new PogoError('IO', `expected ${state} to be free for a state, found other contents: choose another path`, {
-      path: state,
-    });
-  }
+  requireFreeFolder(state, STATE_FOLDER, options.force);
   const made = options.recipe === undefined ? await describe(options) : undefined;
   if (options.recipe !== undefined) await requireOwnTokenizer(options.checkpoint, options.recipe);
   const shape = options.recipe ?? made?.recipe;
@@ -70,8 +71,8 @@ export async function importHf(options: HfImportOptions): Promise<HfImport> {
     const recipe = made === undefined ? requireStart(shape, thetaRoot) : await startingAt(made, thetaRoot, options);
     const header = await writeOthers(layer, unfinished, recipe, thetaRoot);
     layer.syncDirectory(unfinished);
-    layer.rename(unfinished, state);
-    layer.syncDirectory(path.dirname(path.resolve(state)));
+    options.beforePlaced?.(recipe);
+    placeFolder(unfinished, state);
     return { header, recipe };
   } catch (error) {
     try {

@@ -6,6 +6,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { create, decrypt, defaultScryptModule, type IKeystore, isValidKeystore } from '@chainsafe/bls-keystore';
 import { PogoError } from '../errors.js';
+import { makeDirectoryFor, unfinishedPath } from '../files/durable.js';
 import { ioError, readWholeFile, realFiles } from '../files/fileLayer.js';
 import { equalBytes, fromHex, toHex } from '../hex.js';
 import { parseStrictJson } from '../model/strictJson.js';
@@ -30,12 +31,12 @@ export type PassphraseSource = () => Promise<string>;
  */
 export async function writeKeystore(file: string, keys: KeyPair, passphrase: string): Promise<void> {
   if (passphrase.length === 0) throw new PogoError('RANGE', 'expected a passphrase, found an empty one');
+  requireFreeKey(file);
   const keystore = await create(passphrase, keys.secret, keys.publicKey, '', null, defaultScryptModule());
-  let made = false;
+  const undo = makeDirectoryFor(realFiles, path.dirname(file));
+  const unfinished = unfinishedPath(file);
   try {
-    // Exclusive: an existing key is never replaced.
-    const handle = fs.openSync(file, 'wx', OWNER_ONLY);
-    made = true;
+    const handle = fs.openSync(unfinished, 'wx', OWNER_ONLY);
     try {
       // Not `writeSync`, which may write a part: half a keystore is no key, and must not be told as one.
       fs.writeFileSync(handle, `${JSON.stringify(keystore, null, 2)}\n`);
@@ -43,11 +44,33 @@ export async function writeKeystore(file: string, keys: KeyPair, passphrase: str
     } finally {
       fs.closeSync(handle);
     }
+    giveName(unfinished, file);
     realFiles.syncDirectory(path.dirname(file));
   } catch (error) {
-    if (made) fs.rmSync(file, { force: true });
+    fs.rmSync(unfinished, { force: true });
+    undo();
     throw ioError('write the key file', file, error);
   }
+}
+
+/** A link, not a rename: it fails where another process has made a key meanwhile. */
+function giveName(unfinished: string, file: string): void {
+  try {
+    fs.linkSync(unfinished, file);
+    fs.rmSync(unfinished);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw error;
+    // A file system without hard links.
+    requireFreeKey(file);
+    fs.renameSync(unfinished, file);
+  }
+}
+
+/** @throws PogoError IO where something is: there is no --force, since a key that is gone is gone */
+function requireFreeKey(file: string): void {
+  if (realFiles.status(file) === undefined) return;
+  const message = `expected nothing at ${file}, found a file or folder; a key is never replaced: name another file`;
+  throw new PogoError('IO', message, { path: file });
 }
 
 /** The public key that a keystore names, without its passphrase. @throws PogoError MALFORMED, IO, USAGE for a plain seed */

@@ -1,7 +1,8 @@
 /** Adapters of `peft` as a start state on disk, with the recipe that starts there, and states of adapters as theirs. */
-import { existsSync } from 'node:fs';
 import { PogoError } from '../errors.js';
 import { hashBytes } from '../files/digest.js';
+import { realFiles } from '../files/fileLayer.js';
+import { requireFreeFolder } from '../files/target.js';
 import { toHex } from '../hex.js';
 import { baseRecipe } from '../model/adapter.js';
 import { requireSameModel } from '../model/deriveRecipe.js';
@@ -12,7 +13,7 @@ import { rootState, START_SCALARS, vectorBytes } from '../model/state.js';
 import { modelPlan } from '../model/unit.js';
 import { headerOf } from '../protocol/stateHeader.js';
 import type { StateHeader } from '../protocol/types.js';
-import { readStateFolder, writeStateFolder } from './files/stateFolder.js';
+import { readStateFolder, STATE_FOLDER, writeStateFolder } from './files/stateFolder.js';
 import { FrozenModels } from './frozenModels.js';
 import { namedStart, openStartSource, type StartVector } from './startSource.js';
 
@@ -21,6 +22,10 @@ export interface PeftImportOptions {
   readonly folder: string;
   /** Where the state goes; nothing may be there. */
   readonly state: string;
+  /** An earlier state may be replaced. */
+  readonly force?: boolean;
+  /** Is told the recipe before the state takes its place; what it throws leaves no state. */
+  readonly beforePlaced?: (recipe: Recipe) => void;
   /** Gives data, optimizer, schedule, sizes and the model's shape; its own adapter gives way to the folder's. */
   readonly recipe: Recipe;
   /** The model under the adapters, where the recipe does not name it or nobody has it yet. */
@@ -40,11 +45,7 @@ export interface PeftImportOptions {
  */
 export async function importPeft(options: PeftImportOptions): Promise<{ header: StateHeader; recipe: Recipe }> {
   const { folder, state, home, name } = options;
-  if (existsSync(state)) {
-    throw new PogoError('IO', `expected ${state} to be free for a state, found other contents: choose another path`, {
-      path: state,
-    });
-  }
+  requireFreeFolder(state, STATE_FOLDER, options.force);
   const { adapter, fill, base: trainedOn } = await readPeft(folder, options.recipe);
   const base = await frozenModel(options);
   const found = toHex(base.root);
@@ -67,7 +68,8 @@ export async function importPeft(options: PeftImportOptions): Promise<{ header: 
   const recipe = validateRecipe({ ...shaped, start: { kind: 'root', root: hashBytes(vectorBytes(theta)) } });
   const { ema, ...vectors } = rootState(modelPlan(recipe), theta);
   const header = headerOf(recipeRoot(recipe), START_SCALARS, { ...vectors, ema }, hashBytes);
-  writeStateFolder(state, header, recipe.ema ? { ...vectors, ema } : vectors);
+  options.beforePlaced?.(recipe);
+  writeStateFolder(state, header, recipe.ema ? { ...vectors, ema } : vectors, realFiles, options.force);
   if (base.theta !== undefined) new FrozenModels(home).keep(base.theta);
   return { header, recipe };
 }
@@ -107,6 +109,8 @@ export interface PeftExportOptions {
   readonly state: string;
   readonly folder: string;
   readonly weights: StartVector;
+  /** Adapters that are there may be replaced. */
+  readonly force?: boolean;
   /** What `adapter_config.json` calls the model under the adapters. */
   readonly base?: string;
 }
@@ -117,7 +121,7 @@ export interface PeftExportOptions {
  */
 export async function exportPeft(
   recipe: Recipe,
-  { state, folder, weights, base }: PeftExportOptions,
+  { state, folder, weights, base, force = false }: PeftExportOptions,
 ): Promise<string[]> {
   const { adapter } = recipe;
   if (adapter === undefined) {
@@ -129,5 +133,5 @@ export async function exportPeft(
   const { vectors } = readStateFolder(state, createLayout(recipe));
   const baseRoot = toHex(adapter.base);
   const theta = (weights === 'ema' ? vectors.ema : undefined) ?? vectors.theta;
-  return await writePeft(recipe, adapter, theta, { folder, baseRoot, ...(base === undefined ? {} : { base }) });
+  return await writePeft(recipe, adapter, theta, { folder, force, baseRoot, ...(base === undefined ? {} : { base }) });
 }

@@ -14,7 +14,7 @@ import { loadRecipe, type Recipe, recipeRoot, recipeToJson } from '../recipe.js'
 import { serializeSafetensorsHeader } from '../safetensors.js';
 import type { StateScalars, StateVectors } from '../state.js';
 import { readHfConfig } from './hfFolder.js';
-import { writeHfModel } from './hfWrite.js';
+import { type VectorSource, writeHfModel } from './hfWrite.js';
 import { memorySink, TensorFiles, type TensorPart, type VectorSink } from './tensorFiles.js';
 import { writeAll, writeAtomically } from './wholeFile.js';
 
@@ -38,7 +38,7 @@ function pogoParts(layout: Layout, vector: VectorName): TensorPart[] {
 }
 
 /**
- * Writes a checkpoint, in full or not at all.
+ * Writes a checkpoint, in full or not at all; an earlier one of that name is replaced.
  *
  * @param vectors of the state; fp32 [layout.length], `ema` empty where the recipe has none
  * @param weights which vector the format `hf` ships: the EMA by default where there is one
@@ -55,9 +55,10 @@ export async function writeCheckpoint(
   const layout = createLayout(recipe);
   if (format === 'hf') {
     const values = expectLength(weights, vectors[weights], layout);
-    await writeHfModel(path, recipe, {
+    const source: VectorSource = {
       read: (element, out) => out.set(values.subarray(element, element + out.length)),
-    });
+    };
+    await writeHfModel(path, recipe, source, undefined, undefined, true);
     return;
   }
   const names = VECTORS.filter((name) => name !== 'ema' || recipe.ema);

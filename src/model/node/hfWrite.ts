@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs';
 import { type FileHandle, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { PogoError } from '../../errors.js';
+import { requireFreeFile } from '../../files/target.js';
 import { type HfPart, hfModel } from '../hf.js';
 import { createLayout } from '../layout.js';
 import type { Recipe } from '../recipe.js';
@@ -32,11 +33,12 @@ interface WrittenPart extends HfPart {
 }
 
 /**
- * Writes the tensors of a model, in full or not at all.
+ * Writes the tensors of a model, in full or not at all. Files of these names are replaced only where the caller asks for it.
  *
  * @param path of the file; several are named after it (`model-00001-of-00002.safetensors`, `model.safetensors.index.json`)
  * @param shardBytes most bytes of tensors in one file; a larger tensor has a file of its own
  * @param tileElements elements that are held at once
+ * @param force earlier files of the same names may be replaced
  * @returns paths of what was written, the index last
  * @throws PogoError MISMATCH for a recipe that no architecture expresses, IO where the file system refuses, or where the
  *   file of an earlier export would be taken for this one
@@ -47,6 +49,7 @@ export async function writeHfModel(
   source: VectorSource,
   shardBytes = DEFAULT_SHARD_BYTES,
   tileElements = TILE_ELEMENTS,
+  force = false,
 ): Promise<string[]> {
   const model = hfModel(recipe, createLayout(recipe));
   const prefix = model.prefixes[0].names;
@@ -63,6 +66,11 @@ export async function writeHfModel(
       path: stale,
     });
   }
+  const files =
+    shards.length === 1
+      ? [path]
+      : shards.map((_, i) => join(dirname(path), shardName(basename(path), i, shards.length))).concat(index);
+  for (const file of files) requireFreeFile(file, force);
   if (shards.length === 1) {
     await writeShard(path, parts, source, tileElements);
     return [path];
@@ -71,8 +79,7 @@ export async function writeHfModel(
   try {
     const weightMap: Record<string, string> = {};
     for (const [i, shard] of shards.entries()) {
-      const file = join(dirname(path), shardName(basename(path), i, shards.length));
-      if (existsSync(file)) throw new PogoError('IO', `expected no file ${file}, found one; remove it`, { path: file });
+      const file = files[i];
       await writeShard(file, shard, source, tileElements);
       written.push(file);
       for (const { name } of shard) weightMap[name] = basename(file);

@@ -3,6 +3,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { PogoError } from '../../errors.js';
+import { requireFreeFile } from '../../files/target.js';
 import {
   describePeftConfig,
   joinPeft,
@@ -198,8 +199,9 @@ async function readMatrix(files: TensorFiles, name: string, shape: readonly [num
 }
 
 export interface PeftWriteOptions {
-  /** Nothing of adapters may be there. */
   readonly folder: string;
+  /** Adapters that are there may be replaced. */
+  readonly force?: boolean;
   /** Name or path of the model under them, for `peft` to find. */
   readonly base?: string;
   /** Hexadecimal BLAKE3 of its θ. */
@@ -217,7 +219,7 @@ export async function writePeft(
   recipe: Recipe,
   adapter: RecipeAdapter,
   theta: Float32Array,
-  { folder, base, baseRoot }: PeftWriteOptions,
+  { folder, base, baseRoot, force }: PeftWriteOptions,
 ): Promise<string[]> {
   const { modules, prefixes } = peftModules(recipe);
   const prefix = PEFT_PREFIX + (prefixes[0] ?? '');
@@ -235,10 +237,7 @@ export async function writePeft(
     });
   const config = `${JSON.stringify(peftConfig(recipe, adapter, base ?? null), null, 2)}\n`;
   const [configPath, path] = [join(folder, CONFIG_FILE), join(folder, TENSOR_FILE)];
-  for (const file of [configPath, path]) {
-    if (existsSync(file))
-      throw new PogoError('IO', `expected no file ${file}, found one; choose another folder`, { path: file });
-  }
+  for (const file of [configPath, path]) requireFreeFile(file, force);
   const { bytes, header } = serializeSafetensorsHeader(tensors, { format: 'pt', [BASE_KEY]: baseRoot });
   await writeAtomically(configPath, (file) => writeAll(file, new TextEncoder().encode(config), 0));
   await writeAtomically(path, async (file) => {

@@ -2,10 +2,11 @@
  * Whole files: written under another name and renamed, read and written in pieces. Node only.
  */
 
-import { randomBytes } from 'node:crypto';
-import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
 import { PogoError } from '../../errors.js';
+import { aboutTarget, makeDirectoryFor, removeAbandoned, unfinishedPath } from '../../files/durable.js';
+import { realFiles } from '../../files/fileLayer.js';
 
 /** One system call moves at most this: Node and Linux refuse more than 2 GiB. */
 const PIECE_BYTES = 1 << 26;
@@ -18,9 +19,10 @@ const PIECE_BYTES = 1 << 26;
  * @throws PogoError IO where the file system refuses; the old file is then unchanged
  */
 export async function writeAtomically(path: string, write: (file: FileHandle) => Promise<void>): Promise<void> {
-  const temporary = `${path}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
+  const temporary = unfinishedPath(path);
+  const undo = makeDirectoryFor(realFiles, dirname(path));
   try {
-    await mkdir(dirname(path), { recursive: true });
+    removeAbandoned(realFiles, dirname(path), basename(path));
     const file = await open(temporary, 'wx');
     try {
       await write(file);
@@ -37,7 +39,8 @@ export async function writeAtomically(path: string, write: (file: FileHandle) =>
     }
   } catch (cause) {
     await rm(temporary, { force: true });
-    throw PogoError.from(cause);
+    undo();
+    throw aboutTarget(PogoError.from(cause), temporary, path);
   }
 }
 

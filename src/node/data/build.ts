@@ -66,6 +66,8 @@ export interface BuildOptions {
   readonly directory: string;
   readonly name: string;
   readonly signal?: AbortSignal;
+  /** Is told what was built before the token file takes its place; what it throws leaves no token file. */
+  readonly beforePlaced?: (built: BuiltData) => void;
   /** @param share of the bytes of all files that were read, 0 to 1 */
   readonly onProgress?: (share: number, documents: number, tokens: number) => void;
 }
@@ -110,11 +112,13 @@ export async function buildData(options: BuildOptions): Promise<BuiltData> {
     const { root: tokensRoot } = await hashFile(train.tokensPath);
     const { root: documentsRoot } = await hashFile(train.rootsPath);
     const file = path.join(directory, `${name}-${toHex(tokensRoot).slice(0, 16)}.tokens`);
+    const tokens = train.tokens + heldOut.tokens;
+    const built = { path: file, datasets, tokens, heldOutTokens: heldOut.tokens, tokensRoot, documentsRoot };
+    options.beforePlaced?.(built);
     layer.rename(train.tokensPath, file);
     placed = true;
     layer.syncDirectory(directory);
-    const tokens = train.tokens + heldOut.tokens;
-    return { path: file, datasets, tokens, heldOutTokens: heldOut.tokens, tokensRoot, documentsRoot };
+    return built;
   } finally {
     train.close();
     heldOut.close();

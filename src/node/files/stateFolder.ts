@@ -9,8 +9,9 @@ import * as path from 'node:path';
 import { sharedArray } from '../../backend/sharedArrays.js';
 import { PogoError } from '../../errors.js';
 import { hashBytes } from '../../files/digest.js';
-import { unfinishedPath } from '../../files/durable.js';
+import { makeDirectoryFor, unfinishedPath } from '../../files/durable.js';
 import { type FileLayer, readWholeFile, realFiles, removeTree } from '../../files/fileLayer.js';
+import { type FolderKind, placeFolder, requireFreeFolder } from '../../files/target.js';
 import { equalBytes, toHex } from '../../hex.js';
 import { vectorBytes } from '../../model/state.js';
 import { decodeStrict } from '../../protocol/ssz.js';
@@ -44,6 +45,12 @@ const PARTS = [
   ['v.bin', 'vRoot', 'v'],
   ['ema.bin', 'emaRoot', 'ema'],
 ] as const;
+
+/** A state folder, which another may replace. */
+export const STATE_FOLDER: FolderKind = {
+  name: 'a state',
+  files: [HEADER_FILE, ...PARTS.map(([name]) => name)],
+};
 
 function corrupt(folder: string, what: string): PogoError {
   return new PogoError(
@@ -121,7 +128,8 @@ export function readStateFolder(folder: string, layout: VectorLayout, layer: Fil
 
 /**
  * Writes a state as a new folder, crash-safe: all files are synced under another name, then the folder is renamed and
- * its parent synced. If `folder` already holds a state with the same header, nothing is written.
+ * its parent synced. If `folder` already holds a state with the same header, nothing is written; another one is replaced
+ * only with `force`, and nothing but a state ever is.
  *
  * The roots of the header are compared with the vectors first: a folder that could not be read back is never written.
  *
@@ -132,19 +140,13 @@ export function writeStateFolder(
   header: StateHeader,
   vectors: StateVectors,
   layer: FileLayer = realFiles,
+  force = false,
 ): void {
   const encoded = StateHeaderType.serialize(header);
-  if (layer.status(path.join(folder, HEADER_FILE))?.kind === 'file') {
+  if (!force && layer.status(path.join(folder, HEADER_FILE))?.kind === 'file') {
     if (equalBytes(readWholeFile(layer, path.join(folder, HEADER_FILE), StateHeaderType.maxSize), encoded)) return;
   }
-  if (
-    layer.status(folder) !== undefined &&
-    (layer.status(folder)?.kind !== 'directory' || layer.list(folder).length > 0)
-  ) {
-    throw new PogoError('IO', `expected ${folder} to be free for a state, found other contents: choose another path`, {
-      path: folder,
-    });
-  }
+  requireFreeFolder(folder, STATE_FOLDER, force, layer);
   for (const [name, rootName, key] of PARTS) {
     const vector = vectors[key];
     const root = header[rootName];
@@ -153,7 +155,7 @@ export function writeStateFolder(
       throw new PogoError('INTERNAL', `state: expected ${name} with root ${toHex(root)}, found ${toHex(found)}`, {});
     }
   }
-  layer.makeDirectory(path.dirname(folder));
+  const undo = makeDirectoryFor(layer, path.dirname(folder));
   const unfinished = unfinishedPath(folder);
   try {
     layer.makeDirectory(unfinished);
@@ -163,16 +165,16 @@ export function writeStateFolder(
     }
     writeSynced(layer, path.join(unfinished, HEADER_FILE), encoded);
     layer.syncDirectory(unfinished);
-    layer.rename(unfinished, folder);
+    placeFolder(unfinished, folder, layer);
   } catch (error) {
     try {
       removeTree(layer, unfinished);
     } catch {
       // The first error is the one to report; removeUnfinished clears the rest at the next start.
     }
+    undo();
     throw error;
   }
-  layer.syncDirectory(path.dirname(folder));
 }
 
 /** Writes a new file and waits until it is on stable storage. */
