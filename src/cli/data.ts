@@ -23,6 +23,7 @@ import { pogoHome } from '../node/environment.js';
 import { printEvent } from './events.js';
 import { interruptible } from './interrupt.js';
 import { addForceOption } from './options.js';
+import { commandLine } from './program.js';
 import { pogoVersion } from './version.js';
 
 interface BuildCommand {
@@ -255,7 +256,9 @@ function report(built: BuiltData, recipe: Recipe, base: Recipe, written: Written
   process.stdout.write(
     `${built.path}: ${tokens} tokens, the last ${heldOutTokens} held out; ${duplicates} duplicates left out\n`,
   );
-  process.stdout.write(`${written.manifest}: what it was made from; pogo data check compares\n`);
+  process.stdout.write(
+    `${written.manifest}: what it was made from; to compare: ${commandLine('data', 'check', written.manifest)}\n`,
+  );
   process.stdout.write(`${written.recipeFile}: a recipe like ${base.name} on these data, for --recipe\n`);
   for (const [name, root] of Object.entries(roots)) process.stdout.write(`${name.padEnd(14)}${root}\n`);
 }

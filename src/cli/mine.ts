@@ -14,6 +14,7 @@ import { bytesText, durationText } from './format.js';
 import { interruptible } from './interrupt.js';
 import { integerOption } from './options.js';
 import { passphraseFrom } from './passphrase.js';
+import { commandLine } from './program.js';
 import { addStartOptions, openStartedRecipe, type StartOptions, startEvent, startText } from './startOptions.js';
 import { pogoVersion } from './version.js';
 
@@ -187,8 +188,8 @@ class TextReport implements Report {
   end(mined: MinedBundle, directory: string): void {
     out(`${directory}: ${mined.claims} claim(s), ${mined.blobs} blobs, ${bytesText(mined.bytes)}; demo: ${mined.demo}`);
     out(`state root ${toHex(mined.stateRoot)}`);
-    out(`check it anywhere: pogo verify ${directory}`);
-    out(`more claims: pogo mine with a larger --claims; otherwise ${mined.workDirectory} can be removed`);
+    out(`check it anywhere: ${commandLine('verify', directory)}`);
+    out(`more claims: the same command with a larger --claims; otherwise ${mined.workDirectory} can be removed`);
   }
 }
 

@@ -6,6 +6,11 @@ export function programName(environment: NodeJS.ProcessEnv = process.env): strin
   return script === 'start' && name === 'proof-of-gradient' ? 'npm start --' : 'pogo';
 }
 
+/** A command that the user can type as it stands, paths with spaces included. */
+export function commandLine(...words: readonly string[]): string {
+  return [programName(), ...words.map(shellWord)].join(' ');
+}
+
 /** A word of a shell's command line: quoted where it has to be. */
 export function shellWord(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;

@@ -31,7 +31,7 @@ import { badUnits, committeeDetection, samplesForDetection } from '../protocol/d
 import { type LossPoint, svgChart, terminalChart } from './chart.js';
 import { interruptible } from './interrupt.js';
 import { integerOption } from './options.js';
-import { programName, shellWord } from './program.js';
+import { commandLine, programName } from './program.js';
 import { RunReport, type Totals } from './runReport.js';
 import {
   addStartOptions,
@@ -169,6 +169,8 @@ async function run(flags: Flags): Promise<void> {
         directory,
         environment,
         signal,
+        // The newest run may be another by the time the user goes on, so this one is named.
+        resumeWith: commandLine('run', '--resume', '--dir', directory),
         ...(from === undefined ? {} : { startTheta: from.theta }),
         onReport: (role, event) => report.onReport(role, event),
         onBlock: (block, names, past) => report.onBlock(block, names, past),
@@ -197,9 +199,8 @@ function readCurve(file: string): LossPoint[] {
 
 /** What goes on with the run in `directory`; the newest run of the data directory needs no name. */
 function resumeCommand(directory: string, home: string): string {
-  const named =
-    path.dirname(directory) === path.join(path.resolve(home), 'runs') ? '' : ` --dir ${shellWord(directory)}`;
-  return `${programName()} run --resume${named}`;
+  const named = path.dirname(directory) === path.join(path.resolve(home), 'runs') ? [] : ['--dir', directory];
+  return commandLine('run', '--resume', ...named);
 }
 
 function announce(
@@ -275,7 +276,7 @@ async function finish(
   const heldOutAfter = bitsToFloat(finalized.at(-1)?.heldOutAfterBits ?? 0x7fc00000);
   const verifyToTrain = totals.trainCpuSeconds === 0 ? 0 : totals.verifyCpuSeconds / totals.trainCpuSeconds;
 
-  report.line(`\nLoss by step\n${terminalChart(points)}`);
+  if (points.length > 0) report.line(`\nLoss by step\n${terminalChart(points)}`);
   for (const [when, text] of texts) {
     report.event({ type: 'sample', text, when });
     report.line(`\nThe 4-bit model writes, ${when}:\n  ${JSON.stringify(text)}`);
@@ -310,8 +311,8 @@ async function finish(
     [
       '',
       `Done in ${totalSeconds.toFixed(0)} s: ${outcomes('finalized')} claims finalized, ${outcomes('slashed')} slashed, ${outcomes('rejected')} rejected.`,
-      `  training    ${totals.steps} steps, ${totals.tokens.toLocaleString('en')} tokens in ${totals.trainSeconds.toFixed(1)} s (${Math.round(totals.tokens / Math.max(totals.trainSeconds, 1e-9)).toLocaleString('en')} tokens/s); loss ${points[0]?.loss.toFixed(4)} → ${points.at(-1)?.loss.toFixed(4)}`,
-      `  held out    ${heldOutBefore.toFixed(4)} → ${heldOutAfter.toFixed(4)} nats per token, of the 4-bit model`,
+      `  training    ${totals.steps} steps, ${totals.tokens.toLocaleString('en')} tokens in ${totals.trainSeconds.toFixed(1)} s (${Math.round(totals.tokens / Math.max(totals.trainSeconds, 1e-9)).toLocaleString('en')} tokens/s); loss ${change(points[0]?.loss, points.at(-1)?.loss)}`,
+      `  held out    ${change(heldOutBefore, heldOutAfter)} (nats per token, of the 4-bit model)`,
       `  checking    ${totals.verifyCpuSeconds.toFixed(1)} s of processor time by ${settings.verifiers} verifiers together, ${(100 * verifyToTrain).toFixed(0)} % of training's ${totals.trainCpuSeconds.toFixed(1)} s, ${((100 * verifyToTrain) / settings.verifiers).toFixed(0)} % each (each recomputes ${perVerifier} of ${population} units: ${(100 * detection).toFixed(2)} % to find ${bad} bad ones)`,
       ...predictedShare(settings, totals),
       `  state       ${last === undefined ? 'none' : toHex(last.toRoot)}`,
@@ -321,6 +322,11 @@ async function finish(
       `Next: ${['evidence <a file above>', 'mine --recipe tiny --dir bundle', 'verify bundle', 'doctor', '--help'].map((words) => `${programName()} ${words}`).join(', ')}`,
     ].join('\n'),
   );
+}
+
+/** `5.5477 → 2.5710`; of what was never measured, since nothing was finalized, that it was not. */
+function change(before = Number.NaN, after = Number.NaN): string {
+  return Number.isNaN(before) || Number.isNaN(after) ? 'not measured' : `${before.toFixed(4)} → ${after.toFixed(4)}`;
 }
 
 /**

@@ -17,6 +17,7 @@ import { printEvent } from './events.js';
 import { durationText, lossOfBits, percentText, traceText } from './format.js';
 import { interruptible } from './interrupt.js';
 import { integerOption, rootOption } from './options.js';
+import { commandLine } from './program.js';
 import { pogoVersion } from './version.js';
 
 interface Options {
@@ -64,7 +65,7 @@ function conclude({ verdict, evidence, claims }: VerifyBundleResult): void {
   if (evidence !== undefined) {
     throw new PogoError(
       'CLAIM_FALSE',
-      `claim ${evidence.claimNumber}: ${evidence.reason}; evidence is in ${evidence.file}, check it with pogo evidence`,
+      `claim ${evidence.claimNumber}: ${evidence.reason}; evidence is in ${evidence.file}, check it with: ${commandLine('evidence', evidence.file)}`,
       { claim: evidence.claimNumber, kind: evidence.kind, file: evidence.file },
     );
   }

@@ -136,10 +136,10 @@ export class MerkleTree {
    * With `groupLog` 4 both ends must be multiples of 16 leaves, or the end of the input.
    */
   hashLeafRange(leafStart: number, leafEnd: number): void {
-    for (const [segment, view] of this.#segments.map((segment, i) => [segment, this.#view(i)] as const)) {
+    for (const [i, segment] of this.#segments.entries()) {
       const low = Math.max(leafStart, segment.firstLeaf) - segment.firstLeaf;
       const high = Math.min(leafEnd - segment.firstLeaf, leafCount(segment.bytes));
-      if (low < high) this.#hash(segment, view.subarray(low * LEAF_BYTES, high * LEAF_BYTES), low);
+      if (low < high) this.#hash(segment, this.#view(i).subarray(low * LEAF_BYTES, high * LEAF_BYTES), low);
     }
   }
 
@@ -319,7 +319,18 @@ function ascending(numbers: readonly number[]): Uint32Array {
   return sorted.subarray(0, kept);
 }
 
-/** Allocates and builds the tree over `bytes`, which stay the caller's and are read again by updates and proofs. */
+/** Leaves of a segment of bytes that are brought, as a power of two: 4 MiB are held at once. */
+const BROUGHT_SEGMENT_LOG = 12;
+
+/**
+ * Allocates and builds the tree over `bytes`, which stay the caller's and are read again by updates and proofs. What is no
+ * array, such as a file, is brought in pieces.
+ */
 export function buildTree(kernels: MerkleKernels, bytes: LongBytes, groupLog: 0 | 4 = 0): MerkleTree {
+  if (!ArrayBuffer.isView(bytes)) {
+    const size = LEAF_BYTES * 2 ** BROUGHT_SEGMENT_LOG;
+    const bring = (i: number): Uint8Array => bytes.subarray(i * size, Math.min(bytes.length, (i + 1) * size));
+    return new MerkleTree(kernels, allocateTree(bytes.length, groupLog, BROUGHT_SEGMENT_LOG), bring).build();
+  }
   return new MerkleTree(kernels, allocateTree(bytes.length, groupLog), splitSegments(bytes)).build();
 }

@@ -1,4 +1,5 @@
 /** Tokens of a recipe as training and checking read them: in memory, or by ranges out of a file. */
+import type { LongBytes } from '../merkle/tree.js';
 
 /** A token file that is not held in memory. Whatever it gives has the bytes of the file's root. */
 export interface TokenRanges {
@@ -28,7 +29,21 @@ export function tokenRange(tokens: TokenSequence, from: number, count: number): 
   return isInMemory(tokens) ? tokens.subarray(from, from + count) : tokens.range(from, count);
 }
 
-/** The bytes of the token file: a view of tokens in memory, else read whole, for disputes that open all of it. */
+/** The bytes of the token file, a view of tokens in memory, or what brings them: for disputes, which open any of them. */
+export function longTokenBytes(tokens: TokenSequence): LongBytes {
+  if (isInMemory(tokens)) return tokenBytes(tokens);
+  const width = tokens.totalBytes / tokens.length;
+  return {
+    length: tokens.totalBytes,
+    subarray(start, end) {
+      const first = Math.floor(start / width);
+      const { buffer } = tokens.range(first, Math.ceil(end / width) - first);
+      return new Uint8Array(buffer).slice(start - first * width, end - first * width);
+    },
+  };
+}
+
+/** The bytes of the token file: a view of tokens in memory, else read whole. */
 export function tokenBytes(tokens: TokenSequence): Uint8Array {
   if (isInMemory(tokens)) return new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength);
   const bytes = new Uint8Array(tokens.totalBytes);

@@ -2,11 +2,12 @@
 import { hashBytes, merkleKernels } from '../backend/merkleAddon.js';
 import { invariant, PogoError } from '../errors.js';
 import { equalBytes } from '../hex.js';
+import type { LongBytes } from '../merkle/tree.js';
 import { packedModelLayout, unitFileBytes } from '../model/layout.js';
 import type { Recipe } from '../model/recipe.js';
 import { recipeHeader, recipeOfHeader } from '../model/recipeHeader.js';
 import { learningRateBits, vectorBytes } from '../model/state.js';
-import { type TokenSequence, tokenBytes } from '../model/tokens.js';
+import { isInMemory, longTokenBytes, type TokenSequence, tokenBytes } from '../model/tokens.js';
 import type { Trainer } from '../pipeline/trainer.js';
 import type { Committer } from '../pipeline/trainSteps.js';
 import { encodeDiff, maxDiffBytes } from '../protocol/diff.js';
@@ -124,7 +125,7 @@ async function openHeldOut(options: DisputedClaim, subject: DisputeSubject, stan
   const evaluated = packs ? vector : (parentModel ?? source.blob(header.modelRoot, bytes));
   const { frozen } = trainer.plan;
   const inputs: TraceInputs = {
-    externals: [evaluated, tokenBytes(tokens).slice(), ...(frozen === undefined ? [] : [vectorBytes(frozen)])],
+    externals: [evaluated, disputedTokens(tokens), ...(frozen === undefined ? [] : [vectorBytes(frozen)])],
     merkle: merkleKernels(),
     kernels: fastKernels(trainer),
     ...(standsBy ? { committed: new Map([[operationOf(program, 'loss'), lossBytes(subject.unit)]]) } : {}),
@@ -181,15 +182,20 @@ function readUnits({ source, trainer }: Pick<DisputedClaim, 'source' | 'trainer'
   });
 }
 
+/** Tokens in memory as an array of this thread's own, aligned to its elements; a file stays one. */
+function disputedTokens(tokens: TokenSequence): LongBytes {
+  return isInMemory(tokens) ? tokenBytes(tokens).slice() : longTokenBytes(tokens);
+}
+
 function externalsOf(
   { recipe, tokens, trainer }: DisputedClaim,
   kind: number,
   { theta, m, v, ema }: CapturedState,
   units: readonly Uint8Array[],
-): readonly Uint8Array[] {
+): readonly LongBytes[] {
   if (kind === SUBJECT_KIND.unit) {
     const { frozen } = trainer.plan;
-    return [theta, tokenBytes(tokens).slice(), ...(frozen === undefined ? [] : [vectorBytes(frozen)])];
+    return [theta, disputedTokens(tokens), ...(frozen === undefined ? [] : [vectorBytes(frozen)])];
   }
   if (kind === SUBJECT_KIND.model) return [recipe.ema ? ema : theta];
   if (kind === SUBJECT_KIND.receipt) return [theta, m, v];

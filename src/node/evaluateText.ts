@@ -5,11 +5,13 @@
  * is predicted once, from the tokens before it in its window. The losses are summed in their order in fp32
  * (docs/numerics.md, unit loss).
  */
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { referenceKernels } from '../backend/reference.js';
 import { PogoError } from '../errors.js';
 import { hashBytes } from '../files/digest.js';
+import { beyondVocabulary, cutToken, heldTokenBytes, TokenFile } from '../model/node/tokenFile.js';
 import { bytesPerToken } from '../model/recipe.js';
+import { type TokenSequence, tokenRange } from '../model/tokens.js';
 import { Evaluator } from '../pipeline/evaluator.js';
 import type { Environment } from './environment.js';
 import { throwIfAborted } from './environment.js';
@@ -19,7 +21,7 @@ import { type OpenedModel, shortenContext } from './openModel.js';
 const SEQUENCES_PER_LANE = 8;
 
 export interface TokenData {
-  readonly tokens: ArrayLike<number> & { readonly length: number };
+  readonly tokens: TokenSequence;
   /** BLAKE3 of the file. */
   readonly root: Uint8Array;
   readonly kind: 'text' | 'tokens';
@@ -36,32 +38,40 @@ export interface TextLoss {
 }
 
 /**
- * Reads a text (UTF-8), or a token file (`.tokens`, `.bin`: u16 little-endian, u32 where the vocabulary exceeds 65,536).
+ * Reads a text (UTF-8), or a token file (`.tokens`, `.bin`: u16 little-endian, u32 where the vocabulary exceeds 65,536),
+ * which stays on disk where it is larger than is held (POGO_TOKEN_MEMORY).
  *
  * @throws PogoError DATA for an empty file, text that is not UTF-8, or a token beyond the vocabulary; IO
  */
 export function readTokenData(path: string, model: OpenedModel): TokenData {
-  let bytes: Buffer;
-  try {
-    bytes = readFileSync(path);
-  } catch (cause) {
-    throw PogoError.from(cause, path);
-  }
-  const isTokens = /\.(?:tokens|bin)$/.test(path);
-  const tokens = isTokens ? tokenFile(path, bytes, model) : model.codec.encode(utf8(path, bytes));
   const { vocab } = model.plan.recipe;
+  const { tokens, root, kind } = /\.(?:tokens|bin)$/.test(path) ? tokenData(path, vocab) : textData(path, model);
   if (tokens.length < 2) {
     throw new PogoError('DATA', `expected at least two tokens in ${path}, found ${tokens.length}; give a longer text`, {
       source: path,
     });
   }
-  const bad = tokens.findIndex((token) => token >= vocab);
-  if (bad >= 0) {
-    throw new PogoError('DATA', `expected tokens below ${vocab} in ${path}, found ${tokens[bad]} at place ${bad}`, {
-      source: path,
-    });
+  return { tokens, root, kind };
+}
+
+function readBytes(path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (cause) {
+    throw PogoError.from(cause, path);
   }
-  return { tokens, root: hashBytes(bytes), kind: isTokens ? 'tokens' : 'text' };
+}
+
+function textData(path: string, model: OpenedModel): TokenData {
+  const bytes = readBytes(path);
+  const tokens = model.codec.encode(utf8(path, bytes));
+  requireVocabulary(tokens, model.plan.recipe.vocab, path);
+  return { tokens, root: hashBytes(bytes), kind: 'text' };
+}
+
+function requireVocabulary(tokens: Uint16Array | Uint32Array, vocab: number, path: string): void {
+  const bad = tokens.findIndex((token) => token >= vocab);
+  if (bad >= 0) throw beyondVocabulary(tokens[bad] as number, bad, vocab, path);
 }
 
 function utf8(path: string, bytes: Uint8Array): string {
@@ -73,16 +83,18 @@ function utf8(path: string, bytes: Uint8Array): string {
   }
 }
 
-function tokenFile(path: string, bytes: Uint8Array, model: OpenedModel): Uint32Array {
-  const width = bytesPerToken(model.plan.recipe);
-  if (bytes.length % width !== 0) {
-    throw new PogoError('DATA', `expected tokens of ${width} bytes in ${path}, found ${bytes.length} bytes`, {
-      source: path,
-    });
+function tokenData(path: string, vocab: number): TokenData {
+  const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+  if (size > heldTokenBytes()) {
+    const file = TokenFile.openAny(path, vocab);
+    return { tokens: file, root: file.root, kind: 'tokens' };
   }
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  const read = (i: number): number => (width === 2 ? view.getUint16(2 * i, true) : view.getUint32(4 * i, true));
-  return Uint32Array.from({ length: bytes.length / width }, (_, i) => read(i));
+  const bytes = Uint8Array.from(readBytes(path));
+  const width = bytesPerToken({ vocab });
+  if (bytes.length % width !== 0) throw cutToken(path, width, bytes.length);
+  const tokens = width === 2 ? new Uint16Array(bytes.buffer) : new Uint32Array(bytes.buffer);
+  requireVocabulary(tokens, vocab, path);
+  return { tokens, root: hashBytes(bytes), kind: 'tokens' };
 }
 
 export interface EvaluateOptions {
@@ -141,7 +153,7 @@ async function allLosses(
     for (let w = 0; w < count; w += 1) {
       const from = (first + w) * context;
       const taken = Math.min(context + 1, tokens.length - from);
-      for (let i = 0; i < taken; i += 1) sequences[w * (length + 1) + i] = tokens[from + i] as number;
+      sequences.set(tokenRange(tokens, from, taken), w * (length + 1));
     }
     const found = await evaluator.losses(sequences);
     for (let w = 0; w < count; w += 1) {

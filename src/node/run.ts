@@ -45,6 +45,8 @@ export interface RunJobOptions {
   readonly directory: string;
   readonly environment: Environment;
   readonly signal: AbortSignal;
+  /** The command that goes on with this run after it was stopped, for the error that says so. */
+  readonly resumeWith: string;
   /** θ of a recipe that starts from a root; a resumed run has published it already. */
   readonly startTheta?: Float32Array;
   readonly onReport: (role: string, report: RoleReport) => void;
@@ -193,7 +195,10 @@ class RunJob {
         await this.#tickDecided(ledger);
       }
       if (signal.aborted) {
-        throw new PogoError('INTERRUPTED', `the run was stopped; go on with: pogo run --resume --dir ${directory}`);
+        throw new PogoError(
+          'INTERRUPTED',
+          `the run in ${directory} was stopped; go on with: ${this.#options.resumeWith}`,
+        );
       }
       throw this.#failure ?? new PogoError('INTERNAL', 'the ledger closed before the run was done');
     } finally {

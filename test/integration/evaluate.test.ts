@@ -1,12 +1,13 @@
 /** Losses of a model in our own format and in Hugging Face's: the same weights, the same bits. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { PogoError } from '../../src/errors.js';
 import { hfConfig } from '../../src/model/hf.js';
 import { writeCheckpoint } from '../../src/model/node/checkpoint.js';
 import { loadRecipe, validateRecipe } from '../../src/model/recipe.js';
 import { START_SCALARS, seedState } from '../../src/model/state.js';
+import { isInMemory, tokenRange } from '../../src/model/tokens.js';
 import { allocateWeights, LossRunner, modelPlan, quantizeWeights } from '../../src/model/unit.js';
 import { evaluateText, readTokenData } from '../../src/node/evaluateText.js';
 import { openModel, shortenContext } from '../../src/node/openModel.js';
@@ -52,7 +53,7 @@ describe('evaluation', () => {
   it('is the loss of the tape where the windows fit', async () => {
     const model = await openModel(own);
     const data = readTokenData(text, model);
-    const tokens = Uint32Array.from({ length: 2 * 128 + 1 }, (_, i) => data.tokens[i] as number);
+    const tokens = Uint32Array.from(tokenRange(data.tokens, 0, 2 * 128 + 1));
     const weights = allocateWeights(plan, state.theta);
     quantizeWeights(plan, environment.backend.kernels, weights);
     const sequences = new Uint32Array(2 * 129);
@@ -69,6 +70,22 @@ describe('evaluation', () => {
     const shortened = await evaluateText(environment, short, data);
     expect((await evaluateText(environment, model, data, { context: 64 })).lossBits).toBe(shortened.lossBits);
     expect(shortened.tokens).toBe(5 * 64 - 1);
+  });
+
+  it('of a token file is the same whether it is held in memory or read by ranges', async () => {
+    const model = await openModel(own);
+    const file = join(folder.path, 'text.tokens');
+    writeFileSync(file, Uint16Array.from(tokenRange(readTokenData(text, model).tokens, 0, 300)));
+    const held = readTokenData(file, model);
+    vi.stubEnv('POGO_TOKEN_MEMORY', '0');
+    const read = readTokenData(file, model);
+    vi.unstubAllEnvs();
+    expect([held.tokens, read.tokens].map(isInMemory)).toEqual([true, false]);
+    expect(read.root).toEqual(held.root);
+    const options = { context: 100 };
+    const expected = await evaluateText(environment, model, held, options);
+    expect(await evaluateText(environment, model, read, options)).toEqual(expected);
+    expect(expected.tokens).toBe(299);
   });
 
   it('writes the same text from both files', async () => {

@@ -4,10 +4,12 @@ import { join } from 'node:path';
 import { blake3 } from '@noble/hashes/blake3.js';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { portableKernels } from '../../src/merkle/portable.js';
 import { verifyLeafProof } from '../../src/merkle/proof.js';
 import { TokenFile } from '../../src/model/node/tokenFile.js';
-import { tokenBytes, tokenRange } from '../../src/model/tokens.js';
+import { longTokenBytes, tokenBytes, tokenRange } from '../../src/model/tokens.js';
 import { gatherSequences } from '../../src/model/unit.js';
+import { openable } from '../../src/protocol/dispute/trace.js';
 import { temporaryFolder } from '../support/bundles.js';
 import { eventsOf, pogo } from '../support/pogo.js';
 
@@ -61,6 +63,27 @@ describe.each([
     expect(() => file.range(tokens.length - 1, 2)).toThrow(/exceeds the 2200001 tokens/);
     expect(same(tokenBytes(file), bytes)).toBe(true);
     expect(tokenRange(file, 5, 3)).toEqual(tokens.slice(5, 8));
+  });
+
+  test('for disputes, any bytes and the tree of all are those of the file', () => {
+    const file = TokenFile.open(path, recipe) as TokenFile;
+    const long = longTokenBytes(file);
+    expect(long.length).toBe(bytes.length);
+    const law = fc.property(fc.nat(bytes.length), fc.nat(5000), (start, most) => {
+      const end = Math.min(bytes.length, start + most);
+      expect(same(long.subarray(start, end), bytes.subarray(start, end))).toBe(true);
+    });
+    fc.assert(law, { numRuns: 40 });
+    const opened = openable(portableKernels, long);
+    const whole = openable(portableKernels, bytes);
+    const leaves = Math.ceil(bytes.length / 1024);
+    for (const leaf of [0, 1, 4095, 4096, leaves - 1]) {
+      expect(same(opened.chunk(leaf), whole.chunk(leaf))).toBe(true);
+      expect(same(opened.value(0, leaf), whole.value(0, leaf))).toBe(true);
+    }
+    expect(same(opened.value(13, 0), whole.value(13, 0))).toBe(true);
+    // Whoever knows no root is told it.
+    expect(same(TokenFile.openAny(path, recipe.vocab).root, blake3(bytes))).toBe(true);
   });
 
   test('another length or root is no file of the recipe; a token beyond the vocabulary has its place named', () => {

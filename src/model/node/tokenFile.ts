@@ -56,23 +56,50 @@ export class TokenFile implements TokenRanges {
    * @throws PogoError DATA for a token beyond the vocabulary, IO
    */
   static open(path: string, recipe: Pick<Recipe, 'data' | 'vocab'>): TokenFile | undefined {
-    const width = bytesPerToken(recipe);
-    const { tokens: count, tokensRoot } = recipe.data;
+    const { tokens, tokensRoot } = recipe.data;
+    return TokenFile.#stream(path, recipe.vocab, { bytes: tokens * bytesPerToken(recipe), root: tokensRoot });
+  }
+
+  /**
+   * Streams any token file, whose length and root it then says.
+   *
+   * @param vocab gives the width of a token
+   * @throws PogoError DATA for a cut token or one beyond the vocabulary, IO
+   */
+  static openAny(path: string, vocab: number): TokenFile {
+    const file = TokenFile.#stream(path, vocab, undefined);
+    if (file === undefined) throw new PogoError('INTERNAL', 'a file without expectations meets them');
+    return file;
+  }
+
+  static #stream(
+    path: string,
+    vocab: number,
+    expected: { readonly bytes: number; readonly root: Uint8Array } | undefined,
+  ): TokenFile | undefined {
+    const width = bytesPerToken({ vocab });
     return withFile(path, (descriptor) => {
-      if (fstatSync(descriptor).size !== count * width) return undefined;
-      const file = new TokenFile(path, count * width, width);
+      const { size } = fstatSync(descriptor);
+      if (expected !== undefined && size !== expected.bytes) return undefined;
+      if (size % width !== 0) throw cutToken(path, width, size);
+      const file = new TokenFile(path, size, width);
       let bad: { readonly token: number; readonly place: number } | undefined;
       for (const { bytes, at } of piecesOf(path, descriptor, file.totalBytes)) {
         file.#tree.hashLeafBytes(bytes, at / LEAF_BYTES);
         const tokens = tokensOf(bytes, width);
-        const place = bad === undefined ? tokens.findIndex((token) => token >= recipe.vocab) : -1;
+        const place = bad === undefined ? tokens.findIndex((token) => token >= vocab) : -1;
         if (place >= 0) bad = { token: tokens[place] as number, place: at / width + place };
       }
       file.#tree.finish();
-      if (!equalBytes(file.#tree.root(), tokensRoot)) return undefined;
-      if (bad !== undefined) throw beyondVocabulary(bad.token, bad.place, recipe.vocab, path);
+      if (expected !== undefined && !equalBytes(file.root, expected.root)) return undefined;
+      if (bad !== undefined) throw beyondVocabulary(bad.token, bad.place, vocab, path);
       return file;
     });
+  }
+
+  /** BLAKE3 of the file. */
+  get root(): Uint8Array {
+    return this.#tree.root();
   }
 
   range(from: number, count: number): Uint16Array | Uint32Array {
@@ -162,8 +189,14 @@ function tokensOf(bytes: Uint8Array, width: 2 | 4): Uint16Array | Uint32Array {
     : new Uint32Array(buffer, byteOffset, length / 4);
 }
 
+/** A token file holds whole tokens. */
+export function cutToken(path: string, width: number, bytes: number): PogoError {
+  const message = `expected tokens of ${width} bytes in ${path}, found ${bytes} bytes; build it for this vocabulary`;
+  return new PogoError('DATA', message, { path });
+}
+
 /** A token beyond the vocabulary would index past the embedding table. */
 export function beyondVocabulary(token: number, place: number, vocab: number, path: string): PogoError {
-  const message = `expected tokens below ${vocab} in ${path}, found ${token} at place ${place}`;
+  const message = `expected tokens below ${vocab} in ${path}, found ${token} at place ${place}; take the tokens of this model's tokenizer`;
   return new PogoError('DATA', message, { path });
 }
