@@ -63,6 +63,7 @@ describe('a run that is interrupted while it opens its ledger', () => {
       directory: at('early'),
       environment,
       signal: AbortSignal.abort(),
+      resumeWith: 'pogo run --resume',
       onReport: (_role, report) => reports.push(report),
       onBlock: () => undefined,
     });
