@@ -44,3 +44,8 @@ export function traceText(cost: { readonly unit: TraceCost } | undefined): strin
   const time = seconds < 1 ? 'under a second' : durationText(seconds);
   return `a disputed unit costs the accused ${operations} operations, ${bytesText(hashedBytes)} of outputs, about ${time} of one core, and publishes ${bytesText(publishedBytes)}`;
 }
+
+/** `5.5477 → 2.5710`; of what was never measured, since nothing was finalized, that it was not. */
+export function lossChange(before = Number.NaN, after = Number.NaN): string {
+  return Number.isNaN(before) || Number.isNaN(after) ? 'not measured' : `${before.toFixed(4)} → ${after.toFixed(4)}`;
+}

@@ -29,6 +29,7 @@ import {
 import { parseSeed } from '../node/seed.js';
 import { badUnits, committeeDetection, samplesForDetection } from '../protocol/detection.js';
 import { type LossPoint, svgChart, terminalChart } from './chart.js';
+import { lossChange } from './format.js';
 import { interruptible } from './interrupt.js';
 import { integerOption } from './options.js';
 import { commandLine, programName } from './program.js';
@@ -311,8 +312,8 @@ async function finish(
     [
       '',
       `Done in ${totalSeconds.toFixed(0)} s: ${outcomes('finalized')} claims finalized, ${outcomes('slashed')} slashed, ${outcomes('rejected')} rejected.`,
-      `  training    ${totals.steps} steps, ${totals.tokens.toLocaleString('en')} tokens in ${totals.trainSeconds.toFixed(1)} s (${Math.round(totals.tokens / Math.max(totals.trainSeconds, 1e-9)).toLocaleString('en')} tokens/s); loss ${change(points[0]?.loss, points.at(-1)?.loss)}`,
-      `  held out    ${change(heldOutBefore, heldOutAfter)} (nats per token, of the 4-bit model)`,
+      `  training    ${totals.steps} steps, ${totals.tokens.toLocaleString('en')} tokens in ${totals.trainSeconds.toFixed(1)} s (${Math.round(totals.tokens / Math.max(totals.trainSeconds, 1e-9)).toLocaleString('en')} tokens/s); loss ${lossChange(points[0]?.loss, points.at(-1)?.loss)}`,
+      `  held out    ${lossChange(heldOutBefore, heldOutAfter)} (nats per token, of the 4-bit model)`,
       `  checking    ${totals.verifyCpuSeconds.toFixed(1)} s of processor time by ${settings.verifiers} verifiers together, ${(100 * verifyToTrain).toFixed(0)} % of training's ${totals.trainCpuSeconds.toFixed(1)} s, ${((100 * verifyToTrain) / settings.verifiers).toFixed(0)} % each (each recomputes ${perVerifier} of ${population} units: ${(100 * detection).toFixed(2)} % to find ${bad} bad ones)`,
       ...predictedShare(settings, totals),
       `  state       ${last === undefined ? 'none' : toHex(last.toRoot)}`,
@@ -322,11 +323,6 @@ async function finish(
       `Next: ${['evidence <a file above>', 'mine --recipe tiny --dir bundle', 'verify bundle', 'doctor', '--help'].map((words) => `${programName()} ${words}`).join(', ')}`,
     ].join('\n'),
   );
-}
-
-/** `5.5477 → 2.5710`; of what was never measured, since nothing was finalized, that it was not. */
-function change(before = Number.NaN, after = Number.NaN): string {
-  return Number.isNaN(before) || Number.isNaN(after) ? 'not measured' : `${before.toFixed(4)} → ${after.toFixed(4)}`;
 }
 
 /**
