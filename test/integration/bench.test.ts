@@ -102,3 +102,32 @@ describe('bench flags', () => {
     expect(stderr).toContain(expected);
   });
 });
+
+it('whole runs of mine and verify: two claims, whose parts lie within the duty, and what others did meanwhile', async () => {
+  const { code, stdout, stderr } = await bench(
+    '--quick',
+    '--json',
+    '--no-peers',
+    '--recipe',
+    'tiny',
+    '--only',
+    'claim/',
+  );
+  expect(code, stderr).toBe(0);
+  const lines = eventsOf(stdout) as unknown as Line[];
+  expect(lines.flatMap((line) => eventFaults(line))).toEqual([]);
+  const details = (name: string) => lines.find((line) => line.name === name)?.details as Record<string, number>;
+  const [mine, verify] = [details('claim/mine'), details('claim/verify')];
+  expect(mine['stepMs']).toBeGreaterThan(0);
+  // Half of the second claim's steps took the median at least.
+  expect(mine['mineMs']).toBeGreaterThan(((mine['steps'] as number) / 2) * (mine['stepMs'] as number));
+  expect(verify['samples']).toBeGreaterThanOrEqual(verify['drawnSteps'] as number);
+  expect(verify['drawnSteps']).toBeGreaterThan(0);
+  const parts = ['readMs', 'replayMs', 'hashMs', 'unitMs', 'modelMs', 'heldOutMs'].map(
+    (name) => verify[name] as number,
+  );
+  for (const part of parts) expect(part).toBeGreaterThan(0);
+  // The duty is between two events, whose times are whole milliseconds.
+  expect(parts.reduce((sum, part) => sum + part, 0)).toBeLessThan((verify['dutyMs'] as number) + 2);
+  if (process.platform === 'linux') expect(verify['othersShare']).toBeGreaterThanOrEqual(0);
+}, 120_000);
