@@ -44,18 +44,12 @@ POGO_HD V pogo_attention_lambda(V m, V a, V l) {
   return pogo_add(pogo_mul(m, a), pogo_log2(l));
 }
 
-/** Exponent of a backward probability: min(0, u a - Lambda). */
-template <class V>
-POGO_HD V pogo_attention_exponent(V u, V a, V lambda) {
-  V z = pogo_sub(pogo_mul(u, a), lambda);
-  // z > 0 ? +0 : z
-  return pogo_min(z, pogo_fill(u, 0.0f));
-}
-
-/** Backward probability: exp2c of it. */
+/** Backward probability: exp2c(min(0, u a - Lambda)). */
 template <class V>
 POGO_HD V pogo_attention_probability(V u, V a, V lambda) {
-  return pogo_exp2c_below(pogo_attention_exponent(u, a, lambda));
+  V z = pogo_sub(pogo_mul(u, a), lambda);
+  // z > 0 ? +0 : z
+  return pogo_exp2c_below(pogo_min(z, pogo_fill(u, 0.0f)));
 }
 
 #endif
