@@ -38,14 +38,22 @@ static __device__ __forceinline__ float2 load_pair(const float* x, uint32_t at, 
 template <class Shape>
 static __device__ __forceinline__ void add_bias(const GemmOperands& g, const float* bias, TilePlace place,
                                                 float (&sum)[Shape::MT][Shape::NT][4]) {
-  POGO_UNROLL
-  for (int nt = 0; nt < Shape::NT; nt += 1) {
-    const float2 b = load_pair(bias, place.col0 + fragment_column<Shape>(Team<Shape>::thread(), nt), g.N);
+  const uint32_t first = place.col0 + fragment_column<Shape>(Team<Shape>::thread(), 0);
+  const auto add = [&](int nt, float2 b) {
     POGO_UNROLL
     for (int mt = 0; mt < Shape::MT; mt += 1) {
       POGO_UNROLL
       for (int i = 0; i < 4; i += 1) sum[mt][nt][i] = pogo_add(sum[mt][nt][i], i % 2 == 0 ? b.x : b.y);
     }
+  };
+  // Nearly all tiles are whole: 16 loads of two floats at one address and constants instead of 32 with a test each.
+  if (place.col0 + (uint32_t)Shape::COLUMNS <= g.N && reinterpret_cast<uintptr_t>(bias) % sizeof(float2) == 0) {
+    const float2* pairs = reinterpret_cast<const float2*>(bias + first);
+    POGO_UNROLL
+    for (int nt = 0; nt < Shape::NT; nt += 1) add(nt, __ldg(pairs + 4 * nt));
+  } else {
+    POGO_UNROLL
+    for (int nt = 0; nt < Shape::NT; nt += 1) add(nt, load_pair(bias, first + 8 * (uint32_t)nt, g.N));
   }
 }
 
@@ -63,20 +71,44 @@ static __device__ __forceinline__ void dither_words(const uint32_t* seed, uint32
   }
 }
 
+/** The low bytes of two words, that of the first below. */
+static __device__ __forceinline__ uint16_t low_bytes(uint32_t first, uint32_t second) {
+  return (uint16_t)__byte_perm(first, second, 0x0040);
+}
+
 /** The largest magnitude of the four lanes that share a row. */
 static __device__ __forceinline__ float quad_magnitude(float value) {
   value = larger_magnitude(value, __shfl_xor_sync(0xFFFFFFFFu, value, 1));
   return larger_magnitude(value, __shfl_xor_sync(0xFFFFFFFFu, value, 2));
 }
 
+/** Whether all of a tile is there, rows of WIDTH bytes each, in words of sixteen bytes. */
+template <class Shape, uint32_t WIDTH>
+static __device__ __forceinline__ bool is_whole(const void* at, size_t stride, uint32_t rows, uint32_t width) {
+  static_assert(WIDTH % 16 == 0 && Shape::THREADS % (WIDTH / 16) == 0 && Shape::ROWS % (Shape::THREADS / (WIDTH / 16)) == 0,
+                "whole turns of the threads");
+  return rows == (uint32_t)Shape::ROWS && width == WIDTH && (reinterpret_cast<uintptr_t>(at) | stride) % 16 == 0;
+}
+
 /**
  * A staged tile to global memory: `rows` rows of `width` bytes each, `pitch` bytes apart in shared memory (a multiple of
- * 16) and `stride` bytes apart at `out`. Sixteen bytes at a time where that is aligned.
+ * 16) and `stride` bytes apart at `out`. Sixteen bytes at a time where that is aligned. WIDTH: of a whole tile, which nearly
+ * all are: no division by what is only known at run time, one address.
  */
-template <class Shape>
+template <class Shape, uint32_t WIDTH>
 static __device__ __forceinline__ void store_tile(const unsigned char* tile, uint32_t pitch, unsigned char* out,
                                                   size_t stride, uint32_t rows, uint32_t width) {
-  if (((reinterpret_cast<uintptr_t>(out) | stride | width) % 16) == 0) {
+  if (is_whole<Shape, WIDTH>(out, stride, rows, width)) {
+    constexpr uint32_t WORDS = WIDTH / 16, TURN = Shape::THREADS / WORDS;
+    const uint32_t row = Team<Shape>::thread() / WORDS, byte = Team<Shape>::thread() % WORDS * 16;
+    const unsigned char* from = tile + row * pitch + byte;
+    unsigned char* to = out + row * stride + byte;
+    POGO_UNROLL
+    for (uint32_t turn = 0; turn < Shape::ROWS / TURN; turn += 1) {
+      *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from + turn * TURN * pitch);
+      to += TURN * stride;
+    }
+  } else if (((reinterpret_cast<uintptr_t>(out) | stride | width) % 16) == 0) {
     const uint32_t words = width / 16;
     POGO_NO_UNROLL
     for (uint32_t i = Team<Shape>::thread(); i < rows * words; i += Shape::THREADS) {
@@ -94,10 +126,22 @@ static __device__ __forceinline__ void store_tile(const unsigned char* tile, uin
 }
 
 /** The other way: rows of a tile into staging. A barrier must follow. What is not there stays undefined. */
-template <class Shape>
+template <class Shape, uint32_t WIDTH>
 static __device__ __forceinline__ void load_tile(const unsigned char* in, size_t stride, uint32_t rows, uint32_t width,
                                                  unsigned char* tile, uint32_t pitch) {
-  if (((reinterpret_cast<uintptr_t>(in) | stride | width) % 16) == 0) {
+  if (is_whole<Shape, WIDTH>(in, stride, rows, width)) {
+    constexpr uint32_t WORDS = WIDTH / 16, TURN = Shape::THREADS / WORDS;
+    const uint32_t row = Team<Shape>::thread() / WORDS, byte = Team<Shape>::thread() % WORDS * 16;
+    unsigned char* to = tile + row * pitch + byte;
+    const unsigned char* from = in + row * stride + byte;
+    POGO_NO_UNROLL
+    for (uint32_t turn = 0; turn < Shape::ROWS / TURN; turn += 1) {
+      cp_async16(to + turn * TURN * pitch, from, true);
+      from += TURN * stride;
+    }
+    cp_async_commit();
+    cp_async_wait<0>();
+  } else if (((reinterpret_cast<uintptr_t>(in) | stride | width) % 16) == 0) {
     const uint32_t words = width / 16;
     POGO_NO_UNROLL
     for (uint32_t i = Team<Shape>::thread(); i < rows * words; i += Shape::THREADS) {

@@ -90,9 +90,9 @@ struct CodesEpilogue {
               pogo_gelu(value[k], &value[k], &slopes[k]);
               steepest = larger_magnitude(steepest, slopes[k]);
             }
-            const uint32_t low = pogo_derivative_bits(slopes[0]) & 255u, high = pogo_derivative_bits(slopes[1]) & 255u;
             *reinterpret_cast<uint16_t*>(second + row * byte_pitch(Shape::COLUMNS) +
-                                         fragment_column<Shape>(Team<Shape>::thread(), nt)) = (uint16_t)(low | high << 8);
+                                         fragment_column<Shape>(Team<Shape>::thread(), nt)) =
+                low_bytes(pogo_derivative_bits(slopes[0]), pogo_derivative_bits(slopes[1]));
           }
           // Where u * u overflows the slope is 0 * Inf while the value stays finite.
           if (!pogo_absmax_is_finite(pogo_bits(steepest)) && place.row0 + row < g.M) report<Shape>(g, e, place, row, 0);
@@ -101,7 +101,7 @@ struct CodesEpilogue {
     }
     if (FORM == CodesForm::GELU_GRADIENT) {
       // The derivative's codes lie where the codes of the result will.
-      load_tile<Shape>(
+      load_tile<Shape, Shape::COLUMNS>(
           reinterpret_cast<const unsigned char*>(e.derivative_in + (size_t)place.row0 * g.N + place.col0), g.N,
           live_rows<Shape>(g, place), live_columns<Shape>(g, place), staging, byte_pitch(Shape::COLUMNS));
       Team<Shape>::sync();
@@ -110,10 +110,8 @@ struct CodesEpilogue {
         const uint32_t codes[2] = {(uint32_t)(int32_t)(int8_t)(both & 255u), (uint32_t)(int32_t)(int8_t)(both >> 8)};
         POGO_UNROLL
         for (uint32_t k = 0; k < 2; k += 1) {
-          // Beyond the result there is no derivative, and the product is 0.
-          if (place.row0 + row < g.M && place.col0 + column + k < g.N) {
-            value[k] = pogo_mul(value[k], pogo_mul(pogo_to_float(codes[k]), POGO_INV_DERIVATIVE));
-          }
+          // Beyond the result any code may lie there: the product is 0, and so is then the value.
+          value[k] = pogo_mul(value[k], pogo_mul(pogo_to_float(codes[k]), POGO_INV_DERIVATIVE));
         }
         if (e.block_sums != nullptr) {
           *reinterpret_cast<float2*>(second + 4 * (row * float_pitch(Shape::COLUMNS) + column)) =
@@ -146,6 +144,51 @@ struct CodesEpilogue {
         total = pogo_add(total, du[row * float_pitch(Shape::COLUMNS) + column]);
       }
       e.block_sums[(size_t)((place.row0 + first) / 64) * g.N + place.col0 + column] = total;
+    }
+  }
+
+  /** Codes of the values, staged. */
+  template <class Shape, bool DITHERED>
+  static __device__ __forceinline__ void quantize(const TileScratch<Shape>& scratch,
+                                                  const float (&sum)[Shape::MT][Shape::NT][4], unsigned char* staging) {
+    // Read once, before anything is staged: for all that the compiler knows, staging changes them.
+    float multipliers[Shape::MT][2][Shape::WARP_SUBGROUPS];
+    uint32_t row_words[Shape::MT][2];
+    const uint32_t subgroup = fragment_column<Shape>(Team<Shape>::thread(), 0) / 32;
+    POGO_UNROLL
+    for (int mt = 0; mt < Shape::MT; mt += 1) {
+      POGO_UNROLL
+      for (int h = 0; h < 2; h += 1) {
+        const uint32_t row = fragment_row<Shape>(Team<Shape>::thread(), mt, h);
+        row_words[mt][h] = DITHERED ? scratch.row_words[row] : 0;
+        POGO_UNROLL
+        for (int s = 0; s < Shape::WARP_SUBGROUPS; s += 1) {
+          multipliers[mt][h][s] = scratch.multipliers[row * Shape::SUBGROUPS + subgroup + (uint32_t)s];
+        }
+      }
+    }
+    POGO_UNROLL
+    for (int nt = 0; nt < Shape::NT; nt += 1) {
+      const uint32_t column = fragment_column<Shape>(Team<Shape>::thread(), nt);
+      uint2 words = make_uint2(0, 0);
+      if (DITHERED) words = *reinterpret_cast<const uint2*>(scratch.column_words + column);
+      POGO_UNROLL
+      for (int mt = 0; mt < Shape::MT; mt += 1) {
+        POGO_UNROLL
+        for (int h = 0; h < 2; h += 1) {
+          const uint32_t row = fragment_row<Shape>(Team<Shape>::thread(), mt, h);
+          const float multiplier = multipliers[mt][h][nt / 4], *value = &sum[mt][nt][2 * h];
+          uint32_t low, high;
+          if (DITHERED) {
+            low = pogo_code_dithered_bits(value[0], multiplier, words.x, row_words[mt][h]);
+            high = pogo_code_dithered_bits(value[1], multiplier, words.y, row_words[mt][h]);
+          } else {
+            low = pogo_code_bits(value[0], multiplier);
+            high = pogo_code_bits(value[1], multiplier);
+          }
+          *reinterpret_cast<uint16_t*>(staging + row * byte_pitch(Shape::COLUMNS) + column) = low_bytes(low, high);
+        }
+      }
     }
   }
 
@@ -237,29 +280,18 @@ struct CodesEpilogue {
     }
     Team<Shape>::sync();
     if (live) {
-      const bool dithered = e.seed != nullptr;
-      each_pair<Shape>(sum, [&](uint32_t r, uint32_t column, const float* value) {
-        const float multiplier = scratch.multipliers[r * Shape::SUBGROUPS + column / 32];
-        uint32_t low, high;
-        if (dithered) {
-          const uint32_t row_word = scratch.row_words[r];
-          const uint2 words = *reinterpret_cast<const uint2*>(scratch.column_words + column);
-          low = pogo_code_dithered_bits(value[0], multiplier, words.x, row_word);
-          high = pogo_code_dithered_bits(value[1], multiplier, words.y, row_word);
-        } else {
-          low = pogo_code_bits(value[0], multiplier);
-          high = pogo_code_bits(value[1], multiplier);
-        }
-        *reinterpret_cast<uint16_t*>(staging + r * byte_pitch(Shape::COLUMNS) + column) =
-            (uint16_t)((low & 255u) | (high & 255u) << 8);
-      });
+      if (e.seed != nullptr) {
+        quantize<Shape, true>(scratch, sum, staging);
+      } else {
+        quantize<Shape, false>(scratch, sum, staging);
+      }
       Team<Shape>::sync();
       const uint32_t rows = live_rows<Shape>(g, place), columns = live_columns<Shape>(g, place);
       const size_t at = (size_t)place.row0 * g.N + place.col0;
-      store_tile<Shape>(staging, byte_pitch(Shape::COLUMNS), reinterpret_cast<unsigned char*>(e.codes + at), g.N,
+      store_tile<Shape, Shape::COLUMNS>(staging, byte_pitch(Shape::COLUMNS), reinterpret_cast<unsigned char*>(e.codes + at), g.N,
                                  rows, columns);
       if (FORM == CodesForm::GELU) {
-        store_tile<Shape>(second, byte_pitch(Shape::COLUMNS),
+        store_tile<Shape, Shape::COLUMNS>(second, byte_pitch(Shape::COLUMNS),
                                    reinterpret_cast<unsigned char*>(e.derivative_out + at), g.N, rows, columns);
       }
       if (FORM == CodesForm::GELU_GRADIENT && e.block_sums != nullptr) column_sums<Shape>(g, e, place, second);

@@ -69,7 +69,7 @@ struct Gradient4Epilogue {
       }
     }
     Team<Shape>::sync();
-    store_tile<Shape>(staging, nibble_pitch(Shape::COLUMNS),
+    store_tile<Shape, Shape::COLUMNS / 2>(staging, nibble_pitch(Shape::COLUMNS),
                                e.codes + ((size_t)place.row0 * g.N + place.col0) / 2, g.N / 2,
                                live_rows<Shape>(g, place), live_columns<Shape>(g, place) / 2);
   }

@@ -186,10 +186,9 @@ struct HeadEpilogue {
               // Codes that nobody wants are made of undefined words and go nowhere: cheaper than a branch an element.
               const uint2 words = *reinterpret_cast<const uint2*>(scratch.column_words + column);
               // A masked entry has p = +0, and dither alone rounds to code 0.
-              const uint32_t low = pogo_code_dithered_bits(p[0], POGO_Q8_C, words.x, row_word) & 255u;
-              const uint32_t high = pogo_code_dithered_bits(p[1], POGO_Q8_C, words.y, row_word) & 255u;
               *reinterpret_cast<uint16_t*>(staging + row * byte_pitch(Shape::COLUMNS) + column) =
-                  (uint16_t)(low | high << 8);
+                  low_bytes(pogo_code_dithered_bits(p[0], POGO_Q8_C, words.x, row_word),
+                            pogo_code_dithered_bits(p[1], POGO_Q8_C, words.y, row_word));
             }
             POGO_UNROLL
             for (int s = 4; s > 0; s /= 2) {
@@ -209,7 +208,7 @@ struct HeadEpilogue {
       }
       Team<Shape>::sync();
       if (e.codes != nullptr) {
-        store_tile<Shape>(staging, byte_pitch(Shape::COLUMNS),
+        store_tile<Shape, Shape::COLUMNS>(staging, byte_pitch(Shape::COLUMNS),
                                    reinterpret_cast<unsigned char*>(e.codes + (size_t)place.row0 * g.N + place.col0),
                                    g.N, live_rows<Shape>(g, place), live_columns<Shape>(g, place));
       }

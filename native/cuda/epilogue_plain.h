@@ -73,7 +73,7 @@ struct Bf16Epilogue {
     const uint32_t rows = live_rows<Shape>(g, place), width = 2 * live_columns<Shape>(g, place);
     const size_t at = (size_t)place.row0 * g.N + place.col0, stride = (size_t)g.N * 2;
     if (FORM == Bf16Form::RESIDUAL) {
-      load_tile<Shape>(reinterpret_cast<const unsigned char*>(e.x + at), stride, rows, width, staging,
+      load_tile<Shape, 2 * Shape::COLUMNS>(reinterpret_cast<const unsigned char*>(e.x + at), stride, rows, width, staging,
                                 half_pitch(Shape::COLUMNS));
       if (e.bias != nullptr) add_bias<Shape>(g, e.bias, place, sum);
       Team<Shape>::sync();
@@ -103,7 +103,7 @@ struct Bf16Epilogue {
       *word = pair_bf16(value[0], value[1]);
     });
     Team<Shape>::sync();
-    store_tile<Shape>(staging, half_pitch(Shape::COLUMNS), reinterpret_cast<unsigned char*>(e.y + at), stride,
+    store_tile<Shape, 2 * Shape::COLUMNS>(staging, half_pitch(Shape::COLUMNS), reinterpret_cast<unsigned char*>(e.y + at), stride,
                                rows, width);
   }
 };
