@@ -83,7 +83,7 @@ export function requireFreeFolder(folder: string, kind: FolderKind, force = fals
 
 /**
  * Gives a whole folder its name. What {@link requireFreeFolder} let be replaced is moved aside before and removed after: a
- * process that dies between the two renames leaves both under unfinished names.
+ * process that dies between the two renames leaves both under unfinished names, which the next one that gets there removes.
  */
 export function placeFolder(whole: string, folder: string, layer: FileLayer = realFiles): void {
   const old = layer.status(folder) !== undefined && layer.list(folder).length > 0 ? unfinishedPath(folder) : undefined;
@@ -94,6 +94,8 @@ export function placeFolder(whole: string, folder: string, layer: FileLayer = re
     if (old !== undefined) layer.rename(old, folder);
     throw error;
   }
-  layer.syncDirectory(path.dirname(path.resolve(folder)));
+  const parent = path.dirname(path.resolve(folder));
+  layer.syncDirectory(parent);
   if (old !== undefined) removeTree(layer, old);
+  removeAbandoned(layer, parent, path.basename(folder));
 }

@@ -1,6 +1,6 @@
 /** What a user named to be written, on disks that die at any byte: the old or the new is there, and never a part. */
 import { describe, expect, it } from 'vitest';
-import { removeAbandoned, unfinishedPath } from '../../src/files/durable.js';
+import { unfinishedPath } from '../../src/files/durable.js';
 import { type FileLayer, readWholeFile } from '../../src/files/fileLayer.js';
 import { type FolderKind, placeFolder, requireFreeFolder, writeTarget } from '../../src/files/target.js';
 import { crashSweep } from '../support/crashSweep.js';
@@ -130,7 +130,8 @@ describe('a folder', () => {
     prepare(files);
     files.makeDirectory('/d/.unfinished-pair-4194999-1');
     write(files, '/d/.unfinished-pair-4194999-1/a', NEW);
-    removeAbandoned(files, '/d', 'pair');
+    files.makeDirectory('/d/whole');
+    placeFolder('/d/whole', '/d/pair', files);
     expect(files.list('/d')).toEqual(['pair']);
   });
 });
