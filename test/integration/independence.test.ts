@@ -76,7 +76,7 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   protocol: ['model', 'backend', 'merkle', 'reference'],
   pipeline: ['protocol', 'model', 'backend', 'merkle'],
   ledger: ['protocol', 'files', 'model', 'backend', 'merkle'],
-  cost: ['protocol', 'model'],
+  cost: ['pipeline', 'protocol', 'model'],
   node: ['ledger', 'pipeline', 'protocol', 'files', 'model', 'backend', 'merkle'],
   cli: ['node', 'cost', 'ledger', 'pipeline', 'protocol', 'files', 'model', 'backend'],
 };
