@@ -92,11 +92,12 @@ Promise.all(['', '/light', '/kernels'].map((entry) => import('proof-of-gradient'
 `;
 /** What an editor of a strict TypeScript project sees; our declarations may need no others' that are not installed. */
 const TYPES_PROGRAM = `
-import { type Backend, createMiner, type Ledger, loadRecipe, openBackend, PogoError, verifyBundle } from 'proof-of-gradient';
+import { type Backend, createMiner, type Ledger, loadRecipe, type MemberOptions, openBackend, PogoError, verifyBundle } from 'proof-of-gradient';
 import { openBackend as openKernels } from 'proof-of-gradient/kernels';
 import { checkEvidence, createNobleBls } from 'proof-of-gradient/light';
 const backend: Backend = openBackend();
-let ledger: Ledger | undefined;
+declare const ledger: Ledger;
+export const chain: MemberOptions['ledger'] = ledger;
 export { backend, checkEvidence, createMiner, createNobleBls, ledger, loadRecipe, openKernels, PogoError, verifyBundle };
 `;
 
@@ -151,10 +152,10 @@ export async function checkPackage() {
     }
     writeFileSync(join(folder, 'check.ts'), TYPES_PROGRAM);
     const tsc = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc');
-    const strict = ['--strict', '--noEmit', '--skipLibCheck', 'false', '--module', 'nodenext', '--target', 'es2022'];
+    const strict = ['--strict', '--exactOptionalPropertyTypes', '--noEmit', '--skipLibCheck', 'false', '--target', 'es2022'];
     const types = ['--types', 'node', '--typeRoots', join(ROOT, 'node_modules', '@types')];
     demand(
-      await runProgram(process.execPath, [tsc, ...strict, ...types, 'check.ts'], inFolder),
+      await runProgram(process.execPath, [tsc, ...strict, '--module', 'node16', ...types, 'check.ts'], inFolder),
       'types of the package',
     );
     const installed = join(folder, 'node_modules', 'proof-of-gradient');

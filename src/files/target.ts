@@ -15,12 +15,14 @@ function taken(target: string, expected: string, found: string, advice: string):
 const OTHER = 'a symbolic link, pipe or device';
 
 /**
+ * An empty file is none: `mktemp` leaves one that is to be written.
+ *
  * @param force a file may be replaced; nothing else ever is
  * @throws PogoError IO for a name that is taken
  */
 export function requireFreeFile(file: string, force = false, layer: FileLayer = realFiles): void {
   const status = layer.status(file);
-  if (status === undefined || (force && status.kind === 'file')) return;
+  if (status === undefined || (status.kind === 'file' && (force || status.size === 0))) return;
   if (status.kind === 'directory') throw taken(file, 'no folder', 'one', 'name a file in it');
   if (status.kind === 'other') throw taken(file, 'a plain file or nothing', OTHER, 'name another file');
   throw taken(file, 'nothing', `a file of ${status.size} bytes`, 'name another, or replace it with --force');

@@ -30,7 +30,7 @@ export const NO_PARENT: Uint8Array = new Uint8Array(32);
 
 /** A block's bytes and the BLAKE3 of them, by which the next block and the height log name it. */
 export function encodeBlock(
-  block: Omit<LedgerBlock, 'events'> & { readonly events: readonly MachineEvent[] },
+  block: Omit<LedgerBlock<MachineEvent>, 'events'> & { readonly events: readonly MachineEvent[] },
   parentRoot: Uint8Array,
 ): { readonly bytes: Uint8Array; readonly root: Uint8Array } {
   const bytes = StoredBlockType.serialize({

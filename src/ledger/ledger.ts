@@ -3,9 +3,10 @@
  * over a channel, and any other chain that embeds this project by an adapter of its own.
  */
 import type { MachineEvent } from './machine.js';
+import type { LedgerEvent } from './stateEvents.js';
 
 /** A final block. Heights grow by one; nothing is ever taken back. */
-export interface LedgerBlock<E extends MachineEvent = MachineEvent> {
+export interface LedgerBlock<E extends MachineEvent = LedgerEvent> {
   readonly height: number;
   /** Transactions in order, as they were submitted. */
   readonly transactions: readonly Uint8Array[];
@@ -26,7 +27,8 @@ export type SubmitResult =
   | { readonly accepted: true; readonly height: number }
   | { readonly accepted: false; readonly height: number; readonly code: string; readonly reason: string };
 
-export interface Ledger<E extends MachineEvent = MachineEvent> {
+/** @typeParam E - events of the chain's state machine; those of this project's own by default */
+export interface Ledger<E extends MachineEvent = LedgerEvent> {
   /**
    * Offers a transaction. Submitting the same bytes again is harmless: the answer names the block that holds them, so
    * a client that died before it saw the answer asks again.

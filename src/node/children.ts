@@ -9,6 +9,7 @@ import * as path from 'node:path';
 import { packageRoot } from '../backend/packageRoot.js';
 import { PogoError } from '../errors.js';
 import type { Ledger } from '../ledger/ledger.js';
+import type { MachineEvent } from '../ledger/machine.js';
 import { serveLedger } from './ipc.js';
 import { childChannel } from './processChannel.js';
 import type { RoleCommand, RoleMessage } from './role.js';
@@ -44,7 +45,7 @@ export interface ChildExit {
 
 export interface ChildProcessesOptions {
   /** Served to every child. */
-  readonly ledger?: Ledger;
+  readonly ledger?: Ledger<MachineEvent>;
   /** Every end of a child's process, also those that are followed by a restart: the run's source of `tick`. */
   readonly onExit?: (exit: ChildExit) => void;
   /** Events that roles report. */

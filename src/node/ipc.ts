@@ -33,7 +33,7 @@ type Request =
 type Reply =
   | { readonly from: 'ledger'; readonly id: number; readonly kind: 'value'; readonly value: unknown }
   | { readonly from: 'ledger'; readonly id: number; readonly kind: 'error'; readonly error: object }
-  | { readonly from: 'ledger'; readonly id: number; readonly kind: 'block'; readonly block: LedgerBlock }
+  | { readonly from: 'ledger'; readonly id: number; readonly kind: 'block'; readonly block: LedgerBlock<MachineEvent> }
   | { readonly from: 'ledger'; readonly id: number; readonly kind: 'end' };
 
 const CALLS = new Set(['submit', 'head', 'query', 'subscribe', 'more', 'unsubscribe']);
@@ -152,7 +152,7 @@ interface Waiting {
 
 /** Blocks that arrived and were not read yet, and who waits for the next. */
 interface Inbox {
-  readonly blocks: LedgerBlock[];
+  readonly blocks: LedgerBlock<MachineEvent>[];
   ended: boolean;
   error?: PogoError;
   wake: () => void;

@@ -41,9 +41,7 @@ export class Evaluator {
         id,
         recipe: encodeRecipe(this.#plan.recipe),
         microBatches: 1,
-        ...(this.#pool.hostGroup === undefined
-          ? {}
-          : { weights: allocateWeights(this.#plan, theta, this.#pool.packing) }),
+        ...(this.#pool.hasHostLanes ? { weights: allocateWeights(this.#plan, theta, this.#pool.packing) } : {}),
         devices: this.#pool.openModels(this, this.#plan, { microBatches: 1, training: false }),
       };
       this.#theta = theta;

@@ -107,7 +107,7 @@ export class LanePool {
       running: 0,
     }));
     this.kernels = (this.#groups[0] as LaneGroup).backendOpened.kernels;
-    this.packing = this.hostGroup?.backendOpened.kernels.packing;
+    this.packing = this.#groups.find(({ backend }) => backend !== 'cuda')?.backendOpened.kernels.packing;
     this.lanes = wanted.reduce((sum, { lanes }) => sum + lanes, 0);
     this.backend = first.backend;
     this.isa = first.isa;
@@ -136,9 +136,9 @@ export class LanePool {
     return workers;
   }
 
-  /** The group whose lanes compute in host memory, if there is one. */
-  get hostGroup(): LaneGroup | undefined {
-    return this.#groups.find(({ backend }) => backend !== 'cuda');
+  /** Whether a group's lanes compute in host memory. */
+  get hasHostLanes(): boolean {
+    return this.#groups.some(({ backend }) => backend !== 'cuda');
   }
 
   /** Groups of lanes on devices that can still be used, by index. */

@@ -92,12 +92,12 @@ export class Trainer {
     this.#options = options;
     sessionCounter += 1;
     const microBatches = options.microBatches ?? 1;
-    const { hostGroup } = pool;
+    const { hasHostLanes } = pool;
     this.session = {
       id: `train-${sessionCounter}`,
       recipe: encodeRecipe(plan.recipe),
       microBatches,
-      ...(hostGroup === undefined ? {} : { weights: allocateWeights(plan, state.theta, pool.packing) }),
+      ...(hasHostLanes ? { weights: allocateWeights(plan, state.theta, pool.packing) } : {}),
       state,
       devices: pool.openModels(this, plan, { microBatches, training: true }),
     };
@@ -123,7 +123,7 @@ export class Trainer {
     // Devices first: they hash and pack faster.
     this.#domains = [
       ...pool.deviceGroups.map((group) => new DeviceDomain(context, group)),
-      ...(hostGroup === undefined ? [] : [new HostDomain(context)]),
+      ...(hasHostLanes ? [new HostDomain(context)] : []),
     ];
     this.evaluator = new Evaluator(plan, pool, options.signal);
   }
