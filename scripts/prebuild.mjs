@@ -152,7 +152,15 @@ export async function checkPackage() {
     }
     writeFileSync(join(folder, 'check.ts'), TYPES_PROGRAM);
     const tsc = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc');
-    const strict = ['--strict', '--exactOptionalPropertyTypes', '--noEmit', '--skipLibCheck', 'false', '--target', 'es2022'];
+    const strict = [
+      '--strict',
+      '--exactOptionalPropertyTypes',
+      '--noEmit',
+      '--skipLibCheck',
+      'false',
+      '--target',
+      'es2022',
+    ];
     const types = ['--types', 'node', '--typeRoots', join(ROOT, 'node_modules', '@types')];
     demand(
       await runProgram(process.execPath, [tsc, ...strict, '--module', 'node16', ...types, 'check.ts'], inFolder),
