@@ -18,13 +18,28 @@ namespace pogo {
 /** Dynamic shared memory of a block of sm_90. */
 static constexpr uint32_t MOST_SHARED_BYTES = 227 * 1024;
 
-/** Where the sums of a tile wait that is cut between two walkers: [block][warpgroup][fragment][thread], and a flag for each. */
+/**
+ * Where the sums of a tile wait that is cut between two walkers: [walker and rank][warpgroup][fragment][thread], and a flag for
+ * each; and how many clusters have begun. Null where no tile is cut.
+ */
 struct Carry {
   float4* sums;
   uint32_t* flags;
+  uint32_t* begun;
 
   static constexpr uint32_t GROUPS = 2, FRAGMENTS = 16, THREADS = 128;
   static constexpr size_t BLOCK_BYTES = (size_t)GROUPS * FRAGMENTS * THREADS * sizeof(float4);
+
+  /** Of flags and count, which begin at zero; sums come before them. */
+  static constexpr size_t flag_bytes(size_t blocks) { return (blocks * GROUPS + 1) * sizeof(uint32_t); }
+
+  /**
+   * One thread of a cluster: its walker. Who waits for the sums of the walker before must know that it has begun, and clusters
+   * may begin in any order, the last of them only when others have ended; so they are numbered as they begin.
+   */
+  __device__ __forceinline__ uint32_t turn(uint32_t cluster) const {
+    return begun == nullptr ? cluster : atomicAdd(begun, 1u);
+  }
 
   __device__ __forceinline__ float4* place(uint32_t block, uint32_t group) const {
     return sums + ((size_t)block * GROUPS + group) * FRAGMENTS * THREADS + Team<WarpgroupTile>::thread();
@@ -84,13 +99,13 @@ struct PingpongLoop {
   static constexpr uint32_t STAGING_BYTES = (Epilogue::template bytes<Shape>() + 127) / 128 * 128;
   static constexpr uint32_t GROUP_BYTES = STAGING_BYTES + TileScratch<Shape>::BYTES;
   static constexpr uint32_t STAGE_BYTES = (Block::ROWS + Block::COLUMNS) * DEPTH;
-  /** What does not fit beside the epilogues' memory is left out; barriers take less than 128 bytes. */
+  /** What does not fit beside the epilogues' memory is left out; barriers and the walker's number take less than 128 bytes. */
   static constexpr uint32_t FIT = (MOST_SHARED_BYTES - 2 * GROUP_BYTES - TILE_ALIGNMENT - 128) / STAGE_BYTES;
   static constexpr uint32_t STAGES = FIT < 6 ? FIT : 6;
   using Ring = StageRing<Block, DEPTH, STAGES>;
   static constexpr uint32_t SHARED_BYTES =
-      STAGES * STAGE_BYTES + 2 * GROUP_BYTES + Ring::BARRIER_BYTES + TILE_ALIGNMENT;
-  static_assert(STAGES >= 5 && GROUP_BYTES % 16 == 0 && Ring::BARRIER_BYTES <= 128, "room for stages");
+      STAGES * STAGE_BYTES + 2 * GROUP_BYTES + Ring::BARRIER_BYTES + sizeof(uint32_t) + TILE_ALIGNMENT;
+  static_assert(STAGES >= 5 && GROUP_BYTES % 16 == 0 && Ring::BARRIER_BYTES + sizeof(uint32_t) <= 128, "room for stages");
   /** How many stages the first warpgroup is ahead at first: about what the other multiplies alone during a promotion. */
   static constexpr uint32_t AHEAD = 2;
 
@@ -144,7 +159,7 @@ struct PingpongLoop {
         waits = false;
       }
       if (part.first > 0 && live) {
-        all.carry.take(blockIdx.x - ring.together(), group, sum);
+        all.carry.take((walker - 1) * ring.together() + rank, group, sum);
       } else {
         begin_sums<Shape>(g, place.row0, place.col0, sum);
       }
@@ -171,7 +186,7 @@ struct PingpongLoop {
       }
       if (!live) continue;
       if (part.end < all.walk.panels) {
-        all.carry.leave(blockIdx.x, group, sum);
+        all.carry.leave(walker * ring.together() + rank, group, sum);
       } else {
         Epilogue::template run<Shape>(g, e, place, staging, scratch, sum);
       }
@@ -186,12 +201,18 @@ __global__ void __launch_bounds__(PingpongLoop<Epilogue>::THREADS, 1)
   unsigned char* shared = pogo_shared();
   shared += (TILE_ALIGNMENT - reinterpret_cast<uintptr_t>(shared) % TILE_ALIGNMENT) % TILE_ALIGNMENT;
   unsigned char* behind = shared + Loop::STAGES * Loop::STAGE_BYTES;
-  const typename Loop::Ring ring(shared, reinterpret_cast<PhaseBarrier*>(behind + 2 * Loop::GROUP_BYTES), all.cluster);
-  if (threadIdx.x == 0) ring.begin(maps, Loop::WARPS);
+  unsigned char* barriers = behind + 2 * Loop::GROUP_BYTES;
+  const typename Loop::Ring ring(shared, reinterpret_cast<PhaseBarrier*>(barriers), all.cluster);
+  uint32_t* turn = reinterpret_cast<uint32_t*>(barriers + Loop::Ring::BARRIER_BYTES);
+  const uint32_t cluster = blockIdx.x / ring.together(), rank = blockIdx.x - cluster * ring.together();
+  if (threadIdx.x == 0) {
+    ring.begin(maps, Loop::WARPS);
+    if (rank == 0) *turn = all.carry.turn(cluster);
+  }
   ring.meet();
-  // By a shuffle, so that nvcc knows it is the same for a warp.
+  // By shuffles, so that nvcc knows that they are the same for a warp.
   const uint32_t warp = __shfl_sync(0xFFFFFFFFu, threadIdx.x / 32, 0), group = warp / 4;
-  const uint32_t walker = blockIdx.x / ring.together(), rank = blockIdx.x - walker * ring.together();
+  const uint32_t walker = __shfl_sync(0xFFFFFFFFu, *(ring.together() > 1 ? map_shared(turn, 0) : turn), 0);
   if (warp >= Loop::WARPS) {
     warpgroup_shrink<Loop::LOADING_REGISTERS>();
     if (threadIdx.x == 32 * Loop::WARPS) Loop::load(maps, g, all, ring, walker, rank);
@@ -208,7 +229,7 @@ __global__ void __launch_bounds__(PingpongLoop<Epilogue>::THREADS, 1)
 inline size_t carry_bytes(uint32_t M, uint32_t N, uint32_t K, const DeviceTraits& device) {
   const uint64_t tiles = (uint64_t)((M + 127) / 128) * ((N + 127) / 128);
   if (!device.wgmma() || K <= PANEL || tiles < (uint64_t)device.multiprocessors) return 0;
-  return (size_t)device.multiprocessors * (Carry::BLOCK_BYTES + Carry::GROUPS * sizeof(uint32_t));
+  return device.multiprocessors * Carry::BLOCK_BYTES + Carry::flag_bytes(device.multiprocessors);
 }
 
 template <class Epilogue>
@@ -233,12 +254,13 @@ Status launch_pingpong_loop(const GemmOperands& g, const typename Epilogue::Args
                          launch.device->multiprocessors, &walkers),
            name);
   const size_t sums = (size_t)walkers * together * Carry::BLOCK_BYTES;
-  const size_t flags = (size_t)walkers * together * Carry::GROUPS * sizeof(uint32_t);
+  const size_t flags = Carry::flag_bytes((size_t)walkers * together);
   const bool may_split = g.K > PANEL && launch.workspace.data != nullptr && launch.workspace.bytes >= sums + flags;
   all.walk = make_walk((uint32_t)tiles, walkers, (g.K + PANEL - 1) / PANEL, may_split);
   if (all.walk.split) {
     all.carry.sums = static_cast<float4*>(launch.workspace.data);
     all.carry.flags = reinterpret_cast<uint32_t*>(static_cast<unsigned char*>(launch.workspace.data) + sums);
+    all.carry.begun = all.carry.flags + (flags / sizeof(uint32_t) - 1);
     POGO_TRY(cudaMemsetAsync(all.carry.flags, 0, flags, launch.stream), name);
   }
   POGO_TRY(POGO_LAUNCH_CLUSTER((pingpong_kernel<Epilogue>), dim3(all.walk.walkers * together), dim3(Loop::THREADS),

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include <memory>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -235,6 +236,28 @@ void check_reach(unsigned rank, size_t shared) {
   }
 }
 
+/** In which order the clusters of a grid run: CUDA promises none. */
+class Places {
+ public:
+  const uint64_t count;
+
+  Places(unsigned x, unsigned y, unsigned z) : count((uint64_t)x * y * z), x_(x), y_(y) {
+    if (settings().order != Order::SEEDED || count == 0) return;
+    first_ = draw() % count;
+    do step_ = draw() % count + 1;
+    while (std::gcd(step_, count) != 1);
+  }
+
+  dim3 at(uint64_t turn) const {
+    const uint64_t i = settings().order == Order::DESCENDING ? count - 1 - turn
+                                                             : (uint64_t)(((__uint128_t)turn * step_ + first_) % count);
+    return {(unsigned)(i % x_), (unsigned)(i / x_ % y_), (unsigned)(i / x_ / y_)};
+  }
+
+ private:
+  uint64_t x_, y_, first_ = 0, step_ = 1;
+};
+
 }  // namespace
 
 void fail(const char* format, ...) {
@@ -262,36 +285,34 @@ std::string run_grid(const std::function<void()>& body, dim3 grid, dim3 block, u
   m.shared_bytes = shared;
   m.random = settings().seed * 0x9E3779B97F4A7C15ull + 1;
   m.failed = false;
-  for (unsigned z = 0; z < grid.z; z += 1) {
-    for (unsigned y = 0; y < grid.y; y += 1) {
-      for (unsigned x = 0; x < grid.x; x += blocks_together) {
-        m.cluster_waiting = 0;
-        m.deferred.clear();
-        for (unsigned rank = 0; rank < blocks_together; rank += 1) {
-          prepare_block(rank, shared);
-          for (unsigned i = 0; i < threads; i += 1) {
-            Runner& runner = m.runners[rank * threads + i];
-            runner.thread = {i % block.x, i / block.x % block.y, i / (block.x * block.y)};
-            runner.block = {x + rank, y, z};
-            runner.block_size = block;
-            runner.grid_size = grid;
-            runner.shared = m.blocks[rank].shared;
-            runner.shared_bytes = shared;
-            runner.index = i;
-            runner.rank = rank;
-            runner.cluster_size = blocks_together;
-            runner.state = State::READY;
-            runner.waits_for = "";
-            runner.cluster_arrivals = 0;
-            runner.copies.clear();
-            runner.groups.clear();
-          }
-        }
-        run_cluster(count);
-        for (unsigned rank = 0; rank < blocks_together; rank += 1) check_reach(rank, shared);
-        if (m.failed) return m.message;
+  const Places places(grid.x / blocks_together, grid.y, grid.z);
+  for (uint64_t turn = 0; turn < places.count; turn += 1) {
+    const dim3 cluster_at = places.at(turn);
+    m.cluster_waiting = 0;
+    m.deferred.clear();
+    for (unsigned rank = 0; rank < blocks_together; rank += 1) {
+      prepare_block(rank, shared);
+      for (unsigned i = 0; i < threads; i += 1) {
+        Runner& runner = m.runners[rank * threads + i];
+        runner.thread = {i % block.x, i / block.x % block.y, i / (block.x * block.y)};
+        runner.block = {cluster_at.x * blocks_together + rank, cluster_at.y, cluster_at.z};
+        runner.block_size = block;
+        runner.grid_size = grid;
+        runner.shared = m.blocks[rank].shared;
+        runner.shared_bytes = shared;
+        runner.index = i;
+        runner.rank = rank;
+        runner.cluster_size = blocks_together;
+        runner.state = State::READY;
+        runner.waits_for = "";
+        runner.cluster_arrivals = 0;
+        runner.copies.clear();
+        runner.groups.clear();
       }
     }
+    run_cluster(count);
+    for (unsigned rank = 0; rank < blocks_together; rank += 1) check_reach(rank, shared);
+    if (m.failed) return m.message;
   }
   return "";
 }

@@ -1,8 +1,8 @@
 // The device model: enough of CUDA's language and runtime to run the kernels of this folder on a CPU, for tests.
 //
 // Threads of a block are fibers; one block runs at a time, or all blocks of a cluster together. A thread runs until it
-// synchronizes, so what happens between two synchronizations is a matter of the order of fibers, which tests vary:
-// ascending, descending, or drawn by a seed. Device and shared memory begin as bytes FF (a NaN, the largest absmax, an index
+// synchronizes, so what happens between two synchronizations is a matter of the order of fibers, which tests vary, like the
+// order of blocks or clusters: ascending, descending, or drawn by a seed. Device and shared memory begin as bytes FF (a NaN, the largest absmax, an index
 // out of range), and shared memory again before each block. Never shipped, never fast.
 //
 // What ends a launch with cudaErrorLaunchFailure and a message on stderr: threads that wait for others that ended or
