@@ -11,115 +11,138 @@ export const MEASURED: MeasuredPoints = {
   passes: {
     embed: {
       perOperation: 0,
-      perByte: 4.89914e-11,
+      perByte: 4.82434e-11,
     },
     normForward: {
       perOperation: 0,
-      perByte: 6.86772e-11,
+      perByte: 5.22986e-11,
     },
     linearQkv: {
-      perOperation: 1.04173e-12,
-      perByte: 7.66364e-11,
+      perOperation: 1.01243e-12,
+      perByte: 8.80782e-11,
     },
     attentionForward: {
-      perOperation: 2.23154e-12,
-      perByte: 0,
-    },
-    quantizeRows: {
-      perOperation: 0,
-      perByte: 3.18643e-11,
+      perOperation: 1.96586e-12,
+      perByte: 3.9144e-11,
     },
     linearResidual: {
-      perOperation: 1.04565e-12,
-      perByte: 2.69976e-11,
+      perOperation: 1.01441e-12,
+      perByte: 3.74704e-11,
     },
     linearGelu: {
-      perOperation: 9.89075e-13,
-      perByte: 1.78956e-10,
+      perOperation: 9.75737e-13,
+      perByte: 1.52773e-10,
     },
     headForward: {
-      perOperation: 9.86252e-13,
-      perByte: 1.77834e-10,
+      perOperation: 9.40989e-13,
+      perByte: 1.99792e-10,
     },
     headInputGradient: {
-      perOperation: 1.11748e-12,
-      perByte: 4.14875e-11,
+      perOperation: 1.07752e-12,
+      perByte: 5.04357e-11,
     },
     recode: {
       perOperation: 0,
-      perByte: 7.37629e-11,
+      perByte: 6.69284e-11,
     },
     weightGradient: {
-      perOperation: 1.03707e-12,
-      perByte: 1.12439e-11,
+      perOperation: 1.06998e-12,
+      perByte: 1.36268e-11,
     },
     normBackward: {
       perOperation: 0,
-      perByte: 3.75468e-11,
+      perByte: 3.2063e-11,
     },
     quantize4: {
       perOperation: 0,
-      perByte: 2.94642e-11,
+      perByte: 2.88406e-11,
     },
     quantizeGradientRows: {
       perOperation: 0,
-      perByte: 3.7056e-11,
+      perByte: 2.92453e-11,
     },
     linearGeluInputGradient: {
-      perOperation: 1.07322e-12,
-      perByte: 7.31001e-11,
+      perOperation: 1.03994e-12,
+      perByte: 7.40696e-11,
     },
     linearInputGradient: {
-      perOperation: 1.0718e-12,
-      perByte: 4.19196e-12,
+      perOperation: 1.0639e-12,
+      perByte: 8.43922e-12,
     },
     linearHeadsInputGradient: {
-      perOperation: 9.89447e-13,
-      perByte: 7.4688e-11,
+      perOperation: 1.0054e-12,
+      perByte: 6.9582e-11,
     },
     attentionBackward: {
-      perOperation: 2.31463e-12,
+      perOperation: 2.29164e-12,
       perByte: 0,
     },
     embedBackward: {
       perOperation: 0,
-      perByte: 8.0884e-11,
+      perByte: 1.04059e-10,
     },
     unitLoss: {
       perOperation: 0,
-      perByte: 6.73664e-10,
+      perByte: 7.37067e-10,
     },
     fillZero: {
       perOperation: 0,
-      perByte: 7.78386e-10,
+      perByte: 1.55677e-9,
     },
     '*': {
-      perOperation: 1.07947e-12,
-      perByte: 1.85968e-11,
+      perOperation: 1.04743e-12,
+      perByte: 3.46958e-11,
     },
   },
   commit: {
-    value: 20602200000,
-    source: 'bench/results/2026-11-26-zen5-2cores.jsonl:267',
+    value: 21493800000,
+    source: 'bench/results/2026-11-26-zen5-2cores.jsonl:268',
   },
   hash: {
-    value: 8253170000,
-    source: 'bench/results/2026-11-26-zen5-2cores.jsonl:267',
+    value: 8177900000,
+    source: 'bench/results/2026-11-26-zen5-2cores.jsonl:268',
   },
   weights: {
-    value: 12256800000,
-    source: 'bench/results/2026-11-26-zen5-2cores.jsonl:267',
+    value: 13158200000,
+    source: 'bench/results/2026-11-26-zen5-2cores.jsonl:268',
   },
   together: {
-    value: 1.05063,
+    value: 1.06152,
     source: 'bench/results/2026-11-26-zen5-2cores.jsonl, units in the lanes of step over unit-replay',
   },
   waits: {
-    value: 0.0207123,
+    value: 0.0211611,
     source: 'bench/results/2026-11-26-zen5-2cores.jsonl, idlePercent of the lines step',
   },
   trip: {
-    value: 0.000054875,
+    value: 0.000047125,
     source: 'bench/results/2026-11-26-zen5-2cores.jsonl, emptyTaskUs of the lines step',
+  },
+  process: {
+    log: {
+      fixed: 0,
+      perUnit: 1.97491e-9,
+      source: 'bench/results/2026-11-26-zen5-2cores.jsonl, stepMs of the lines claim/mine over the lines step',
+    },
+    read: {
+      fixed: 0.000402896,
+      perUnit: 2.0912e-10,
+      source: 'bench/results/2026-11-26-zen5-2cores.jsonl, readMs of the lines claim/verify',
+    },
+    model: {
+      fixed: 0.000248513,
+      perUnit: 1.51507e-9,
+      source: 'bench/results/2026-11-26-zen5-2cores.jsonl, modelMs of the lines claim/verify',
+    },
+    mine: {
+      fixed: 0.705159,
+      perUnit: 1.1433e-8,
+      source: 'bench/results/2026-11-26-zen5-2cores.jsonl, mineAroundMs of the lines claim/mine',
+    },
+    verify: {
+      fixed: 0.646437,
+      perUnit: 5.33384e-9,
+      source: 'bench/results/2026-11-26-zen5-2cores.jsonl, verifyAroundMs of the lines claim/verify',
+    },
   },
 };
