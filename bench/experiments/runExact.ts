@@ -33,15 +33,7 @@ const EMPTY_ROOT = new Uint8Array(32);
 export interface ExperimentSpec {
   readonly name: string;
   readonly seed: number;
-  readonly model: {
-    readonly vocab: number;
-    readonly layers: number;
-    readonly width: number;
-    readonly heads: number;
-    readonly hidden: number;
-    readonly context: number;
-    readonly norm: 'rms' | 'layer';
-    readonly bias: boolean;
+  readonly model: Pick<Recipe, 'vocab' | 'layers' | 'width' | 'heads' | 'hidden' | 'context' | 'norm' | 'bias'> & {
     readonly normEpsilon: number;
     /** Options of the family gemma3. */
     readonly gemma?: Omit<GemmaOptions, 'ropeRoot' | 'embeddingScaleBits'> & { readonly embeddingScale: number };

@@ -24,7 +24,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadCpuAddon } from '../../src/backend/cpuAddon.js';
 import { loadCudaAddon } from '../../src/backend/cudaAddon.js';
 import { loadRecipe, recipeToJson } from '../../src/model/recipe.js';
-import { eventsOf, type Finished, killTree, pogo, startPogo } from '../support/pogo.js';
+import { eventsOf, type Finished, finishedOf, killTree, pogo, startPogo } from '../support/pogo.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'pogo-bad-'));
 const at = (...names: string[]): string => join(folder, ...names);
@@ -177,17 +177,7 @@ function limited(kib: number, args: readonly string[]): Promise<Finished> {
     env: { ...process.env, ...HOME },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  let [stdout, stderr] = ['', ''];
-  child.stdout.on('data', (data: Buffer) => {
-    stdout += data.toString();
-  });
-  child.stderr.on('data', (data: Buffer) => {
-    stderr += data.toString();
-  });
-  return new Promise((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }));
-  });
+  return finishedOf(child);
 }
 
 const RUN = ['--recipe', 'tiny', '--claims', '1', '--verifiers', '1', '--cheat', 'none', '--json'];

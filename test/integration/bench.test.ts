@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { eventFaults } from '../support/eventSchema.js';
-import { eventsOf } from '../support/pogo.js';
+import { eventsOf, type Finished, finishedOf } from '../support/pogo.js';
 
 const PROGRAM = fileURLToPath(new URL('../../bench/build.mjs', import.meta.url));
 
@@ -41,20 +41,10 @@ interface Line extends Record<string, unknown> {
   readonly details: Readonly<Record<string, unknown>>;
 }
 
-function bench(...args: readonly string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
+function bench(...args: readonly string[]): Promise<Finished> {
   const env = { ...process.env, POGO_LANES: '2' };
   const child = spawn(process.execPath, [PROGRAM, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-  let [stdout, stderr] = ['', ''];
-  child.stdout.on('data', (data: Buffer) => {
-    stdout += data.toString();
-  });
-  child.stderr.on('data', (data: Buffer) => {
-    stderr += data.toString();
-  });
-  return new Promise((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', (code) => resolve({ code, stdout, stderr }));
-  });
+  return finishedOf(child);
 }
 
 describe('bench --quick --json', () => {

@@ -10,7 +10,7 @@ import { Environment } from '../../src/node/environment.js';
 import { writeKeystore } from '../../src/node/keyFile.js';
 import { runMainJob } from '../../src/node/run.js';
 import { createNativeBls } from '../../src/protocol/blsNative.js';
-import { eventsOf, type Finished, pogo } from '../support/pogo.js';
+import { eventsOf, type Finished, finishedOf, pogo } from '../support/pogo.js';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const MAIN = join(ROOT, 'dist', 'cli', 'main.js');
@@ -24,17 +24,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 function shell(line: string, args: readonly string[]): Promise<Finished> {
   const words = ['-c', line, 'bash', process.execPath, MAIN, ...args];
   const child = spawn('bash', words, { env: { ...process.env, ...HOME }, stdio: ['ignore', 'pipe', 'pipe'] });
-  let [stdout, stderr] = ['', ''];
-  child.stdout.on('data', (data: Buffer) => {
-    stdout += data.toString();
-  });
-  child.stderr.on('data', (data: Buffer) => {
-    stderr += data.toString();
-  });
-  return new Promise((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }));
-  });
+  return finishedOf(child);
 }
 
 describe.skipIf(process.platform === 'win32')('a signal before a command has begun its work', () => {

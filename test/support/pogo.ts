@@ -1,5 +1,6 @@
 /** Runs the built `pogo` command as a process of its own, as a user would. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type ChildProcessByStdio, spawn } from 'node:child_process';
+import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 
 const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
@@ -9,6 +10,25 @@ export interface Finished {
   readonly signal: NodeJS.Signals | null;
   readonly stdout: string;
   readonly stderr: string;
+}
+
+/** What a process writes, and how it ends, once its output is closed. @param onOutput told all of stdout so far */
+export function finishedOf(
+  child: ChildProcessByStdio<null, Readable, Readable>,
+  onOutput?: (stdout: string) => void,
+): Promise<Finished> {
+  let [stdout, stderr] = ['', ''];
+  child.stdout.on('data', (data: Buffer) => {
+    stdout += data.toString();
+    onOutput?.(stdout);
+  });
+  child.stderr.on('data', (data: Buffer) => {
+    stderr += data.toString();
+  });
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }));
+  });
 }
 
 export interface PogoProcess {
@@ -23,26 +43,18 @@ export function startPogo(args: readonly string[], environment: Readonly<Record<
   const env = { ...process.env, ...environment };
   // A group of its own, so that a test can end the whole tree at once.
   const child = spawn(process.execPath, [MAIN, ...args], { env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
-  let stdout = '';
-  let stderr = '';
+  let output = '';
   const waiting: (() => void)[] = [];
-  child.stdout?.on('data', (data: Buffer) => {
-    stdout += data.toString();
+  const finished = finishedOf(child, (stdout) => {
+    output = stdout;
     for (const check of waiting) check();
-  });
-  child.stderr?.on('data', (data: Buffer) => {
-    stderr += data.toString();
-  });
-  const finished = new Promise<Finished>((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }));
   });
   const until = (when: (text: string) => boolean): Promise<void> =>
     Promise.race([
       finished.then(() => undefined),
       new Promise<void>((resolve) => {
         const check = (): void => {
-          if (when(stdout)) resolve();
+          if (when(output)) resolve();
         };
         waiting.push(check);
         check();
