@@ -309,7 +309,8 @@ async function ours(test, folder, kernels) {
     return { loss: loss / (test.windows * context), logits, vocab };
   }
   const source = { read: (element, values) => values.set(theta.subarray(element, element + values.length)) };
-  await writeHfModel(join(out, 'model.safetensors'), recipe, source, test.shards > 1 ? 100_000 : undefined);
+  const shards = test.shards > 1 ? { shardBytes: 100_000 } : {};
+  await writeHfModel(join(out, 'model.safetensors'), recipe, source, shards);
   writeFileSync(join(out, 'config.json'), JSON.stringify(hfConfig(recipe)));
   return { loss: loss / (test.windows * context), logits, vocab };
 }

@@ -2,18 +2,17 @@
  * A state folder as a model of Hugging Face: safetensors, `config.json` and `tokenizer.json` in a folder that
  * `transformers` opens. Weights go from file to file in pieces.
  */
-import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { PogoError } from '../errors.js';
-import { writeFileAtomic } from '../files/durable.js';
 import { realFiles } from '../files/fileLayer.js';
 import { equalBytes, toHex } from '../hex.js';
 import { hfConfig, sameShape } from '../model/hf.js';
 import { hfTokenizerJson } from '../model/hfVocabulary.js';
 import { createLayout } from '../model/layout.js';
 import { readHfConfig } from '../model/node/hfFolder.js';
-import { writeHfModel } from '../model/node/hfWrite.js';
+import { requireFreeModel, type VectorSource, writeHfModel } from '../model/node/hfWrite.js';
 import { keptTokenizerFile, openTokenizerFile, requireTokenizer } from '../model/node/tokenizerFile.js';
+import { fileOf, type NewFile } from '../model/node/wholeFile.js';
 import type { Recipe } from '../model/recipe.js';
 import { readStateHeader } from './files/stateFolder.js';
 import { hashFile } from './hashFile.js';
@@ -34,46 +33,33 @@ export interface HfExportOptions {
 
 /**
  * @returns what was written; a config or tokenizer of the same model that is there already stays
- * @throws PogoError MISMATCH for a recipe that no architecture expresses, or another model's files in the folder;
- *   CORRUPT if the vector has not its root; DATA without the recipe's tokenizer; IO
+ * @throws PogoError MISMATCH for a recipe that no architecture expresses, or another model's files in the folder that may
+ *   not be replaced; CORRUPT if the vector has not its root; DATA without the recipe's tokenizer; IO
  */
 export async function exportHf(recipe: Recipe, options: HfExportOptions): Promise<string[]> {
+  requireFreeModel(options.checkpoint, options.force === true);
   const folder = dirname(options.checkpoint);
-  const config = await configFile(folder, recipe);
-  const tokenizer = await tokenizerFile(folder, recipe, options.dataFolder);
+  const beside = [await configFile(folder, recipe, options), await tokenizerFile(folder, recipe, options)];
   const vector = join(options.state, `${options.weights}.bin`);
   await requireVector(vector, recipe, options);
   const handle = realFiles.open(vector, 'read');
-  let written: string[];
+  const source: VectorSource = {
+    read(element, out) {
+      const bytes = new Uint8Array(out.buffer, out.byteOffset, out.byteLength);
+      if (handle.read(bytes, 4 * element) === bytes.length) return;
+      throw new PogoError('IO', `${vector} was cut while it was read; try again`, { path: vector });
+    },
+  };
+  const { shardBytes, force = false } = options;
   try {
-    written = await writeHfModel(
-      options.checkpoint,
-      recipe,
-      {
-        read(element, out) {
-          const bytes = new Uint8Array(out.buffer, out.byteOffset, out.byteLength);
-          if (handle.read(bytes, 4 * element) === bytes.length) return;
-          throw new PogoError('IO', `${vector} was cut while it was read; try again`, { path: vector });
-        },
-      },
-      options.shardBytes,
-      undefined,
-      options.force,
-    );
+    return await writeHfModel(options.checkpoint, recipe, source, {
+      ...(shardBytes === undefined ? {} : { shardBytes }),
+      force,
+      beside: beside.filter((file) => file !== undefined),
+    });
   } finally {
     handle.close();
   }
-  for (const file of [config, tokenizer]) {
-    if (file === undefined) continue;
-    writeFileAtomic(realFiles, file.path, file.bytes);
-    written.push(file.path);
-  }
-  return written;
-}
-
-interface SmallFile {
-  readonly path: string;
-  readonly bytes: Uint8Array;
 }
 
 async function requireVector(file: string, recipe: Recipe, { state, weights }: HfExportOptions): Promise<void> {
@@ -88,31 +74,50 @@ async function requireVector(file: string, recipe: Recipe, { state, weights }: H
   );
 }
 
-function jsonBytes(value: unknown): Uint8Array {
-  return new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`);
+function jsonText(value: unknown): string {
+  return `${JSON.stringify(value, null, 2)}\n`;
 }
 
-async function configFile(folder: string, recipe: Recipe): Promise<SmallFile | undefined> {
-  const there = await readHfConfig(folder);
+/** The config to write; undefined where one of the same model stays. */
+async function configFile(folder: string, recipe: Recipe, { force }: HfExportOptions): Promise<NewFile | undefined> {
   const path = join(folder, 'config.json');
-  if (there === undefined) return { path, bytes: jsonBytes(hfConfig(recipe)) };
+  const file = fileOf(path, jsonText(hfConfig(recipe)));
+  const there = await unlessForced(force, () => readHfConfig(folder));
+  if (there === undefined) return file;
   const fits =
     recipe.family === 'gemma3' ? recipe.context <= there.shape.context : recipe.context === there.shape.context;
   if (sameShape(recipe, there.shape) && fits && there.tied) return undefined;
+  if (force === true) return file;
   throw new PogoError(
     'MISMATCH',
-    `expected no config.json of another model beside ${folder}, found one; choose another folder`,
+    `expected no config.json of another model beside ${folder}, found one; choose another folder, or replace it with --force`,
     { path },
   );
 }
 
-async function tokenizerFile(folder: string, recipe: Recipe, dataFolder: string): Promise<SmallFile | undefined> {
+/** The tokenizer to write; undefined where the recipe's is there. */
+async function tokenizerFile(
+  folder: string,
+  recipe: Recipe,
+  { force, dataFolder }: HfExportOptions,
+): Promise<NewFile | undefined> {
   const path = join(folder, 'tokenizer.json');
-  if (existsSync(path)) {
+  const fits = await unlessForced(force, async () => {
     const there = await openTokenizerFile(path);
     if (there !== undefined) requireTokenizer(recipe, there.tokenizer, path);
-    return undefined;
+    return there !== undefined;
+  });
+  if (fits === true) return undefined;
+  if (recipe.tokenizer === 'json') return fileOf(path, await keptTokenizerFile(recipe, dataFolder));
+  return fileOf(path, jsonText(await hfTokenizerJson(recipe.tokenizer)));
+}
+
+/** What is there; undefined, too, where it is unusable and may be replaced. */
+async function unlessForced<T>(force: boolean | undefined, read: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await read();
+  } catch (error) {
+    if (force === true && error instanceof PogoError && error.code !== 'IO') return undefined;
+    throw error;
   }
-  if (recipe.tokenizer === 'json') return { path, bytes: await keptTokenizerFile(recipe, dataFolder) };
-  return { path, bytes: jsonBytes(await hfTokenizerJson(recipe.tokenizer)) };
 }

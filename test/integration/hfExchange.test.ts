@@ -1,17 +1,21 @@
 /** Models of Hugging Face into state folders and back, through the command line. */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { hfTokenizerJson } from '../../src/model/hfVocabulary.js';
 import { createLayout } from '../../src/model/layout.js';
+import { readCheckpoint } from '../../src/model/node/checkpoint.js';
 import { openRecipe } from '../../src/model/node/recipeFile.js';
 import { recipeRoot } from '../../src/model/recipe.js';
+import { vectorBytes } from '../../src/model/state.js';
 import { readStateFolder, readStateHeader } from '../../src/node/files/stateFolder.js';
+import { exportHf } from '../../src/node/hfExport.js';
 import { temporaryFolder } from '../support/bundles.js';
 import { eventFaults } from '../support/eventSchema.js';
 import { parityCases, writeParityModel } from '../support/hfParity.js';
 import { type FileTensor, gpt2Tensors, writeSharded, writeTensors } from '../support/hfTensors.js';
 import { eventsOf, pogo as runPogo } from '../support/pogo.js';
+import { refusal } from '../support/refusal.js';
 
 const folder = temporaryFolder();
 const home = join(folder.path, 'home');
@@ -146,6 +150,42 @@ describe('export', () => {
     const several = join(folder.path, 'several');
     const clash = await pogo('export', '--state', state, '--format', 'hf', '--recipe', recipe, '--checkpoint', several);
     expect([clash.code, clash.event['code']]).toEqual([5, 'IO']);
+    expect(clash.event['message']).toMatch(/model\.safetensors\.index\.json, found a file .*replace it with --force$/);
+  });
+
+  it('replaces an earlier one with --force, whatever its number of files and its model, and nothing else', async () => {
+    const state = join(folder.path, 'state');
+    const recipe = join(folder.path, 'state.recipe.json');
+    const out = join(folder.path, 'replaced');
+    mkdirSync(out);
+    const foreign = ['model-00001-of-00002.bin', 'model-00001-of-2.safetensors', 'other-00001-of-00002.safetensors'];
+    for (const name of [...foreign, 'notes.txt']) writeFileSync(join(out, name), name);
+    // What a killed export of another number of files left, and small files of another model.
+    for (const name of ['model-00007-of-00009.safetensors', '.unfinished-model-00001-of-00009.safetensors-4194999-1']) {
+      writeFileSync(join(out, name), 'stale');
+    }
+    writeFileSync(join(out, 'config.json'), JSON.stringify({ ...CONFIG, n_layer: 2 }));
+    writeFileSync(join(out, 'tokenizer.json'), '{"half":');
+    const common = { state, checkpoint: join(out, 'model.safetensors'), weights: 'theta' as const };
+    const places = { ...common, dataFolder: join(home, 'data') };
+    const opened = openRecipe(recipe);
+    expect(await refusal(() => exportHf(opened, places))).toMatch(/^MISMATCH: .*or replace it with --force$/);
+    const theta = readFileSync(join(state, 'theta.bin'));
+    const sizes = [];
+    for (const shardBytes of [5e9, 40_000, 40_000, 70_000, 5e9]) {
+      const written = await exportHf(opened, { ...places, shardBytes, force: true });
+      const names = readdirSync(out).filter((name) => !foreign.includes(name) && name !== 'notes.txt');
+      const tensorFiles = names.filter((name) => name.startsWith('model'));
+      expect(names.sort()).toEqual([...tensorFiles, 'config.json', 'tokenizer.json'].sort());
+      expect(written.map((file) => basename(file))).toEqual(expect.arrayContaining(tensorFiles));
+      sizes.push(tensorFiles.length);
+      const { vectors } = await readCheckpoint(out, opened);
+      expect(Buffer.compare(theta, vectorBytes(vectors.theta))).toBe(0);
+    }
+    expect(sizes[0]).toBe(1);
+    expect(sizes[1]).toBe(sizes[2]);
+    expect(new Set(sizes).size).toBe(3);
+    for (const name of [...foreign, 'notes.txt']) expect(readFileSync(join(out, name), 'utf8')).toBe(name);
   });
 
   it('and data of one’s own go with the imported weights', async () => {

@@ -1,6 +1,7 @@
 /** What a user named to be written, on disks that die at any byte: the old or the new is there, and never a part. */
 import { describe, expect, it } from 'vitest';
 import { unfinishedPath } from '../../src/files/durable.js';
+import { placeGroup } from '../../src/files/fileGroup.js';
 import { type FileLayer, readWholeFile } from '../../src/files/fileLayer.js';
 import { type FolderKind, placeFolder, requireFreeFolder, writeTarget } from '../../src/files/target.js';
 import { crashSweep } from '../support/crashSweep.js';
@@ -70,6 +71,72 @@ describe('writeTarget', () => {
     const files = disk('file', '.unfinished-file-4194999-1', '.unfinished-other-4194999-1');
     writeTarget('/d/file', NEW, true, files);
     expect(files.list('/d')).toEqual(['.unfinished-other-4194999-1', 'file']);
+  });
+});
+
+describe('a group of files', () => {
+  /** What a reader of shards finds: everything old, everything new, or no door; anything else is a mixture. */
+  function found(files: FaultFiles): string {
+    const names = files.list('/d');
+    const text = (name: string): string => new TextDecoder().decode(readWholeFile(files, `/d/${name}`, 9999));
+    const door = ['single', 'index'].find((name) => names.includes(name));
+    if (door === undefined) return 'none';
+    const [age, ...parts] = text(door).split(' ');
+    for (const part of parts) expect(text(part).slice(0, 3)).toBe(age);
+    return age as string;
+  }
+
+  /** A group by its parts; without any it is a single file. */
+  const group = (age: string, parts: readonly string[]): [string, string][] => [
+    ...parts.map((part): [string, string] => [part, age.repeat(40)]),
+    [parts.length > 0 ? 'index' : 'single', [age, ...parts].join(' ')],
+  ];
+
+  const cases = [
+    { from: [], to: ['1of2', '2of2'], gap: false },
+    { from: ['1of2', '2of2'], to: [], gap: false },
+    { from: ['1of2', '2of2'], to: ['1of3', '2of3', '3of3'], gap: false },
+    { from: ['1of2', '2of2'], to: ['1of2', '2of2'], gap: true },
+    { from: [], to: [], gap: false },
+  ];
+  it.each(cases)('of $from that become $to is old or new after any crash, or has no door: $gap', async (test) => {
+    const seen = new Set<string>();
+    const store = (files: FaultFiles, name: string, text: string): void =>
+      write(files, `/d/${name}`, new TextEncoder().encode(text));
+    const replace = (files: FaultFiles): void => {
+      const whole = group('new', test.to).map(([name, text]) => {
+        const draft = unfinishedPath(`/d/${name}`);
+        write(files, draft, new TextEncoder().encode(text));
+        return { whole: draft, file: `/d/${name}` };
+      });
+      const stale = files.list('/d').filter((name) => name.includes('of') && !name.startsWith('.'));
+      placeGroup(
+        {
+          parts: whole.slice(0, -1),
+          door: whole.at(-1) as (typeof whole)[number],
+          oldDoors: [test.to.length > 0 ? '/d/single' : '/d/index'],
+          oldParts: stale.filter((name) => !test.to.includes(name)).map((name) => `/d/${name}`),
+        },
+        files,
+      );
+    };
+    const whole = group('new', test.to).map(([name]) => name);
+    await crashSweep(
+      (files) => {
+        files.makeDirectory('/d');
+        for (const [name, text] of group('old', test.from)) store(files, name, text);
+        files.syncDirectory('/d');
+      },
+      replace,
+      (files) => {
+        seen.add(found(files));
+        replace(files); // mends whatever was left
+        expect(found(files)).toBe('new');
+        expect(files.list('/d').filter((name) => !name.startsWith('.'))).toEqual(whole.sort());
+      },
+      61,
+    );
+    expect([...seen].sort()).toEqual(test.gap ? ['new', 'none', 'old'] : ['new', 'old']);
   });
 });
 

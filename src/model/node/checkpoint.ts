@@ -58,7 +58,7 @@ export async function writeCheckpoint(
     const source: VectorSource = {
       read: (element, out) => out.set(values.subarray(element, element + out.length)),
     };
-    await writeHfModel(path, recipe, source, undefined, undefined, true);
+    await writeHfModel(path, recipe, source, { force: true });
     return;
   }
   const names = VECTORS.filter((name) => name !== 'ema' || recipe.ema);

@@ -21,7 +21,7 @@ import type { Recipe, RecipeAdapter } from '../recipe.js';
 import { serializeSafetensorsHeader } from '../safetensors.js';
 import { readConfigFile } from './configFile.js';
 import { TensorFiles } from './tensorFiles.js';
-import { writeAll, writeAtomically } from './wholeFile.js';
+import { fileOf, writeAll, writeGroup } from './wholeFile.js';
 
 const CONFIG_FILE = 'adapter_config.json';
 const TENSOR_FILE = 'adapter_model.safetensors';
@@ -209,7 +209,7 @@ export interface PeftWriteOptions {
 }
 
 /**
- * Writes adapters, the tensors last.
+ * Writes adapters, the tensors last: readers find them by the tensors' file, so it stands for both.
  *
  * @param theta f32 [layout.length] of the adapters
  * @returns paths of what was written
@@ -239,13 +239,15 @@ export async function writePeft(
   const [configPath, path] = [join(folder, CONFIG_FILE), join(folder, TENSOR_FILE)];
   for (const file of [configPath, path]) requireFreeFile(file, force);
   const { bytes, header } = serializeSafetensorsHeader(tensors, { format: 'pt', [BASE_KEY]: baseRoot });
-  await writeAtomically(configPath, (file) => writeAll(file, new TextEncoder().encode(config), 0));
-  await writeAtomically(path, async (file) => {
-    await writeAll(file, bytes, 0);
-    for (const [i, { values }] of tensors.entries()) {
-      const place = header.tensors[i] as (typeof header.tensors)[number];
-      await writeAll(file, new Uint8Array(values.buffer, values.byteOffset, values.byteLength), place.offset);
-    }
+  await writeGroup([fileOf(configPath, config)], {
+    file: path,
+    write: async (handle) => {
+      await writeAll(handle, bytes, 0);
+      for (const [i, { values }] of tensors.entries()) {
+        const place = header.tensors[i] as (typeof header.tensors)[number];
+        await writeAll(handle, new Uint8Array(values.buffer, values.byteOffset, values.byteLength), place.offset);
+      }
+    },
   });
   return [configPath, path];
 }

@@ -249,7 +249,7 @@ describe('format hf', () => {
     const parts = hfModel(small, layout).parts.map((part) => ({ ...part, name: `transformer.${part.name}` }));
     for (const tile of [1000, 4097, 12_289]) {
       const path = join(folder, `tile-${tile}.safetensors`);
-      await writeHfModel(path, small, source, undefined, tile);
+      await writeHfModel(path, small, source, { tileElements: tile });
       expect((await readFile(path)).equals(file), `written in tiles of ${tile}`).toBe(true);
       const out = new Float32Array(layout.length);
       const files = await TensorFiles.open(whole);
