@@ -1,8 +1,10 @@
 // Compares every operation of ops.h, bit for bit, with the known-answer vectors and, on random odd shapes, with the scalar CPU
 // kernels (which equal the TypeScript reference by their own tests). No Node needed.
-//   kernel_test [--only OPERATION] [--seed N] [--cases N] [--large] [--time] [--json FILE] [--vectors FOLDER] [--require-all]
+//   kernel_test [--only OPERATION] [--seed N] [--cases N] [--large] [--time] [--profile] [--json FILE] [--vectors FOLDER]
+//               [--require-all]
 //     --large  also shapes of many blocks; --time  also times each operation at a shape of gpt2-124m, against a copy and
-//     tensor-core instructions measured in the same run; --json  a report
+//     tensor-core instructions measured in the same run; --json  a report; --profile  times, and calls what is timed once more
+//     between cudaProfilerStart and cudaProfilerStop: ncu --profile-from-start off kernel_test --profile --cases 0 --only OPERATION
 // Built by nvcc it runs on a GPU; built by the C++ compiler the same kernels run on the device model.
 // Exit code 0 passed, 1 failed, 2 wrong use, 77 no device (nothing was tested).
 #include <stdio.h>
@@ -28,7 +30,7 @@ struct Options {
   std::string vectors = POGO_VECTOR_FOLDER;
   uint32_t seed = 1;
   uint32_t cases = 18;
-  bool large = false, require_all = false, timed = false;
+  bool large = false, require_all = false, timed = false, profiled = false;
   std::string json;
 };
 
@@ -50,6 +52,12 @@ void expect(bool holds, const std::string& what) {
   failed += 1;
   printf("FAILED %s\n", what.c_str());
 }
+
+#if !defined(POGO_CUDA_MODEL)
+// Of cuda_profiler_api.h, which NVIDIA ships in a package of its own.
+extern "C" cudaError_t cudaProfilerStart();
+extern "C" cudaError_t cudaProfilerStop();
+#endif
 
 void need(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;
@@ -375,8 +383,19 @@ void check_blake3(const pogo::DeviceTraits& traits, uint32_t seed, bool large) {
   }
 }
 
+/** One call that a profiler sees, and nothing around it. */
+void profile_call(const DeviceCall& call) {
+#if !defined(POGO_CUDA_MODEL)
+  need(cudaProfilerStart(), "cudaProfilerStart");
+  call.launch();
+  need(cudaDeviceSynchronize(), "a profiled call");
+  need(cudaProfilerStop(), "cudaProfilerStop");
+#endif
+}
+
 /** Times one operation at its shape of gpt2-124m. */
-void time_operation(const Operation& operation, const Ceilings& ceilings, const pogo::DeviceTraits& traits, Row* row) {
+void time_operation(const Operation& operation, const Ceilings& ceilings, const pogo::DeviceTraits& traits, bool profiled,
+                    Row* row) {
   Case one;
   if (!timing_case(operation.name, &one)) return;
   operation.complete(one);
@@ -394,12 +413,14 @@ void time_operation(const Operation& operation, const Ceilings& ceilings, const 
     timing.work.bytes += (double)length - (double)one.array("out").bytes.size();
   }
   const auto seconds_of = [&](const DeviceCall& timed) {
-    return time_calls(
+    const double seconds = time_calls(
         [&]() {
           pogo::Status status = timed.launch();
           if (!status.ok()) need((cudaError_t)status.code, status.where);
         },
         traits);
+    if (profiled) profile_call(timed);
+    return seconds;
   };
   double seconds = 0;
   if (has_two_forms(operation.name, traits)) {
@@ -548,7 +569,7 @@ int run(const Options& options) {
         check(operation, random_case(operation.name, 1000 * options.seed + 6 * i, true), traits, arena);
       }
     }
-    if (options.timed) time_operation(operation, ceilings, traits, &row);
+    if (options.timed) time_operation(operation, ceilings, traits, options.profiled, &row);
     end_row(row);
   }
   if (options.only.empty() || options.only == "blake3Trees") {
@@ -592,6 +613,8 @@ int main(int count, char** words) {
       options.large = true;
     } else if (word == "--time") {
       options.timed = true;
+    } else if (word == "--profile") {
+      options.timed = options.profiled = true;
     } else if (word == "--json") {
       options.json = value();
     } else if (word == "--require-all") {
