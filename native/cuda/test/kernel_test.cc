@@ -2,8 +2,8 @@
 // kernels (which equal the TypeScript reference by their own tests). No Node needed.
 //   kernel_test [--only OPERATION] [--seed N] [--cases N] [--large] [--time] [--profile] [--json FILE] [--vectors FOLDER]
 //               [--require-all]
-//     --large  also shapes of many blocks; --time  also times each operation at a shape of gpt2-124m, against a copy and
-//     tensor-core instructions measured in the same run; --json  a report; --profile  times, and calls what is timed once more
+//     --large  also shapes of many blocks; --time  also times each operation at shapes of gpt2-124m, against a copy and
+//     tensor-core instructions measured in the same run; --json  a report; --profile  times, and calls the first shape once more
 //     between cudaProfilerStart and cudaProfilerStop: ncu --profile-from-start off kernel_test --profile --cases 0 --only OPERATION
 // Built by nvcc it runs on a GPU; built by the C++ compiler the same kernels run on the device model.
 // Exit code 0 passed, 1 failed, 2 wrong use, 77 no device (nothing was tested).
@@ -40,8 +40,8 @@ int passed = 0, failed = 0;
 struct Row {
   std::string operation;
   int passed = 0, failed = 0;
-  bool timed = false;
-  Timing timing;
+  /** One for each of its shapes. */
+  std::vector<Timing> timings;
 };
 
 void expect(bool holds, const std::string& what) {
@@ -393,14 +393,12 @@ void profile_call(const DeviceCall& call) {
 #endif
 }
 
-/** Times one operation at its shape of gpt2-124m. */
-void time_operation(const Operation& operation, const Ceilings& ceilings, const pogo::DeviceTraits& traits, bool profiled,
-                    Row* row) {
-  Case one;
-  if (!timing_case(operation.name, &one)) return;
+/** Times one operation at one of its shapes of gpt2-124m. */
+Timing time_operation(const Operation& operation, Case one, const Ceilings& ceilings, const pogo::DeviceTraits& traits,
+                      bool profiled) {
   operation.complete(one);
   DeviceCall call(operation, one, traits);
-  Timing& timing = row->timing;
+  Timing timing;
   timing.operation = operation.name;
   timing.shape = one.name;
   timing.work = work_of(one);
@@ -441,10 +439,10 @@ void time_operation(const Operation& operation, const Ceilings& ceilings, const 
   double least_memory = timing.work.bytes / ceilings.copy_bytes_per_second;
   double least_products = timing.work.operations / ceilings.operations_per_second();
   timing.ratio = (least_products > least_memory ? least_products : least_memory) / seconds;
-  row->timed = true;
   printf("  %s: %.3f ms, %.0f GB/s, %.1f TOP/s, %.0f %% of the ceiling (%s)\n", operation.name, timing.milliseconds,
          timing.work.bytes / seconds / 1e9, timing.work.operations / seconds / 1e12, 100 * timing.ratio,
          timing.shape.c_str());
+  return timing;
 }
 
 /** BLAKE3 of one segment that does not fit the L2 cache. */
@@ -465,18 +463,30 @@ void time_blake3(const Ceilings& ceilings, const pogo::DeviceTraits& traits, Row
   pogo::Launch launch;
   launch.device = &traits;
   double seconds = time_calls([&]() { need((cudaError_t)pogo::blake3_trees(args, launch).code, "blake3_trees"); }, traits);
-  Timing& timing = row->timing;
+  Timing timing;
   timing.operation = row->operation;
   timing.shape = "bytes=" + std::to_string(BYTES);
   timing.milliseconds = seconds * 1e3;
   timing.work.bytes = (double)BYTES + 32.0 * (double)pogo::blake3_tree_values(BYTES / 1024);
   timing.ratio = timing.work.bytes / ceilings.copy_bytes_per_second / seconds;
-  row->timed = true;
+  row->timings.push_back(timing);
   printf("  blake3Trees: %.3f ms, %.0f GB/s of leaves, %.0f %% of the copy\n", timing.milliseconds, BYTES / seconds / 1e9,
          100 * timing.ratio);
 }
 
-/** The report as one JSON document. Names are plain, so nothing needs escaping but the device's. */
+/** The members of a JSON object that say how long a shape took. */
+void write_timing(FILE* file, const Timing& t) {
+  fprintf(file, "\"shape\":\"%s\",\"ms\":%.4f,\"GBs\":%.1f,\"TOPs\":%.2f,\"ratio\":%.3f", t.shape.c_str(), t.milliseconds,
+          t.work.bytes / t.milliseconds / 1e6, t.work.operations / t.milliseconds / 1e9, t.ratio);
+  if (t.forms.cluster > 0) {
+    fprintf(file, ",\"forms\":{\"cluster\":%.4f,\"pingpong\":%.4f}", t.forms.cluster, t.forms.pingpong);
+  }
+}
+
+/**
+ * The report as one JSON document. An operation's first shape stands beside its name, others under "more". Names are plain, so
+ * nothing needs escaping but the device's.
+ */
 void write_report(const std::string& path, const pogo::Device& device, const pogo::DeviceInfo& info,
                   const Ceilings& ceilings, const std::vector<Row>& rows) {
   FILE* file = fopen(path.c_str(), "wb");
@@ -497,13 +507,18 @@ void write_report(const std::string& path, const pogo::Device& device, const pog
     const Row& row = rows[i];
     fprintf(file, "%s\n{\"name\":\"%s\",\"passed\":%d,\"failed\":%d", i == 0 ? "" : ",", row.operation.c_str(), row.passed,
             row.failed);
-    if (row.timed) {
-      const Timing& t = row.timing;
-      fprintf(file, ",\"shape\":\"%s\",\"ms\":%.4f,\"GBs\":%.1f,\"TOPs\":%.2f,\"ratio\":%.3f", t.shape.c_str(),
-              t.milliseconds, t.work.bytes / t.milliseconds / 1e6, t.work.operations / t.milliseconds / 1e9, t.ratio);
-      if (t.forms.cluster > 0) {
-        fprintf(file, ",\"forms\":{\"cluster\":%.4f,\"pingpong\":%.4f}", t.forms.cluster, t.forms.pingpong);
+    if (!row.timings.empty()) {
+      fprintf(file, ",");
+      write_timing(file, row.timings[0]);
+    }
+    if (row.timings.size() > 1) {
+      fprintf(file, ",\"more\":[");
+      for (size_t t = 1; t < row.timings.size(); t += 1) {
+        fprintf(file, t == 1 ? "{" : ",{");
+        write_timing(file, row.timings[t]);
+        fprintf(file, "}");
       }
+      fprintf(file, "]");
     }
     fprintf(file, "}");
   }
@@ -569,7 +584,12 @@ int run(const Options& options) {
         check(operation, random_case(operation.name, 1000 * options.seed + 6 * i, true), traits, arena);
       }
     }
-    if (options.timed) time_operation(operation, ceilings, traits, options.profiled, &row);
+    if (options.timed) {
+      for (const Case& one : timing_cases(operation.name)) {
+        const bool profiled = options.profiled && row.timings.empty();
+        row.timings.push_back(time_operation(operation, one, ceilings, traits, profiled));
+      }
+    }
     end_row(row);
   }
   if (options.only.empty() || options.only == "blake3Trees") {

@@ -124,49 +124,59 @@ Work work_of(const Case& one) {
   return work;
 }
 
-bool timing_case(const std::string& operation, Case* one) {
+std::vector<Case> timing_cases(const std::string& operation) {
   typedef std::map<std::string, double> Shape;
-  static const std::map<std::string, Shape> shapes = {
-      {"fillZero", {{"n", V * C}}},
-      {"embed", {{"T", T}, {"C", C}, {"context", CONTEXT}, {"V", V}}},
-      {"normForward", {{"T", T}, {"C", C}, {"layer", 1}}},
-      {"normBackward", {{"T", T}, {"C", C}, {"layer", 1}, {"residual", 1}, {"accumulate", 0}}},
-      {"gemm", {{"M", SQUARE}, {"N", SQUARE}, {"K", SQUARE}}},
-      {"linearQkv", {{"T", T}, {"C", C}, {"H", H}, {"bias", 1}}},
-      {"linearResidual", {{"T", T}, {"N", C}, {"K", F}, {"bias", 1}}},
-      {"linearGelu", {{"T", T}, {"N", F}, {"K", C}, {"bias", 1}}},
-      {"attentionForward", {{"T", T}, {"C", C}, {"H", H}, {"context", CONTEXT}}},
-      {"attentionBackward", {{"T", T}, {"C", C}, {"H", H}, {"context", CONTEXT}, {"t0", 0}, {"U", T}}},
-      {"quantizeRows", {{"T", T}, {"N", C}}},
-      {"quantizeGradientRows", {{"T", T}, {"N", 3 * C}, {"bias", 1}, {"accumulate", 0}, {"t0", 0}}},
-      {"recode", {{"T", T}, {"N", F}, {"dither", 1}, {"t0", 0}}},
-      {"linearInputGradient", {{"T", T}, {"N", 3 * C}, {"K", C}}},
-      {"linearHeadsInputGradient", {{"T", T}, {"N", C}, {"K", C}, {"H", H}, {"t0", 0}}},
-      {"linearGeluInputGradient", {{"T", T}, {"N", C}, {"K", F}, {"bias", 1}, {"accumulate", 0}, {"t0", 0}}},
-      {"weightGradient", {{"N", F}, {"K", C}, {"T", T}, {"accumulate", 0}}},
-      {"weightGradient4", {{"N", F}, {"K", C}, {"T", T}}},
-      {"quantizeHeads", {{"T", T}, {"H", H}, {"N", C}, {"bias", 1}, {"dither", 1}, {"t0", 0}}},
-      {"addRows", {{"T", T}, {"N", C}, {"bias", 1}}},
-      {"geluRows", {{"T", T}, {"N", F}, {"bias", 1}}},
-      {"roundRows", {{"T", T}, {"N", C}}},
-      {"geluGradientRows", {{"T", T}, {"N", F}, {"bias", 0}, {"accumulate", 0}, {"t0", 0}}},
-      {"headForward", {{"T", HEAD_T}, {"C", C}, {"V", V}, {"vocab", VOCABULARY}, {"coded", 1}, {"t0", 0}, {"U", HEAD_T}}},
-      {"headInputGradient", {{"T", HEAD_T}, {"V", V}, {"C", C}, {"U", HEAD_T}}},
-      {"embedBackward", {{"U", HEAD_T}, {"C", C}, {"V", V}, {"context", CONTEXT}}},
-      {"unitLoss", {{"U", T}}},
-      {"quantize4", {{"rows", V}, {"cols", C}}},
-      {"dequantize4", {{"n", V * C}}},
-      {"quantizeWeight", {{"N", F}, {"K", C}}},
-      {"commitLeaves", {{"n", V * C}, {"units", 16}, {"updateEma", 0}}},
-      {"packModel", {{"n", V * C}, {"bits", 4}}},
-      {"unpackModel", {{"n", V * C}, {"bits", 4}}},
-      {"diffModel", {{"n", PACKED}}},
-      {"patchModel", {{"n", PACKED}, {"start", 0}}},
+  static const std::map<std::string, std::vector<Shape>> shapes = {
+      {"fillZero", {{{"n", V * C}}}},
+      {"embed", {{{"T", T}, {"C", C}, {"context", CONTEXT}, {"V", V}}}},
+      {"normForward", {{{"T", T}, {"C", C}, {"layer", 1}}}},
+      {"normBackward", {{{"T", T}, {"C", C}, {"layer", 1}, {"residual", 1}, {"accumulate", 0}}}},
+      {"gemm", {{{"M", SQUARE}, {"N", SQUARE}, {"K", SQUARE}}}},
+      {"linearQkv", {{{"T", T}, {"C", C}, {"H", H}, {"bias", 1}}}},
+      {"linearResidual", {{{"T", T}, {"N", C}, {"K", F}, {"bias", 1}}, {{"T", T}, {"N", C}, {"K", C}, {"bias", 1}}}},
+      {"linearGelu", {{{"T", T}, {"N", F}, {"K", C}, {"bias", 1}}}},
+      {"attentionForward", {{{"T", T}, {"C", C}, {"H", H}, {"context", CONTEXT}}}},
+      {"attentionBackward", {{{"T", T}, {"C", C}, {"H", H}, {"context", CONTEXT}, {"t0", 0}, {"U", T}}}},
+      {"quantizeRows", {{{"T", T}, {"N", C}}}},
+      {"quantizeGradientRows",
+       {{{"T", T}, {"N", 3 * C}, {"bias", 1}, {"accumulate", 0}, {"t0", 0}},
+        {{"T", T}, {"N", C}, {"bias", 1}, {"accumulate", 0}, {"t0", 0}}}},
+      {"recode",
+       {{{"T", T}, {"N", F}, {"dither", 1}, {"t0", 0}},
+        {{"T", T}, {"N", 3 * C}, {"dither", 1}, {"t0", 0}},
+        {{"T", T}, {"N", C}, {"dither", 1}, {"t0", 0}}}},
+      {"linearInputGradient", {{{"T", T}, {"N", 3 * C}, {"K", C}}, {{"T", T}, {"N", F}, {"K", C}}}},
+      {"linearHeadsInputGradient", {{{"T", T}, {"N", C}, {"K", C}, {"H", H}, {"t0", 0}}}},
+      {"linearGeluInputGradient", {{{"T", T}, {"N", C}, {"K", F}, {"bias", 1}, {"accumulate", 0}, {"t0", 0}}}},
+      {"weightGradient", {{{"N", F}, {"K", C}, {"T", T}, {"accumulate", 0}}}},
+      {"weightGradient4",
+       {{{"N", F}, {"K", C}, {"T", T}},
+        {{"N", C}, {"K", F}, {"T", T}},
+        {{"N", 3 * C}, {"K", C}, {"T", T}},
+        {{"N", C}, {"K", C}, {"T", T}}}},
+      {"quantizeHeads", {{{"T", T}, {"H", H}, {"N", C}, {"bias", 1}, {"dither", 1}, {"t0", 0}}}},
+      {"addRows", {{{"T", T}, {"N", C}, {"bias", 1}}}},
+      {"geluRows", {{{"T", T}, {"N", F}, {"bias", 1}}}},
+      {"roundRows", {{{"T", T}, {"N", C}}}},
+      {"geluGradientRows", {{{"T", T}, {"N", F}, {"bias", 0}, {"accumulate", 0}, {"t0", 0}}}},
+      {"headForward", {{{"T", HEAD_T}, {"C", C}, {"V", V}, {"vocab", VOCABULARY}, {"coded", 1}, {"t0", 0}, {"U", HEAD_T}}}},
+      {"headInputGradient", {{{"T", HEAD_T}, {"V", V}, {"C", C}, {"U", HEAD_T}}}},
+      {"embedBackward", {{{"U", HEAD_T}, {"C", C}, {"V", V}, {"context", CONTEXT}}}},
+      {"unitLoss", {{{"U", T}}}},
+      {"quantize4", {{{"rows", V}, {"cols", C}}}},
+      {"dequantize4", {{{"n", V * C}}}},
+      {"quantizeWeight", {{{"N", F}, {"K", C}}}},
+      {"commitLeaves", {{{"n", V * C}, {"units", 16}, {"updateEma", 0}}}},
+      {"packModel", {{{"n", V * C}, {"bits", 4}}}},
+      {"unpackModel", {{{"n", V * C}, {"bits", 4}}}},
+      {"diffModel", {{{"n", PACKED}}}},
+      {"patchModel", {{{"n", PACKED}, {"start", 0}}}},
   };
+  std::vector<Case> cases;
   auto found = shapes.find(operation);
-  if (found == shapes.end()) return false;
-  *one = shaped_case(operation, found->second);
-  return true;
+  if (found == shapes.end()) return cases;
+  for (const Shape& shape : found->second) cases.push_back(shaped_case(operation, shape));
+  return cases;
 }
 
 }  // namespace test

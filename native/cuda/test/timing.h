@@ -45,8 +45,8 @@ double time_calls(const std::function<void()>& call, const pogo::DeviceTraits& t
 /** Whether the operation has two kernels with the same bits on this device. */
 bool has_two_forms(const std::string& operation, const pogo::DeviceTraits& traits);
 
-/** A case of the operation at a shape of gpt2-124m; false where none is timed. */
-bool timing_case(const std::string& operation, Case* one);
+/** Cases of the operation at its shapes of gpt2-124m, the one that takes longest first; none where it is not timed. */
+std::vector<Case> timing_cases(const std::string& operation);
 Work work_of(const Case& one);
 
 }  // namespace test
