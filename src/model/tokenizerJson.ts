@@ -9,7 +9,9 @@
 import { Tokenizer as Library } from '@huggingface/tokenizers';
 import { blake3 } from '@noble/hashes/blake3.js';
 import { PogoError } from '../errors.js';
+import { parseStrictJson } from './strictJson.js';
 import type { Tokenizer } from './tokenizer.js';
+import { checkSteps, GrowthLimit } from './tokenizerGrowth.js';
 
 /** Gemma's takes 33 MB. */
 export const MAX_TOKENIZER_BYTES = 1 << 27;
@@ -32,6 +34,8 @@ const ENDS = ['<|endoftext|>', '<|end_of_text|>', '<eos>', '</s>', '[SEP]'];
  */
 export function jsonTokenizer(file: Uint8Array, source = 'tokenizer.json'): Tokenizer {
   const library = open(file, source);
+  const growth = new GrowthLimit();
+  for (const step of [library.normalizer, library.pre_tokenizer, library.decoder]) growth.watch(step);
   const ids = [...library.get_vocab(true).values()];
   const known = new Set(ids);
   const end = ENDS.map((spelling) => library.token_to_id(spelling)).find((id) => id !== undefined);
@@ -40,12 +44,16 @@ export function jsonTokenizer(file: Uint8Array, source = 'tokenizer.json'): Toke
     entries: ids.reduce((most, id) => Math.max(most, id), 0) + 1,
     root: blake3(file),
     ...(end === undefined ? {} : { documentEnd: end }),
-    encode: (text: string) => Uint32Array.from(encode(library, text, source)),
+    encode(text: string) {
+      growth.start(text.length);
+      return Uint32Array.from(encode(library, text, source));
+    },
     decodeBytes(tokens: ArrayLike<number>) {
       const real = Array.from(tokens).filter((token) => known.has(token));
       if (real.length === 0) return new Uint8Array(0); // the library refuses an empty list
       const options = { skip_special_tokens: true, clean_up_tokenization_spaces: false };
-      return new TextEncoder().encode(library.decode(real, options));
+      growth.start(real.reduce((sum, token) => sum + (library.id_to_token(token)?.length ?? 1), 0));
+      return new TextEncoder().encode(decode(library, real, options, source));
     },
   } satisfies Tokenizer);
 }
@@ -63,11 +71,12 @@ function open(file: Uint8Array, source: string): Library {
   if (file.length > MAX_TOKENIZER_BYTES) malformed(source, `at most ${MAX_TOKENIZER_BYTES} bytes`, `${file.length}`);
   let json: unknown;
   try {
-    json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(file));
+    json = parseStrictJson(new TextDecoder('utf-8', { fatal: true }).decode(file));
   } catch (cause) {
     malformed(source, 'JSON in UTF-8', shortMessage(cause), cause);
   }
   checkTable(json, source);
+  checkSteps(json, source);
   try {
     return new Library(json as object, {});
   } catch (cause) {
@@ -97,6 +106,15 @@ function checkTable(json: unknown, source: string): void {
 
 function shortMessage(cause: unknown): string {
   return cause instanceof Error ? cause.message.slice(0, 200) : 'something else';
+}
+
+/** As {@link encode}: the steps that put a text together are the file's as well. */
+function decode(library: Library, tokens: number[], options: object, source: string): string {
+  try {
+    return library.decode(tokens, options);
+  } catch (cause) {
+    return malformed(source, 'a tokenizer that puts these tokens together', shortMessage(cause), cause);
+  }
 }
 
 /** A damaged table shows when a text needs the part that is missing. */

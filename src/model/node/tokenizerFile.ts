@@ -49,8 +49,8 @@ export async function openTokenizerFile(path: string): Promise<TokenizerFile | u
   if (file === undefined) return undefined;
   const known = await hfBuiltInTokenizer(file);
   if (known !== undefined) return { tokenizer: await openTokenizer(known), file: undefined };
-  const { jsonTokenizer } = await import('../tokenizerJson.js');
-  return { tokenizer: jsonTokenizer(file, path), file };
+  const { guardedTokenizer } = await import('./guardedTokenizer.js');
+  return { tokenizer: guardedTokenizer(file, path), file };
 }
 
 function keptPath(directory: string, root: Uint8Array): string {
@@ -89,11 +89,9 @@ export async function keptTokenizerFile(recipe: Recipe, directory: string): Prom
  */
 export async function openRecipeTokenizer(recipe: Recipe, directory: string): Promise<Tokenizer> {
   if (recipe.tokenizer !== 'json') return openTokenizer(recipe.tokenizer);
-  const { jsonTokenizer } = await import('../tokenizerJson.js');
-  const tokenizer = jsonTokenizer(
-    await keptTokenizerFile(recipe, directory),
-    keptPath(directory, recipe.data.tokenizerRoot),
-  );
+  const { guardedTokenizer } = await import('./guardedTokenizer.js');
+  const file = await keptTokenizerFile(recipe, directory);
+  const tokenizer = guardedTokenizer(file, keptPath(directory, recipe.data.tokenizerRoot));
   requireVocabulary(recipe, tokenizer);
   return tokenizer;
 }
