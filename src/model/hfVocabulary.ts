@@ -6,6 +6,7 @@
 import { blake3 } from '@noble/hashes/blake3.js';
 import { PogoError } from '../errors.js';
 import { equalBytes } from '../hex.js';
+import { parseStrictJson } from './strictJson.js';
 import { type BuiltInTokenizer, byteTokenizer, GPT2_PATTERN, serializeTokenizer } from './tokenizer.js';
 
 /** Bytes spelled as one character each: printable ones as themselves, the others from U+0100 on, in order. */
@@ -71,7 +72,7 @@ export async function hfBuiltInTokenizer(file: Uint8Array): Promise<BuiltInToken
   let entries: Uint8Array[];
   let json: Readonly<Record<string, unknown>>;
   try {
-    json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(file)) as Readonly<Record<string, unknown>>;
+    json = parseStrictJson(new TextDecoder('utf-8', { fatal: true }).decode(file)) as Readonly<Record<string, unknown>>;
     entries = hfTokenizerEntries(json);
   } catch {
     return undefined; // another tokenizer, or none: whoever opens it says which

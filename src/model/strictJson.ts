@@ -3,10 +3,17 @@
  * could see two different objects; here that is an error.
  */
 
+/** The SyntaxError of an object with two equal keys. */
+export class RepeatedKey extends SyntaxError {
+  constructor(key: string) {
+    super(`the key ${JSON.stringify(key.slice(0, 80))} appears twice`);
+  }
+}
+
 /**
  * @param text JSON
  * @returns what `JSON.parse` returns
- * @throws SyntaxError for text that is no JSON, or an object with a key twice
+ * @throws SyntaxError for text that is no JSON, {@link RepeatedKey} for an object with a key twice
  */
 export function parseStrictJson(text: string): unknown {
   const value: unknown = JSON.parse(text);
@@ -19,15 +26,25 @@ export function parseStrictJson(text: string): unknown {
     else if (character === '}' || character === ']') open.pop();
     else if (character === '"') {
       const start = at;
-      for (at++; text[at] !== '"'; at++) if (text[at] === '\\') at++;
+      at = endOfString(text, at);
       const keys = open[open.length - 1];
       if (keys === null || keys === undefined || !isKey(text, at + 1)) continue;
       const key = JSON.parse(text.slice(start, at + 1)) as string; // unescaped: "\u0061" and "a" are one key
-      if (keys.has(key)) throw new SyntaxError(`the key ${JSON.stringify(key.slice(0, 80))} appears twice`);
+      if (keys.has(key)) throw new RepeatedKey(key);
       keys.add(key);
     }
   }
   return value;
+}
+
+/** Of the string that opens at `start`: where its closing quote is. Long texts are passed over by the engine's search. */
+function endOfString(text: string, start: number): number {
+  for (let end = start; ; ) {
+    end = text.indexOf('"', end + 1);
+    let slashes = 0;
+    while (text[end - 1 - slashes] === '\\') slashes += 1;
+    if (slashes % 2 === 0) return end;
+  }
 }
 
 /** Whether a colon follows: then the string before was a key. */

@@ -9,7 +9,7 @@ import { PogoError } from '../errors.js';
 import { makeDirectoryFor, unfinishedPath } from '../files/durable.js';
 import { ioError, readWholeFile, realFiles } from '../files/fileLayer.js';
 import { equalBytes, fromHex, toHex } from '../hex.js';
-import { parseStrictJson } from '../model/strictJson.js';
+import { parseStrictJson, RepeatedKey } from '../model/strictJson.js';
 import type { Bls, KeyPair } from '../protocol/bls.js';
 
 /** A keystore is about 1 KiB. */
@@ -129,16 +129,17 @@ function refuseOpenMode(file: string): void {
 
 function parseKeystore(text: string, file: string): IKeystore {
   let value: unknown;
+  let found = 'something else';
   try {
     value = parseStrictJson(text);
-  } catch {
-    value = undefined;
+  } catch (error) {
+    if (error instanceof RepeatedKey) found = 'JSON with one key twice';
   }
   if (!isValidKeystore(value)) {
     // The content may be a secret of another kind: it is not shown.
     throw new PogoError(
       'USAGE',
-      `expected an EIP-2335 keystore or 64 hexadecimal digits in ${file}, found something else; make a key with: pogo key new FILE`,
+      `expected an EIP-2335 keystore or 64 hexadecimal digits in ${file}, found ${found}; make a key with: pogo key new FILE`,
     );
   }
   const keystore = value as IKeystore;

@@ -6,6 +6,7 @@ import { writeFileAtomic } from '../files/durable.js';
 import { realFiles } from '../files/fileLayer.js';
 import { fromHex, toHex } from '../hex.js';
 import { decodeRecipe, encodeRecipe, type Recipe } from '../model/recipe.js';
+import { parseStrictJson } from '../model/strictJson.js';
 
 /** A job of an owner in a run. */
 export interface RunJobSettings {
@@ -82,7 +83,7 @@ export function writeSettings(directory: string, settings: RunSettings): void {
 export function readSettings(directory: string): RunSettings {
   const file = path.join(directory, FILE);
   try {
-    const json = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
+    const json = parseStrictJson(readFileSync(file, 'utf8')) as Record<string, unknown>;
     const { recipe, seed, claims, verifiers, cheat, evidenceBytes, jobs } = json;
     const counts = Number.isSafeInteger(claims) && Number.isSafeInteger(verifiers);
     if (typeof recipe !== 'string' || typeof seed !== 'string' || !counts) throw new Error('a field is missing');

@@ -67,8 +67,8 @@ export interface Manifest {
   readonly files: readonly { readonly path: string; readonly bytes: number; readonly root: string }[];
 }
 
-function malformed(file: string, expected: string): never {
-  throw new PogoError('MALFORMED', `${file}: expected ${expected}, found other text; build the data again`, {
+function malformed(file: string, expected: string, found = 'other text'): never {
+  throw new PogoError('MALFORMED', `${file}: expected ${expected}, found ${found}; build the data again`, {
     path: file,
   });
 }
@@ -90,8 +90,8 @@ export function parseManifest(text: string, file: string): Manifest {
   let value: Readonly<Record<string, unknown>>;
   try {
     value = parseStrictJson(text) as Readonly<Record<string, unknown>>;
-  } catch {
-    return malformed(file, 'JSON');
+  } catch (cause) {
+    return malformed(file, 'JSON', cause instanceof Error ? cause.message.slice(0, 200) : undefined);
   }
   if (value['format'] !== FORMAT) malformed(file, `format ${FORMAT}`);
   const word = (key: string, from = value): string => {

@@ -7,6 +7,7 @@ import type { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { PogoError } from '../../errors.js';
 import { type DocumentRule, documentEnd, documentText } from '../../model/documents.js';
+import { parseStrictJson } from '../../model/strictJson.js';
 import { readParquetTexts } from './parquet.js';
 import type { SourceFile } from './sources.js';
 
@@ -57,7 +58,7 @@ export async function* readDocuments(file: SourceFile, options: ReadOptions): As
 export function textOfLine(json: string, field: string, source: string): string {
   let value: unknown;
   try {
-    value = JSON.parse(json);
+    value = parseStrictJson(json);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message.slice(0, 120) : 'other text';
     throw new PogoError('DATA', `expected JSON in ${source}, found: ${reason}; mend the line`, { source }, cause);
