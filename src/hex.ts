@@ -30,10 +30,21 @@ export function fromHex(text: string, length?: number): Uint8Array {
   return bytes;
 }
 
+/** Node's comparison; browsers have none. */
+const { Buffer: nodeBuffer } = globalThis as { readonly Buffer?: { compare(a: Uint8Array, b: Uint8Array): number } };
+/** Below this the call costs more than the loop. */
+const NATIVE_BYTES = 1024;
+
 /** Whether two byte strings are equal. Not constant-time: roots and public keys are no secrets. */
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   if (a.length !== b.length) return false;
-  // Units and models have megabytes: by words where both lie on their borders, 2.5 ms for 10 MB on Zen 5 instead of 20.
+  // Units and models have megabytes: 66 MB take 3.1 ms so and 29 ms by words, on Zen 5.
+  if (nodeBuffer !== undefined && a.length >= NATIVE_BYTES) return nodeBuffer.compare(a, b) === 0;
+  return equalByWords(a, b);
+}
+
+/** The same without Node. @param b as long as `a` */
+export function equalByWords(a: Uint8Array, b: Uint8Array): boolean {
   const words = (a.byteOffset | b.byteOffset) % 4 === 0 ? a.length >>> 2 : 0;
   if (words > 0) {
     const left = new Uint32Array(a.buffer, a.byteOffset, words);
