@@ -5,6 +5,7 @@
  *
  * A run has two claims. In the first one lanes bind their tapes, code is compiled and memory is touched for the first time;
  * the second is what a claim costs whoever goes from claim to claim. What the first takes beyond that is start and end.
+ * How often a recipe is run and which of its runs count: repeatedRuns.ts.
  */
 import { spawn } from 'node:child_process';
 import { readdirSync, rmSync, statSync } from 'node:fs';
@@ -23,9 +24,8 @@ export interface ClaimRun {
   /** Milliseconds of each step of the second claim, and their median. */
   readonly stepsMs: readonly number[];
   readonly stepMs: number;
-  /** The process, and the process without its steps. */
+  /** The process. */
   readonly mineMs: number;
-  readonly mineAroundMs: number;
   /** The second claim, from the verdict on the first to its own: a verifier's duty, held-out losses included. */
   readonly dutyMs: number;
   /** Its parts. */
@@ -38,9 +38,8 @@ export interface ClaimRun {
   /** Units that were drawn from a claim, and the steps that they are of, by claim. */
   readonly samples: number;
   readonly drawnSteps: readonly [number, number];
-  /** The process, and the process without two duties. */
+  /** The process. */
   readonly verifyMs: number;
-  readonly verifyAroundMs: number;
   /** Bytes of each file of the bundle's blobs. */
   readonly blobBytes: readonly number[];
   /** Share of the processors that others used meanwhile; absent where the system does not say. */
@@ -88,7 +87,7 @@ async function pogo({ root, env, signal }: ClaimRunOptions, args: readonly strin
   return { events, ms };
 }
 
-/** Mines two claims and verifies them. @throws PogoError INTERNAL where a command fails */
+/** Mines two claims and verifies them, once. @throws PogoError INTERNAL where a command fails */
 export async function claimRun(options: ClaimRunOptions): Promise<ClaimRun> {
   const { recipe, folder } = options;
   const ofOthers = watchOthers();
@@ -102,12 +101,11 @@ export async function claimRun(options: ClaimRunOptions): Promise<ClaimRun> {
   return { ...mined(mine), ...verified(verify), blobBytes, ...(others === undefined ? {} : { others }) };
 }
 
-function mined({ events, ms }: Timed): Pick<ClaimRun, 'steps' | 'stepsMs' | 'stepMs' | 'mineMs' | 'mineAroundMs'> {
+function mined({ events, ms }: Timed): Pick<ClaimRun, 'steps' | 'stepsMs' | 'stepMs' | 'mineMs'> {
   const all = events.filter(({ type }) => type === 'step').map((event) => Number(event['ms']));
   const steps = all.length / CLAIMS;
   const stepsMs = all.slice(-steps);
-  const stepMs = median(stepsMs);
-  return { steps, stepsMs, stepMs, mineMs: ms, mineAroundMs: Math.max(0, ms - all.length * stepMs) };
+  return { steps, stepsMs, stepMs: median(stepsMs), mineMs: ms };
 }
 
 function verified({ events, ms }: Timed): Omit<ClaimRun, 'blobBytes' | 'others' | keyof ReturnType<typeof mined>> {
@@ -119,38 +117,16 @@ function verified({ events, ms }: Timed): Omit<ClaimRun, 'blobBytes' | 'others' 
   const time = (event: Event): number => Date.parse(String(event['time']));
   const number = (event: Event, name: string): number => Number(event[name]);
   const part = (name: string): number => 1e3 * number(last, name);
-  const dutyMs = time(last) - time(first);
-  const drawnSteps = [number(first, 'drawnSteps'), number(last, 'drawnSteps')] as const;
-  const [unitMs, hashMs] = [part('unitSeconds'), part('hashSeconds')];
-  // The first claim’s draw is another one: more or fewer steps whose units are computed and whose state is hashed.
-  const more = drawnSteps[0] - drawnSteps[1];
-  const firstDutyMs = dutyMs + (more * (unitMs + hashMs)) / drawnSteps[1];
   return {
-    dutyMs,
+    dutyMs: time(last) - time(first),
     readMs: part('readSeconds'),
     replayMs: part('replaySeconds'),
-    hashMs,
-    unitMs,
+    hashMs: part('hashSeconds'),
+    unitMs: part('unitSeconds'),
     modelMs: part('modelSeconds'),
     heldOutMs: part('heldOutSeconds'),
     samples: number(last, 'samples'),
-    drawnSteps,
+    drawnSteps: [number(first, 'drawnSteps'), number(last, 'drawnSteps')],
     verifyMs: ms,
-    verifyAroundMs: Math.max(0, ms - dutyMs - firstDutyMs),
   };
-}
-
-/** Names of the times of a run. */
-export type TimeName = {
-  [K in keyof ClaimRun]-?: K extends `${string}Ms` ? (number extends ClaimRun[K] ? K : never) : never;
-}[keyof ClaimRun];
-
-/** Runs without the first, which brings files into memory, where there are more. */
-export function countedRuns(runs: readonly ClaimRun[]): readonly ClaimRun[] {
-  return runs.length > 1 ? runs.slice(1) : runs;
-}
-
-/** The median of a time over the runs that count. */
-export function typical(runs: readonly ClaimRun[], name: TimeName): number {
-  return median(countedRuns(runs).map((run) => run[name]));
 }

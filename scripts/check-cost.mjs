@@ -1,10 +1,11 @@
 // Compares the formulas of the cost analysis with real runs: for each recipe two claims are mined and verified, and time, bytes
 // and samples are held against what `pogo cost` says from points in which that recipe has no part.
 //   node scripts/check-cost.mjs [--points FILE | --measure] [--recipes moby,gpt-5m,gpt-19m] [--json] [--write | --anyway]
-// --measure times the points on this machine first (about six minutes); else they are those of a committed file, which means
+// --measure times the points on this machine first (about ten minutes); else they are those of a committed file, which means
 // something only on the machine that made it. --write keeps the result in bench/results/cost/check.jsonl, from where
 // scripts/generate-cost.mjs takes it into docs/cost.md. A busy machine is refused, and what was timed while others computed, or
-// came out unlike from run to run, is timed once more; --anyway prints what was found all the same and keeps nothing.
+// whose least was met by one run only, is timed again; --anyway prints what was found all the same and keeps nothing. What counts of
+// the runs is the least of each time: what the formulas say is of a machine that does nothing else.
 // Exit code 0: every time is within 15 % and every count is equal; 1: one is not, and which; 5: the machine is busy.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -21,18 +22,10 @@ const BOUND = 0.15;
 /** Their passes are the points: each recipe is predicted from the others. */
 const MEASURED_RECIPES = ['moby', 'gpt-5m', 'gpt-19m', 'gpt2-124m'];
 const LINES = 'step,unit-replay,unit-profile/,claim/';
-/** Runs of each recipe; their median counts, without the first, which brings files into memory. */
-const RUNS = 4;
-/** Largest time of the runs over the least, above which their median says nothing. */
-const MOST_SPREAD = 1.15;
-/** Milliseconds for which the machine is looked at before anything is timed. */
+/** Of each recipe: for a minute at least, at most five, and until the least of each time was met twice (bench/repeatedRuns.ts). */
+const REPETITION = { leastRuns: 3, leastMs: 60_000, mostMs: 300_000 };
+/** As long as the machine is looked at before anything is timed, milliseconds. */
 const LOOK_MS = 3000;
-/** What must come out alike from run to run; a duty by the step that units are drawn from, of which each draw has its own number. */
-const STEADY = {
-  'a step': ({ stepMs }) => stepMs,
-  'pogo mine': ({ mineMs }) => mineMs,
-  'a drawn step': ({ unitMs, hashMs, drawnSteps }) => (unitMs + hashMs) / drawnSteps[1],
-};
 
 const built = (...path) => import(pathToFileURL(join(ROOT, 'dist', ...path)).href);
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
@@ -73,26 +66,24 @@ async function measurePoints(folder, bench, anyway) {
   return file;
 }
 
-/** Several runs of a recipe; once more where their times lie too far apart. @returns runs, and names of times that stay so */
-async function steadyRuns(bench, recipe, folder, anyway) {
-  const { claimRun, countedRuns } = bench;
-  const spread = (values) => Math.max(...values) / Math.min(...values);
-  for (let attempt = 1; ; attempt++) {
-    progress(`cost: mining and verifying two claims of ${recipe}, ${RUNS} times`);
-    const runs = await undisturbed(bench, recipe, anyway, async () => {
-      const some = [];
-      for (let i = 0; i < RUNS; i++) some.push(await claimRun({ root: ROOT, recipe, folder: join(folder, recipe) }));
-      return some;
-    });
-    const unsteady = Object.keys(STEADY).filter((name) => spread(countedRuns(runs).map(STEADY[name])) > MOST_SPREAD);
-    if (unsteady.length === 0 || attempt === 2 || anyway) return { runs, unsteady };
-    progress(`cost: ${unsteady.join(', ')} of ${recipe} lie more than ${percent(MOST_SPREAD - 1)} apart; once more`);
+/** Runs of a recipe, those beside which others computed not counted. @returns runs, and times whose least was met once only */
+async function runsOf({ repeatedRuns, countedRuns, metOnce, BUSY_SHARE }, recipe, folder, anyway) {
+  progress(`cost: mining and verifying two claims of ${recipe}, again and again`);
+  const place = (run) => join(folder, `${recipe}-${run}`);
+  const repetition = anyway ? { ...REPETITION, mostMs: REPETITION.leastMs } : REPETITION;
+  const runs = await repeatedRuns({ root: ROOT, recipe }, place, repetition);
+  const counted = countedRuns(runs);
+  const share = Math.max(...counted.map(({ others = 0 }) => others));
+  if (share > BUSY_SHARE) {
+    refuseBusy(`others used ${percent(share)} of the processors beside every run of ${recipe}`, anyway);
   }
+  progress(`cost: ${recipe}: ${runs.length} runs, of which ${counted.length} count`);
+  return { runs, unsteady: metOnce(runs) };
 }
 
 /** What the formulas say and what was found, by name; parts of a duty are told and not judged. */
 function comparison(bench, cost, lines, name, runs) {
-  const { CLAIMS, countedRuns, typical } = bench;
+  const { CLAIMS, countedRuns, leastTimes } = bench;
   const recipe = cost.loadRecipe(name);
   const work = cost.workloadOf(recipe);
   const device = cost.measuredDevice(cost.readPoints(lines, 'points', name));
@@ -100,23 +91,24 @@ function comparison(bench, cost, lines, name, runs) {
   const inputs = { ...cost.DEFAULT_INPUTS, fractionPpm, targetPpm, committee: 1 };
   // By the steps that units were really drawn from: each draw has its own number, and a run is compared with its own.
   const said = (run, claim) => cost.analyse(work, device, inputs, run.drawnSteps[claim]);
-  const middle = (formula, found) => {
+  /** Of the run that took least, beside what the formula says of its draw. */
+  const least = (formula, found) => {
     const pairs = countedRuns(runs).map((run) => [formula(run), found(run) / 1e3]);
-    return pairs.sort(([a, b], [c, d]) => a / b - c / d)[pairs.length >> 1];
+    return pairs.reduce((a, b) => (b[1] / b[0] < a[1] / a[0] ? b : a));
   };
   const last = said(runs.at(-1), 1);
+  const { stepMs, mineMs, duty } = leastTimes(runs);
   const stateBytes = 4 * work.vectors * work.length;
-  const seconds = (time) => typical(runs, time) / 1e3;
   const around = (command) => device.around(command, stateBytes).value;
   const { samples, blobBytes } = runs.at(-1);
   const files = (bytes) => blobBytes.filter((one) => one === bytes).length;
   const units = CLAIMS * work.stepsPerClaim * work.unitsPerStep;
   const checks = [
-    ['a step, s', last.stepSeconds.value, seconds('stepMs'), BOUND],
-    ['whole `pogo mine`, s', CLAIMS * last.claimSeconds.value + around('mine'), seconds('mineMs'), BOUND],
+    ['a step, s', last.stepSeconds.value, stepMs / 1e3, BOUND],
+    ['whole `pogo mine`, s', CLAIMS * last.claimSeconds.value + around('mine'), mineMs / 1e3, BOUND],
     [
       'a verifier’s duty, s',
-      ...middle(
+      ...least(
         (run) => said(run, 1).verifySeconds.value,
         ({ dutyMs }) => dutyMs,
       ),
@@ -124,7 +116,7 @@ function comparison(bench, cost, lines, name, runs) {
     ],
     [
       'whole `pogo verify`, s',
-      ...middle(
+      ...least(
         (run) => said(run, 0).verifySeconds.value + said(run, 1).verifySeconds.value + around('verify'),
         ({ verifyMs }) => verifyMs,
       ),
@@ -134,32 +126,25 @@ function comparison(bench, cost, lines, name, runs) {
     ['unit files', units, files(work.unitBytes), 0],
     ['model files', CLAIMS, files(work.modelBytes), 0],
   ];
-  const times = {
-    units: 'unitMs',
-    replay: 'replayMs',
-    read: 'readMs',
-    hash: 'hashMs',
-    model: 'modelMs',
-    heldOut: 'heldOutMs',
+  const parts = {
+    units: duty.unitMs,
+    replay: duty.replayMs,
+    read: duty.readMs,
+    hash: duty.hashMs,
+    model: duty.modelMs,
+    heldOut: duty.heldOutMs,
   };
+  // What no part is: batches, tokens, comparisons.
+  parts.compare = Object.values(parts).reduce((rest, ms) => rest - ms, duty.dutyMs);
   return {
     rows: checks.map(([what, formula, found, bound]) => {
       const off = formula / found - 1;
       return { type: 'cost-check', recipe: name, what, formula, found, off, holds: Math.abs(off) <= bound };
     }),
-    parts: Object.entries(times).map(([part, time]) => {
-      const [formula, found] = middle(
-        (run) => said(run, 1).duty[part],
-        (run) => run[time],
-      );
-      return {
-        type: 'cost-check-part',
-        recipe: name,
-        what: `of the duty: ${part}, s`,
-        formula,
-        found,
-        off: formula / found - 1,
-      };
+    parts: Object.entries(parts).map(([part, ms]) => {
+      const [formula, found] = [said(duty, 1).duty[part], ms / 1e3];
+      const what = `of the duty: ${part}, s`;
+      return { type: 'cost-check-part', recipe: name, what, formula, found, off: formula / found - 1 };
     }),
   };
 }
@@ -179,7 +164,9 @@ await cli(async (args) => {
   const { anyway } = values;
   if (values.write && anyway) throw new ScriptError('error: expected --write or --anyway, found both', 2);
   const compiled = dirname(await buildBench());
-  const parts = ['claimRuns.js', 'others.js'].map((name) => import(pathToFileURL(join(compiled, name)).href));
+  const parts = ['claimRuns.js', 'repeatedRuns.js', 'others.js'].map(
+    (name) => import(pathToFileURL(join(compiled, name)).href),
+  );
   const bench = Object.assign({}, ...(await Promise.all(parts)));
   const modules = ['cost/points.js', 'cost/device.js', 'cost/workload.js', 'cost/analysis.js', 'model/recipe.js'];
   const cost = Object.assign({}, ...(await Promise.all(modules.map((name) => built(name)))));
@@ -197,7 +184,7 @@ await cli(async (args) => {
     const lines = readLines(file);
     const [rows, unsteady] = [[], []];
     for (const name of values.recipes.split(',')) {
-      const found = await steadyRuns(bench, name, folder, anyway);
+      const found = await runsOf(bench, name, folder, anyway);
       unsteady.push(...found.unsteady.map((time) => `${name} ${time}`));
       const compared = comparison(bench, cost, lines, name, found.runs);
       rows.push(...compared.rows);
@@ -209,7 +196,7 @@ await cli(async (args) => {
     for (const { recipe, what, off } of missed) progress(`cost: off by ${percent(off)}: ${recipe}, ${what}`);
     if (unsteady.length > 0) {
       progress(
-        `cost: unlike from run to run, twice: ${unsteady.join(', ')}; nothing is said of them, and nothing kept`,
+        `cost: met by one run only, within ${percent(bench.ALIKE - 1)}: ${unsteady.join(', ')}; nothing is said of them, and nothing kept`,
       );
       return 1;
     }

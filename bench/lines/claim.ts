@@ -1,6 +1,7 @@
 /**
- * `claim/mine`, `claim/verify`: whole runs of `pogo mine` and `pogo verify` (bench/claimRuns.ts). Beside `step` and
- * `unit-replay` they say what a process adds; the cost analysis reads them (src/cost/points.ts).
+ * `claim/mine`, `claim/verify`: whole runs of `pogo mine` and `pogo verify` (bench/claimRuns.ts), the least times of several
+ * (bench/repeatedRuns.ts). Beside `step` and `unit-replay` they say what a process adds; the cost analysis reads them
+ * (src/cost/processPoints.ts).
  */
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -12,13 +13,15 @@ import type { Recipe } from '../../src/model/recipe.js';
 import { recipeToJson } from '../../src/model/recipeJson.js';
 import { pogoHome } from '../../src/node/environment.js';
 import { stepTokens } from '../benchRecipe.js';
-import { type ClaimRun, claimRun, countedRuns, type TimeName, typical } from '../claimRuns.js';
+import type { ClaimRun } from '../claimRuns.js';
 import type { BenchContext, BenchGroup } from '../group.js';
 import { type BenchLine, lineOf, round } from '../harness.js';
+import { countedRuns, leastTimes, metOnce, type Repetition, repeatedRuns } from '../repeatedRuns.js';
 
-/** Runs of both, as long as they fit these seconds; one at least. The first is no sample where there are more. */
-const MOST_RUNS = 4;
-const MOST_SECONDS = 24;
+/** Runs of gpt2-124m take three minutes each: there one must do, and its files are read for the first time. */
+const REPETITION: Repetition = { leastRuns: 3, leastMs: 40_000, mostMs: 120_000 };
+/** As many runs as there must be. */
+const ONCE: Repetition = { leastRuns: 0, leastMs: 0, mostMs: 0 };
 
 /** What both lines say of the recipe: a reader needs no layout for it. */
 function sizes(recipe: Recipe): Record<string, number | string> {
@@ -46,17 +49,8 @@ async function runsOf({ recipe, backend, quick, lanes, signal, benchFolder }: Be
   try {
     const file = join(folder, 'recipe.json');
     writeFileSync(file, JSON.stringify(recipeToJson(recipe)));
-    const runs: ClaimRun[] = [];
-    const start = performance.now();
-    for (let run = 0; run < (quick ? 1 : MOST_RUNS); run++) {
-      if (run > 0 && ((performance.now() - start) * (run + 1)) / run > 1e3 * MOST_SECONDS) break;
-      const bundle = join(folder, `bundle-${run}`);
-      const root = join(benchFolder, '..');
-      runs.push(
-        await claimRun({ root, recipe: file, folder: bundle, env, ...(signal === undefined ? {} : { signal }) }),
-      );
-    }
-    return runs;
+    const options = { root: join(benchFolder, '..'), recipe: file, env, ...(signal === undefined ? {} : { signal }) };
+    return await repeatedRuns(options, (run) => join(folder, `bundle-${run}`), quick ? ONCE : REPETITION);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -66,29 +60,30 @@ async function* claimLines(context: BenchContext): AsyncGenerator<BenchLine> {
   const { recipe, backend, lanes } = context;
   const runs = await runsOf(context);
   const counted = countedRuns(runs);
-  const [{ steps, samples }] = runs as [ClaimRun];
+  const { duty, stepMs, mineMs, mineAroundMs, verifyMs, verifyAroundMs } = leastTimes(runs);
+  const { steps, samples, drawnSteps } = duty;
   const others = runs.map((run) => run.others).filter((share) => share !== undefined);
   const details = {
     ...sizes(recipe),
     lanes,
     runs: runs.length,
+    countedRuns: counted.length,
+    // The times below are the least of the counted runs; these were met by one run only.
+    metOnce: metOnce(runs).join(', '),
     steps,
     // Of the processors, by others: above some hundredths the line is not of an idle machine.
     ...(others.length === 0 ? {} : { othersShare: round(Math.max(...others), 3) }),
   };
-  const times = (...names: TimeName[]): Record<string, number> =>
-    Object.fromEntries(names.map((name) => [name, typical(runs, name)]));
   const machine = { backend: backend.name, isa: backend.isa };
   yield lineOf(
     {
       ...machine,
       name: 'claim/mine',
       unit: { name: 'tokens/s', perCall: stepTokens(recipe) },
-      details: { ...details, ...times('stepMs', 'mineMs', 'mineAroundMs') },
+      details: { ...details, stepMs, mineMs, mineAroundMs },
     },
     counted.flatMap(({ stepsMs }) => stepsMs),
   );
-  const drawnSteps = counted.reduce((sum, run) => sum + run.drawnSteps[1], 0) / counted.length;
   yield lineOf(
     {
       ...machine,
@@ -97,18 +92,16 @@ async function* claimLines(context: BenchContext): AsyncGenerator<BenchLine> {
       details: {
         ...details,
         samples,
-        drawnSteps,
-        ...times(
-          'dutyMs',
-          'readMs',
-          'replayMs',
-          'hashMs',
-          'unitMs',
-          'modelMs',
-          'heldOutMs',
-          'verifyMs',
-          'verifyAroundMs',
-        ),
+        drawnSteps: drawnSteps[1],
+        dutyMs: duty.dutyMs,
+        readMs: duty.readMs,
+        replayMs: duty.replayMs,
+        hashMs: duty.hashMs,
+        unitMs: duty.unitMs,
+        modelMs: duty.modelMs,
+        heldOutMs: duty.heldOutMs,
+        verifyMs,
+        verifyAroundMs,
       },
     },
     counted.map(({ dutyMs }) => dutyMs),

@@ -1,8 +1,12 @@
 /** Machines that work is put on: one that was measured, and one that is assumed from its data sheet. */
 
+import { EMA_INTERVAL } from '../model/state.js';
+import { hashTaskCount } from '../pipeline/shards.js';
+import { type BySize, secondsAt } from './bySize.js';
 import type { Figure } from './figure.js';
 import { figure } from './figure.js';
-import { type Beside, besideSeconds, type MeasuredPoints, type PassRate, passSeconds } from './points.js';
+import { commitBytes, hashBytes } from './passBytes.js';
+import { type MeasuredPoints, type PassRate, passSeconds } from './points.js';
 import type { Work, Workload } from './workload.js';
 
 export interface Device {
@@ -25,6 +29,12 @@ export interface Device {
   log(bytes: number): Figure;
   /** A verifier's reading of a step's units, of their bytes. */
   read(bytes: number): Figure;
+  /** The commit pass of a verifier's replay, one step. */
+  replay(work: Workload): Figure;
+  /** Hashing the state at a step. */
+  stateHash(work: Workload): Figure;
+  /** Beside the computing of a drawn unit, of its bytes: its batch, its tokens, the comparison. */
+  compare(bytes: number): Figure;
   /** Rebuilding the 4-bit model and its diff, of the model's bytes. */
   model(bytes: number): Figure;
   /** Start and end of a process, of the state's bytes. */
@@ -50,11 +60,26 @@ export function measuredDevice(points: MeasuredPoints): Device {
     weights: all(points.weights),
     together: figure(points.together.value, 'share', 'measured', points.together.source),
     waits: (seconds) => figure(points.waits.value * Math.sqrt(seconds), 's', 'derived', points.waits.source),
-    log: (bytes) => besideFigure(points.process?.log, bytes),
+    log: (bytes) => sizedFigure(points.process?.log, bytes),
     // Without such runs: the lanes hash what is read; one core hashes the model and its diff.
-    read: (bytes) => besideFigure(points.process?.read ?? hashed(points, cores), bytes),
-    model: (bytes) => besideFigure(points.process?.model ?? hashed(points, 1 / 2), bytes),
-    around: (command, stateBytes) => besideFigure(points.process?.[command], stateBytes),
+    read: (bytes) => sizedFigure(points.process?.read ?? hashed(points, cores), bytes),
+    replay: ({ length, unitsPerStep }) => {
+      const bytes = commitBytes(length, unitsPerStep);
+      return points.process === undefined
+        ? figure(bytes / (cores * points.commit.value) + points.trip.value, 's', 'derived', points.commit.source)
+        : sizedFigure(points.process.replay, bytes);
+    },
+    stateHash: ({ length, vectors }) => {
+      const bytes = hashBytes(length);
+      if (points.process !== undefined) return sizedFigure(points.process.hash, bytes);
+      // θ, m and v at every step, the EMA at every eighth.
+      const tasks = (3 + (vectors - 3) / EMA_INTERVAL) * hashTaskCount(4 * length, cores);
+      const seconds = bytes / (cores * points.hash.value) + (tasks / cores) * points.trip.value;
+      return figure(seconds, 's', 'derived', points.hash.source);
+    },
+    compare: (bytes) => sizedFigure(points.process?.compare, bytes),
+    model: (bytes) => sizedFigure(points.process?.model ?? hashed(points, 1 / 2), bytes),
+    around: (command, stateBytes) => sizedFigure(points.process?.[command], stateBytes),
     trip: figure(points.trip.value, 's', 'measured', points.trip.source),
   };
 }
@@ -65,14 +90,20 @@ function tapeFigure(points: MeasuredPoints, tape: ReadonlyMap<string, Work>): Fi
   return figure(seconds, 's', 'derived', `operations and bytes of the tape over the pass rates of ${points.file}`);
 }
 
-const NOT_TIMED: Beside = { fixed: 0, perUnit: 0, source: 'left out: no run of pogo mine and pogo verify was timed' };
+const NOT_TIMED: BySize = {
+  points: [{ size: 1, seconds: 0 }],
+  source: 'left out: no run of pogo mine and pogo verify was timed',
+};
 
-function besideFigure(beside: Beside = NOT_TIMED, size: number): Figure {
-  return figure(besideSeconds(beside, size), 's', 'derived', beside.source);
+function sizedFigure(measured: BySize = NOT_TIMED, size: number): Figure {
+  return figure(secondsAt(measured, size), 's', 'derived', measured.source);
 }
 
-function hashed({ hash }: MeasuredPoints, cores: number): Beside {
-  return { fixed: 0, perUnit: 1 / (cores * hash.value), source: `${hash.source}: hashing alone, no run was timed` };
+function hashed({ hash }: MeasuredPoints, cores: number): BySize {
+  return {
+    points: [{ size: 1, seconds: 1 / (cores * hash.value) }],
+    source: `${hash.source}: hashing alone, no run was timed`,
+  };
 }
 
 /** Operations of other families that a file of results may lack, and the one of its own that is made alike. */
@@ -134,6 +165,11 @@ export function assumedDevice(gpu: AssumedGpu): Device {
     waits: () => figure(0, 's', 'assumed', 'no waiting'),
     log: () => figure(0, 's', 'assumed', 'written beside the units'),
     read: (bytes) => figure(bytes / GPU_SHARE.hashBytesPerSecond, 's', 'assumed', 'hashed on the device'),
+    replay: ({ length, unitsPerStep }) =>
+      figure(commitBytes(length, unitsPerStep) / memory, 's', 'assumed', `bytes of the commit pass at ${share}`),
+    stateHash: ({ length }) =>
+      figure(hashBytes(length) / GPU_SHARE.hashBytesPerSecond, 's', 'assumed', 'hashed on the device'),
+    compare: (bytes) => figure((2 * bytes) / memory, 's', 'assumed', `both read at ${share}`),
     model: (bytes) =>
       figure((2 * bytes) / GPU_SHARE.hashBytesPerSecond, 's', 'assumed', 'model and diff hashed on the device'),
     around: () => figure(0, 's', 'assumed', 'left out'),

@@ -125,7 +125,7 @@ function dutyParts(all: readonly Model[], device: Device): string {
     [100_000, 10_000].map((fractionPpm) => {
       const within = shortestClaimWithin(work, device, { ...DEFAULT_INPUTS, fractionPpm });
       const title = [name, `${fractionPpm / 1e4} %`];
-      if (within === undefined) return [...title, 'none', ...Array.from({ length: 10 }, () => '–')];
+      if (within === undefined) return [...title, 'none', ...Array.from({ length: 11 }, () => '–')];
       const { duty, claimSeconds, claimBytes, samples, work: long } = within;
       const share = (seconds: number): string => figureText({ value: seconds / claimSeconds.value, unit: 'share' });
       const line = { value: (8 * claimBytes.value) / (DUTY_SHARE * claimSeconds.value), unit: 'bit/s' };
@@ -133,14 +133,14 @@ function dutyParts(all: readonly Model[], device: Device): string {
         ...title,
         long.stepsPerClaim.toLocaleString('en-US'),
         `${samples} of ${(long.stepsPerClaim * long.unitsPerStep).toLocaleString('en-US')}`,
-        ...[duty.units, duty.replay, duty.read, duty.hash, duty.model, duty.heldOut].map(share),
+        ...[duty.units, duty.replay, duty.read, duty.hash, duty.compare, duty.model, duty.heldOut].map(share),
         share(within.verifySeconds.value),
         cell(claimBytes),
         figureText(line),
       ];
     }),
   );
-  const parts = ['drawn units', 'replay', 'reading', 'hashes', 'model', 'held-out loss', 'together'];
+  const parts = ['drawn units', 'replay', 'reading', 'hashes', 'comparing', 'model', 'held-out loss', 'together'];
   return table(['model', 'found', 'K from', 'units drawn', ...parts, 'bytes of a claim', 'line'], rows);
 }
 
@@ -211,21 +211,32 @@ function formulas(): string {
     ],
     ['units side by side', 'a unit alone, times what others that compute beside it cost', '`step` over `unit-replay`'],
     ['waits', 'lanes that wait for the slowest: in proportion to the root of the seconds', '`idlePercent` of `step`'],
-    ['commit pass, weights, hash', 'bytes over the bandwidth of all lanes', 'shares of `step`, largest recipe'],
+    [
+      'a miner’s commit pass, weights, hash',
+      'bytes over the bandwidth of all lanes',
+      'shares of `step`, largest recipe',
+    ],
     [
       'trips',
       'handing tasks to lanes: rounds of tasks that a lane takes one after the other',
       '`emptyTaskUs` of `step`',
     ],
-    ['the log of a miner', 'fixed + bytes of a step’s units: hashed, written, synced', '`claim/mine` over `step`'],
+    ['the log of a miner', 'a step’s units: hashed, written, synced; by their bytes', '`claim/mine` over `step`'],
     [
       'reading the log',
-      'fixed + bytes of a step’s units: read, hashed, looked through by the lanes',
+      'a step’s units: read, hashed, looked through by the lanes; by their bytes',
       '`readMs` of `claim/verify`',
+    ],
+    ['replay of the log', 'a commit pass a step, with its trips; by its bytes', '`replayMs` of `claim/verify`'],
+    ['hashes of a verifier', 'the state at drawn steps and the end; by the bytes read', '`hashMs` of `claim/verify`'],
+    [
+      'comparing drawn units',
+      'a drawn unit’s batch and tokens, its bytes and loss compared; by its bytes',
+      '`dutyMs` of `claim/verify` without its timed parts',
     ],
     [
       '4-bit model and diff',
-      'fixed + bytes of the model: packed, hashed, compared with the one before',
+      'packed, hashed, compared with the one before; by the model’s bytes',
       '`modelMs` of `claim/verify`',
     ],
     [
@@ -233,7 +244,7 @@ function formulas(): string {
       'for the models before and after: unpacking, weights, the tape of the loss for 64 sequences',
       'as for a unit',
     ],
-    ['start and end', 'fixed + bytes of the state, once a process', '`mineAroundMs`, `verifyAroundMs` of `claim/…`'],
+    ['start and end', 'once a process; by the bytes of the state', '`mineAroundMs`, `verifyAroundMs` of `claim/…`'],
   ];
   return table(['what', 'formula', 'its point'], rows);
 }
@@ -300,6 +311,10 @@ ${figures(all, ({ gpu: one }) => one)}
 ## The formulas
 
 ${formulas()}
+Where a formula says *by* a size, seconds were measured at several sizes and lie on the line between neighbours; above the largest the last line goes on, below the smallest the first, as far as its fixed part is not below zero;
+seconds never fall with size (measured ones that do are averaged). Of the runs of \`claim/…\` the least of each time counts, without the first run, which reads files for the first time, and runs beside which others computed: what disturbs
+a run makes it longer. Runs of a few seconds are repeated for most of a minute and until their least was met twice within 5 %; of \`gpt2-124m\`, whose run takes three minutes, there is one.
+
 A duty is that of a verifier that goes from claim to claim; what a process pays once (lanes bind their tapes, memory is touched for the first time) is start and end.
 
 ## Against real runs

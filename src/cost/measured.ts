@@ -120,28 +120,171 @@ export const MEASURED: MeasuredPoints = {
   },
   process: {
     log: {
-      fixed: 0,
-      perUnit: 1.97491e-9,
+      points: [
+        {
+          size: 890256,
+          seconds: 0,
+        },
+        {
+          size: 5156300,
+          seconds: 0.00941163,
+        },
+        {
+          size: 20339600,
+          seconds: 0.0415941,
+        },
+        {
+          size: 131838000,
+          seconds: 0.298768,
+        },
+      ],
       source: 'bench/results/2026-11-26-zen5-2cores.jsonl, stepMs of the lines claim/mine over the lines step',
     },
     read: {
-      fixed: 0.000402896,
-      perUnit: 2.0912e-10,
+      points: [
+        {
+          size: 890256,
+          seconds: 0.000584129,
+        },
+        {
+          size: 5156300,
+          seconds: 0.00152651,
+        },
+        {
+          size: 20339600,
+          seconds: 0.0045506,
+        },
+        {
+          size: 131838000,
+          seconds: 0.028071,
+        },
+      ],
       source: 'bench/results/2026-11-26-zen5-2cores.jsonl, readMs of the lines claim/verify',
     },
+    replay: {
+      points: [
+        {
+          size: 21837500,
+          seconds: 0.000899178,
+        },
+        {
+          size: 126481000,
+          seconds: 0.00307493,
+        },
+        {
+          size: 498919000,
+          seconds: 0.00923981,
+        },
+        {
+          size: 3233910000,
+          seconds: 0.0562266,
+        },
+      ],
+      source: 'bench/results/2026-11-26-zen5-2cores.jsonl, replayMs of the lines claim/verify',
+    },
+    hash: {
+      points: [
+        {
+          size: 10473600,
+          seconds: 0.00125718,
+        },
+        {
+          size: 60662400,
+          seconds: 0.00490924,
+        },
+        {
+          size: 239290000,
+          seconds: 0.016854,
+        },
+        {
+          size: 1551030000,
+          seconds: 0.0985769,
+        },
+      ],
+      source: 'bench/results/2026-11-26-zen5-2cores.jsonl, hashMs of the lines claim/verify',
+    },
+    compare: {
+      points: [
+        {
+          size: 445128,
+          seconds: 0.00068688,
+        },
+        {
+          size: 2578150,
+          seconds: 0.00152474,
+        },
+        {
+          size: 10169800,
+          seconds: 0.00413631,
+        },
+        {
+          size: 65918900,
+          seconds: 0.0586487,
+        },
+      ],
+      source: 'bench/results/2026-11-26-zen5-2cores.jsonl, dutyMs of the lines claim/verify without its timed parts',
+    },
     model: {
-      fixed: 0.000248513,
-      perUnit: 1.51507e-9,
+      points: [
+        {
+          size: 470856,
+          seconds: 0.00101049,
+        },
+        {
+          size: 2645350,
+          seconds: 0.00367557,
+        },
+        {
+          size: 10304200,
+          seconds: 0.014505,
+        },
+        {
+          size: 85492900,
+          seconds: 0.326948,
+        },
+      ],
       source: 'bench/results/2026-11-26-zen5-2cores.jsonl, modelMs of the lines claim/verify',
     },
     mine: {
-      fixed: 0.705159,
-      perUnit: 1.1433e-8,
+      points: [
+        {
+          size: 13406200,
+          seconds: 0.777391,
+        },
+        {
+          size: 77647900,
+          seconds: 2.02363,
+        },
+        {
+          size: 306291000,
+          seconds: 5.25663,
+        },
+        {
+          size: 1985320000,
+          seconds: 19.8354,
+        },
+      ],
       source: 'bench/results/2026-11-26-zen5-2cores.jsonl, mineAroundMs of the lines claim/mine',
     },
     verify: {
-      fixed: 0.646437,
-      perUnit: 5.33384e-9,
+      points: [
+        {
+          size: 13406200,
+          seconds: 0.702772,
+        },
+        {
+          size: 77647900,
+          seconds: 1.23241,
+        },
+        {
+          size: 306291000,
+          seconds: 1.93425,
+        },
+        {
+          size: 1985320000,
+          seconds: 12.9103,
+        },
+      ],
       source: 'bench/results/2026-11-26-zen5-2cores.jsonl, verifyAroundMs of the lines claim/verify',
     },
   },

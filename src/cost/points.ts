@@ -3,24 +3,13 @@
  * operation of the tape: seconds = operations ÷ rate + bytes ÷ bandwidth.
  *
  * The pair is fitted to the passes of all recipes that were measured (relative least squares, neither below zero). What
- * whole steps and whole processes take beside their passes is fitted likewise, see {@link Beside}.
+ * whole processes take beside is taken from the measured sizes, see processPoints.ts.
  * `scripts/check-cost.mjs` shows what that is worth: each recipe predicted from the others.
  */
 
-/** The parts of a bench line that are read here. */
-export interface PointLine {
-  readonly type: string;
-  readonly name?: string;
-  readonly time?: string;
-  readonly value?: number;
-  readonly unit?: string;
-  readonly bytes?: number;
-  readonly operations?: number;
-  readonly isa?: string;
-  readonly cpu?: string;
-  readonly cores?: number;
-  readonly details?: Readonly<Record<string, unknown>>;
-}
+import { commitBytes, hashBytes, unitFileLength, weightBytes } from './passBytes.js';
+import { type ProcessPoints, processOf } from './processPoints.js';
+import { detail, type Located, type PointLine, recipeOf, secondsOfStep, unitsOf } from './resultLines.js';
 
 /** Seconds of a pass = operations · perOperation + bytes · perByte. */
 export interface PassRate {
@@ -61,105 +50,39 @@ export interface MeasuredPoints {
   readonly process?: ProcessPoints;
 }
 
-/** Seconds that come beside something: fixed + perUnit · its size (bytes, or seconds). */
-export interface Beside {
-  readonly fixed: number;
-  readonly perUnit: number;
-  readonly source: string;
-}
-
-/** Of whole runs of `pogo mine` and `pogo verify`. */
-export interface ProcessPoints {
-  /** Longer than in memory: a step of a miner, by the bytes of its units, which are hashed, written and synced. */
-  readonly log: Beside;
-  /** A verifier's reading, hashing and looking through the units of a step, by their bytes. */
-  readonly read: Beside;
-  /** Rebuilding the 4-bit model and its diff at a claim's end, by the model's bytes. */
-  readonly model: Beside;
-  /** Start and end, by the bytes of the state: filling it, first steps, checkpoints, the bundle. */
-  readonly mine: Beside;
-  readonly verify: Beside;
-}
-
 interface Sample {
   readonly seconds: number;
   readonly operations: number;
   readonly bytes: number;
 }
 
-/** value ≈ x · left + y · right, to be met within a share of `scale`. */
-interface Equation {
-  readonly left: number;
-  readonly right: number;
-  readonly value: number;
-  readonly scale: number;
-}
-
-/** Least squares of (x · left + y · right − value) ÷ scale over x and y that are not below zero. */
-function fitPair(equations: readonly Equation[]): { readonly x: number; readonly y: number } {
+/** Least squares of (prediction ÷ measured − 1) over two rates that are not below zero. */
+export function fitRate(samples: readonly Sample[]): PassRate {
   let [ll, lr, rr, lv, rv] = [0, 0, 0, 0, 0];
-  for (const { left, right, value, scale } of equations) {
-    const [l, r, v] = [left / scale, right / scale, value / scale];
+  for (const { seconds, operations, bytes } of samples) {
+    const [l, r] = [operations / seconds, bytes / seconds];
     ll += l * l;
     lr += l * r;
     rr += r * r;
-    lv += l * v;
-    rv += r * v;
+    lv += l;
+    rv += r;
   }
-  const onlyRight = { x: 0, y: rr === 0 ? 0 : Math.max(0, rv / rr) };
-  if (ll === 0) return onlyRight;
-  const onlyLeft = { x: Math.max(0, lv / ll), y: 0 };
+  const onlyBytes = { perOperation: 0, perByte: rr === 0 ? 0 : Math.max(0, rv / rr) };
+  if (ll === 0) return onlyBytes;
+  const onlyOperations = { perOperation: Math.max(0, lv / ll), perByte: 0 };
   const determinant = ll * rr - lr * lr;
   // One size only, or both sides in proportion: one of them says all there is to say.
-  if (determinant <= 1e-9 * ll * rr) return onlyLeft;
-  const both = { x: (lv * rr - rv * lr) / determinant, y: (rv * ll - lv * lr) / determinant };
-  if (both.x >= 0 && both.y >= 0) return both;
-  const residual = ({ x, y }: { x: number; y: number }): number =>
-    equations.reduce((sum, e) => sum + ((x * e.left + y * e.right - e.value) / e.scale) ** 2, 0);
-  return residual(onlyLeft) < residual(onlyRight) ? onlyLeft : onlyRight;
-}
-
-/** Least squares of (prediction ÷ measured − 1) over two rates that are not below zero. */
-export function fitRate(samples: readonly Sample[]): PassRate {
-  const { x, y } = fitPair(
-    samples.map(({ seconds, operations, bytes }) => ({
-      left: operations,
-      right: bytes,
-      value: seconds,
-      scale: seconds,
-    })),
-  );
-  return { perOperation: x, perByte: y };
-}
-
-/** Seconds of something of `size`, to be met within a share of `scale`. */
-interface Extra {
-  readonly seconds: number;
-  readonly size: number;
-  readonly scale: number;
-}
-
-/** @param source where the seconds stand */
-export function fitBeside(extras: readonly Extra[], source: string): Beside {
-  const { x, y } = fitPair(extras.map(({ seconds, size, scale }) => ({ left: size, right: 1, value: seconds, scale })));
-  return { fixed: y, perUnit: x, source };
-}
-
-export function besideSeconds({ fixed, perUnit }: Pick<Beside, 'fixed' | 'perUnit'>, size: number): number {
-  return fixed + perUnit * size;
+  if (determinant <= 1e-9 * ll * rr) return onlyOperations;
+  const both = { perOperation: (lv * rr - rv * lr) / determinant, perByte: (rv * ll - lv * lr) / determinant };
+  if (both.perOperation >= 0 && both.perByte >= 0) return both;
+  const residual = (rate: PassRate): number =>
+    samples.reduce((sum, one) => sum + (passSeconds(rate, one) / one.seconds - 1) ** 2, 0);
+  return residual(onlyOperations) < residual(onlyBytes) ? onlyOperations : onlyBytes;
 }
 
 export function passSeconds(rate: PassRate, { operations, bytes }: Omit<Sample, 'seconds'>): number {
   return operations * rate.perOperation + bytes * rate.perByte;
 }
-
-interface Located {
-  readonly line: PointLine;
-  readonly source: string;
-}
-
-const recipeOf = ({ line }: Located): unknown => line.details?.['recipe'];
-const detail = ({ line }: Located, name: string): number => Number(line.details?.[name] ?? Number.NaN);
 
 /** The profile lines name the operation; where a pass runs several, the first stands for it. */
 const operationOf = (located: Located): string => String(located.line.details?.['operation']).split(',')[0] as string;
@@ -190,7 +113,7 @@ export function readPoints(lines: readonly PointLine[], file: string, except?: s
     const seconds = (detail(last, `${kind}Percent`) / 100) * lanes * stepSeconds;
     return { value: bytes / seconds, source: last.source };
   };
-  const length = detail(last, 'unitBytes') / (0.5 + 2 / 64);
+  const length = unitFileLength(detail(last, 'unitBytes'));
   const units = unitsOf(last);
   return {
     file,
@@ -214,8 +137,6 @@ export function readPoints(lines: readonly PointLine[], file: string, except?: s
 
 const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
 
-const secondsOfStep = (step: Located): number => detail(step, 'tokensPerStep') / Number(step.line.value);
-
 /** A unit in the lanes of a step, over the same unit alone: mean of the recipes. */
 function togetherOf(lines: readonly Located[], steps: readonly Located[], file: string): Point {
   const ratios = steps.flatMap((step) => {
@@ -230,62 +151,10 @@ function togetherOf(lines: readonly Located[], steps: readonly Located[], file: 
   };
 }
 
-/** Units of a step of the lines: two where they do not say it. */
-const unitsOf = ({ line }: Located): number => Number(line.details?.['units'] ?? 2);
-
 function waitOf(step: Located): number {
   const seconds = secondsOfStep(step);
   const idle = (detail(step, 'idlePercent') / 100) * seconds;
   return idle / Math.sqrt(seconds - idle);
-}
-
-/** Lines `claim/mine` and `claim/verify`: two recipes at least, since size and what is fixed are told apart by them. */
-function processOf(
-  lines: readonly Located[],
-  steps: readonly Located[],
-  file: string,
-): { readonly process?: ProcessPoints } {
-  const named = (name: string): Located[] => lines.filter(({ line }) => line.name === name);
-  const mines = named('claim/mine').filter((one) => steps.some((step) => recipeOf(step) === recipeOf(one)));
-  const verifies = named('claim/verify');
-  if (mines.length < 2 || verifies.length < 2) return {};
-  const added = (one: Located): number => {
-    const step = steps.find((s) => recipeOf(s) === recipeOf(one)) as Located;
-    return detail(one, 'stepMs') / 1e3 - secondsOfStep(step);
-  };
-  /** Relative to itself: what is to be met within a share of each. */
-  const extra = (one: Located, milliseconds: number, size: string): Extra => {
-    const seconds = milliseconds / 1e3;
-    return { seconds, size: detail(one, size), scale: seconds };
-  };
-  return {
-    process: {
-      log: fitBeside(
-        mines.map((one) => ({
-          seconds: added(one),
-          size: detail(one, 'logBytesPerStep'),
-          scale: detail(one, 'stepMs') / 1e3,
-        })),
-        `${file}, stepMs of the lines claim/mine over the lines step`,
-      ),
-      read: fitBeside(
-        verifies.map((one) => extra(one, detail(one, 'readMs') / detail(one, 'steps'), 'logBytesPerStep')),
-        `${file}, readMs of the lines claim/verify`,
-      ),
-      model: fitBeside(
-        verifies.map((one) => extra(one, detail(one, 'modelMs'), 'modelBytes')),
-        `${file}, modelMs of the lines claim/verify`,
-      ),
-      mine: fitBeside(
-        mines.map((one) => extra(one, detail(one, 'mineAroundMs'), 'stateBytes')),
-        `${file}, mineAroundMs of the lines claim/mine`,
-      ),
-      verify: fitBeside(
-        verifies.map((one) => extra(one, detail(one, 'verifyAroundMs'), 'stateBytes')),
-        `${file}, verifyAroundMs of the lines claim/verify`,
-      ),
-    },
-  };
 }
 
 /** The step of the largest model: its state is the least likely to lie in a cache. */
@@ -306,19 +175,4 @@ function samplesByOperation(profile: readonly Located[]): Map<string, Sample[]> 
     samples.set(name, some);
   }
   return samples;
-}
-
-/** Bytes of one commit pass over vectors of `length` elements: units read, θ, m, v read and written, an eighth of the EMA. */
-export function commitBytes(length: number, units: number): number {
-  return length * (units * (0.5 + 2 / 64) + 24 + 8 / 8);
-}
-
-/** Bytes that the hash of a state reads: θ, m, v, and the EMA at every eighth step. */
-export function hashBytes(length: number): number {
-  return length * (12 + 4 / 8);
-}
-
-/** Bytes of the integer weights' pass: θ read, both orientations written, read and packed. */
-export function weightBytes(length: number): number {
-  return length * (4 + 2 + 2 + 2);
 }

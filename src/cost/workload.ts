@@ -47,6 +47,11 @@ export interface Workload {
   readonly movingBytes: number;
 }
 
+/** Bytes of the units of a step. */
+export function logBytes({ unitsPerStep, unitBytes }: Workload): number {
+  return unitsPerStep * unitBytes;
+}
+
 /** Work of a tape by operation. */
 function workOf(tape: Tape): ReadonlyMap<string, Work> {
   const work = new Map<string, Work>();

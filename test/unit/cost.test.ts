@@ -3,20 +3,17 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { benchRecipe } from '../../bench/benchRecipe.js';
 import { alternatives } from '../../src/cost/alternatives.js';
-import {
-  analyse,
-  claimBytes,
-  DEFAULT_INPUTS,
-  stepSeconds,
-  stepsByUnitsDrawn,
-  stepsOfDraw,
-} from '../../src/cost/analysis.js';
+import { analyse, claimBytes, DEFAULT_INPUTS, stepSeconds } from '../../src/cost/analysis.js';
+import { secondsAt } from '../../src/cost/bySize.js';
 import { logBars } from '../../src/cost/chart.js';
 import { assumedDevice, H100, measuredDevice } from '../../src/cost/device.js';
 import { checkedText } from '../../src/cost/document.js';
+import { stepsByUnitsDrawn, stepsOfDraw } from '../../src/cost/duty.js';
 import { DUTY_SHARE, shortestClaimWithin } from '../../src/cost/dutyLength.js';
 import { MEASURED } from '../../src/cost/measured.js';
-import { besideSeconds, fitBeside, fitRate, type PointLine, passSeconds, readPoints } from '../../src/cost/points.js';
+import { commitBytes, hashBytes } from '../../src/cost/passBytes.js';
+import { fitRate, passSeconds, readPoints } from '../../src/cost/points.js';
+import type { PointLine } from '../../src/cost/resultLines.js';
 import { figureText } from '../../src/cost/text.js';
 import { workloadOf } from '../../src/cost/workload.js';
 import { PogoError } from '../../src/errors.js';
@@ -46,25 +43,15 @@ describe('points', () => {
     expect(rate.perByte).toBeGreaterThanOrEqual(0);
   });
 
-  test('what comes beside is told apart into fixed and by size, and is never below zero', () => {
-    const law = { fixed: 0.004, perUnit: 2e-9 };
-    const extras = [1e6, 5e6, 2e7].map((size) => ({ size, seconds: besideSeconds(law, size), scale: 0.1 }));
-    const { fixed, perUnit } = fitBeside(extras, 'x');
-    expect(fixed / law.fixed).toBeCloseTo(1, 9);
-    expect(perUnit / law.perUnit).toBeCloseTo(1, 9);
-    const negative = fitBeside(
-      extras.map((one) => ({ ...one, seconds: -one.seconds })),
-      'x',
-    );
-    expect([negative.fixed, negative.perUnit]).toEqual([0, 0]);
-  });
-
   test('runs of whole processes beside steps in memory give what processes add, also to a recipe that has no part in them', () => {
     const steps = inMemory().filter(({ name, isa }) => name === 'step' && isa === MEASURED.isa);
     const others = inMemory().filter(({ name, isa }) => name !== 'step' && isa === MEASURED.isa);
     const law = {
       log: [0.002, 1.5e-9],
       read: [0.001, 1e-9],
+      replay: [0.0004, 3e-11],
+      hash: [0.0006, 7e-11],
+      compare: [0.0005, 5e-10],
       model: [0.003, 2e-9],
       mine: [0.6, 5e-9],
       verify: [0.5, 3e-9],
@@ -78,31 +65,43 @@ describe('points', () => {
         logBytesPerStep: log,
         stateBytes: state,
         modelBytes,
+        unitBytes: work.unitBytes,
+        unitsPerStep: work.unitsPerStep,
+        samples: 27,
+        drawnSteps: 18,
         steps: 20,
       };
       const at = ([fixed, perByte]: readonly [number, number], bytes: number): number =>
         1e3 * (fixed + perByte * bytes);
+      const parts = {
+        readMs: 20 * at(law.read, log),
+        replayMs: 20 * at(law.replay, commitBytes(work.length, work.unitsPerStep)),
+        hashMs: 19 * at(law.hash, hashBytes(work.length)),
+        unitMs: 300,
+        modelMs: at(law.model, modelBytes),
+        heldOutMs: 40,
+      };
+      const untimed = 27 * at(law.compare, work.unitBytes);
+      const dutyMs = Object.values(parts).reduce((sum, ms) => sum + ms, untimed);
       const stepMs = (1e3 * work.tokensPerStep) / Number(line.value) + at(law.log, log);
       return [
         { ...line, name: 'claim/mine', details: { ...details, stepMs, mineAroundMs: at(law.mine, state) } },
         {
           ...line,
           name: 'claim/verify',
-          details: {
-            ...details,
-            readMs: 20 * at(law.read, log),
-            modelMs: at(law.model, modelBytes),
-            verifyAroundMs: at(law.verify, state),
-          },
+          details: { ...details, ...parts, dutyMs, verifyAroundMs: at(law.verify, state) },
         },
       ];
     });
     const all = [...steps, ...others, ...runs];
     expect(readPoints([...steps, ...others], 'x').process).toBeUndefined();
     const { process } = readPoints(all, 'x', 'moby');
-    for (const name of ['log', 'read', 'model', 'mine', 'verify'] as const) {
-      expect((process?.[name].fixed ?? 0) / law[name][0], name).toBeCloseTo(1, 6);
-      expect((process?.[name].perUnit ?? 0) / law[name][1], name).toBeCloseTo(1, 6);
+    for (const name of ['log', 'read', 'replay', 'hash', 'compare', 'model', 'mine', 'verify'] as const) {
+      const [fixed, perByte] = law[name];
+      // Between the sizes, beyond the largest, and below the smallest, where moby would be.
+      for (const bytes of [1e6, 1e8, 1e12]) {
+        expect(secondsAt(process![name], bytes) / (fixed + perByte * bytes), `${name} ${bytes}`).toBeCloseTo(1, 6);
+      }
     }
     // They lengthen what they are part of, by what they say.
     const work = workloadOf(benchRecipe('moby'));
