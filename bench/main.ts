@@ -60,7 +60,7 @@ const GROUPS: readonly BenchGroup[] = [
 /** Which names `--only` asks for: exact names, and groups by the part before a slash. */
 function selection(only: string | undefined): (name: string) => boolean {
   // Profiles, and the runs of whole processes that the cost analysis wants, are made where they are asked for.
-  if (only === undefined) return (name) => !name.startsWith('unit-profile/') && !name.startsWith('claim/');
+  if (only === undefined) return (name) => !/^(unit-profile|loss-profile|claim)\//.test(name);
   const asked = only.split(',').map((name) => name.trim());
   const known = GROUPS.flatMap((group) => group.names);
   for (const name of asked) {

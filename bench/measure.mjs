@@ -20,8 +20,8 @@ const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const RECIPES = ['gpt-19m', 'moby', 'gpt2-124m'];
 /** Lines of a recipe; `log-replay` and `commit` of the set are part of `kernels`. */
 const RECIPE_LINES = 'step,pipeline/scaling,unit-replay,unit-profile/,log-replay';
-/** Of the chosen set: what processes add, for the cost analysis. */
-const PROCESS_LINES = 'claim/';
+/** Of the chosen set: the loss of a sequence, and what processes add, for the cost analysis. */
+const PROCESS_LINES = 'loss-profile/,claim/';
 const SET_LINES = 'boundary,ceiling/,gemm/,quantize4,dequantize4,pack-model,commit,commit/ema';
 /** What no instruction set of the CPU kernels changes: measured once. */
 const COMMON_LINES = 'merkle/,hash,diff,patch,leaf-check,element-check,aggregate';

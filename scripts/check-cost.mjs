@@ -21,7 +21,7 @@ import { cli, EXIT_ENVIRONMENT, progress, ROOT, ScriptError } from './lib/projec
 const BOUND = 0.15;
 /** Their passes are the points: each recipe is predicted from the others. */
 const MEASURED_RECIPES = ['moby', 'gpt-5m', 'gpt-19m', 'gpt2-124m'];
-const LINES = 'step,unit-replay,unit-profile/,claim/';
+const LINES = 'step,unit-replay,unit-profile/,loss-profile/,claim/';
 /** Of each recipe: for a minute at least, at most five, and until the least of each time was met twice (bench/repeatedRuns.ts). */
 const REPETITION = { leastRuns: 3, leastMs: 60_000, mostMs: 300_000 };
 /** As long as the machine is looked at before anything is timed, milliseconds. */

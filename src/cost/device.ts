@@ -53,8 +53,8 @@ export function measuredDevice(points: MeasuredPoints): Device {
   return {
     name: `${points.cpu}, ${cores} cores, ${points.isa}, ${points.date}`,
     lanes: cores,
-    unitSeconds: ({ unit }) => tapeFigure(points, unit),
-    lossSeconds: ({ sequenceLoss }) => tapeFigure(points, sequenceLoss),
+    unitSeconds: ({ unit }) => tapeFigure(points, unit, points.passes),
+    lossSeconds: ({ sequenceLoss }) => tapeFigure(points, sequenceLoss, points.lossPasses),
     commit: all(points.commit),
     hash: all(points.hash),
     weights: all(points.weights),
@@ -84,10 +84,16 @@ export function measuredDevice(points: MeasuredPoints): Device {
   };
 }
 
-function tapeFigure(points: MeasuredPoints, tape: ReadonlyMap<string, Work>): Figure {
+type PassRates = MeasuredPoints['passes'];
+
+/** @param rates those of such a tape; a unit's stand for what it lacks */
+function tapeFigure({ passes, file }: MeasuredPoints, tape: ReadonlyMap<string, Work>, rates: PassRates): Figure {
   let seconds = 0;
-  for (const [kind, cost] of tape) seconds += passSeconds(rateOf(points, kind), cost);
-  return figure(seconds, 's', 'derived', `operations and bytes of the tape over the pass rates of ${points.file}`);
+  for (const [kind, cost] of tape) {
+    const rate = rateOf(rates, kind) ?? rateOf(passes, kind) ?? (passes['*'] as PassRate);
+    seconds += passSeconds(rate, cost);
+  }
+  return figure(seconds, 's', 'derived', `operations and bytes of the tape over the pass rates of ${file}`);
 }
 
 const NOT_TIMED: BySize = {
@@ -121,8 +127,8 @@ const ALIKE: Readonly<Record<string, string>> = {
   gainPlusOne: 'embed',
 };
 
-function rateOf(points: MeasuredPoints, kind: string): PassRate {
-  return points.passes[kind] ?? points.passes[ALIKE[kind] ?? ''] ?? (points.passes['*'] as PassRate);
+function rateOf(rates: PassRates, kind: string): PassRate | undefined {
+  return rates[kind] ?? rates[ALIKE[kind] ?? ''];
 }
 
 /** What is assumed of a GPU that nothing was measured on. */

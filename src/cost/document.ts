@@ -242,7 +242,7 @@ function formulas(): string {
     [
       'held-out loss',
       'for the models before and after: unpacking, weights, the tape of the loss for 64 sequences',
-      'as for a unit',
+      '`loss-profile/…` where it was measured, else as for a unit',
     ],
     ['start and end', 'once a process; by the bytes of the state', '`mineAroundMs`, `verifyAroundMs` of `claim/…`'],
   ];

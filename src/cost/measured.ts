@@ -94,6 +94,7 @@ export const MEASURED: MeasuredPoints = {
       perByte: 3.46958e-11,
     },
   },
+  lossPasses: {},
   commit: {
     value: 21493800000,
     source: 'bench/results/2026-11-26-zen5-2cores.jsonl:268',

@@ -30,8 +30,13 @@ export interface MeasuredPoints {
   readonly cpu: string;
   readonly cores: number;
   readonly isa: string;
-  /** By operation of the tape; `*` stands for operations that no recipe of the file has. */
+  /** By operation of a unit's tape; `*` stands for operations that no recipe of the file has. */
   readonly passes: Readonly<Record<string, PassRate>>;
+  /**
+   * The same for the loss of a sequence, whose buffers are a fraction of a unit's and lie in nearer caches; what is missing
+   * here, or all where none was profiled, is taken as in a unit.
+   */
+  readonly lossPasses: Readonly<Record<string, PassRate>>;
   /** Bytes a second of one core: commit pass (read + write), BLAKE3 (read), integer weights and their packing. */
   readonly commit: Point;
   readonly hash: Point;
@@ -101,11 +106,13 @@ export function readPoints(lines: readonly PointLine[], file: string, except?: s
   if (first === undefined) throw new RangeError(`${file}: expected lines of pogo bench, found no step`);
   const { isa } = first.line;
   const mine = located.filter((one) => one.line.isa === isa && (except === undefined || recipeOf(one) !== except));
-  const profile = mine.filter(({ line }) => line.name?.startsWith('unit-profile/'));
+  const profile = (prefix: string): Map<string, Sample[]> =>
+    samplesByOperation(mine.filter(({ line }) => line.name?.startsWith(prefix)));
+  const rates = (some: ReadonlyMap<string, readonly Sample[]>): Record<string, PassRate> =>
+    Object.fromEntries([...some].map(([name, one]) => [name, fitRate(one)] as const));
   const steps = mine.filter(({ line }) => line.name === 'step');
   const last = largestStep(steps, file);
-  const samples = samplesByOperation(profile);
-  const passes = Object.fromEntries([...samples].map(([name, some]) => [name, fitRate(some)] as const));
+  const samples = profile('unit-profile/');
   const products = [...samples].flatMap(([name, some]) => (/^linear|^weight/.test(name) ? some : []));
   const stepSeconds = secondsOfStep(last);
   const lanes = detail(last, 'lanes');
@@ -121,7 +128,8 @@ export function readPoints(lines: readonly PointLine[], file: string, except?: s
     cpu: String(first.line.cpu),
     cores: Number(first.line.cores),
     isa: String(isa),
-    passes: { ...passes, '*': fitRate(products) },
+    passes: { ...rates(samples), '*': fitRate(products) },
+    lossPasses: rates(profile('loss-profile/')),
     commit: rate('commit', commitBytes(length, units)),
     hash: rate('hash', hashBytes(length)),
     weights: rate('weights', weightBytes(length)),

@@ -330,6 +330,13 @@ export class LossRunner {
     return lossBits(out);
   }
 
+  /** Of one group of sequences u32 [sequences, context + 1]: milliseconds by operation. */
+  profile(sequences: Uint32Array, clock: () => number): Map<string, number> {
+    const array = (name: string): Uint32Array => this.#bound.array(name) as Uint32Array;
+    splitSequences(sequences, this.#plan.recipe.context, array('tokens'), array('targets'));
+    return this.#bound.profile(clock);
+  }
+
   /** Losses of every token, f32 [n · context]. A sequence's losses do not depend on its neighbours. */
   losses(sequences: Uint32Array): Float32Array {
     const { context } = this.#plan.recipe;

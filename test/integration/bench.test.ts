@@ -2,6 +2,8 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { workloadOf } from '../../src/cost/workload.js';
+import { loadRecipe } from '../../src/model/recipe.js';
 import { eventFaults } from '../support/eventSchema.js';
 import { eventsOf, type Finished, finishedOf } from '../support/pogo.js';
 
@@ -93,7 +95,7 @@ describe('bench flags', () => {
   });
 });
 
-it('whole runs of mine and verify: two claims, whose parts lie within the duty, and what others did meanwhile', async () => {
+it('what the cost analysis reads: two claims of mine and verify, whose parts lie within the duty; all passes of a sequence’s loss', async () => {
   const { code, stdout, stderr } = await bench(
     '--quick',
     '--json',
@@ -101,7 +103,7 @@ it('whole runs of mine and verify: two claims, whose parts lie within the duty, 
     '--recipe',
     'tiny',
     '--only',
-    'claim/',
+    'claim/,loss-profile/',
   );
   expect(code, stderr).toBe(0);
   const lines = eventsOf(stdout) as unknown as Line[];
@@ -119,5 +121,10 @@ it('whole runs of mine and verify: two claims, whose parts lie within the duty, 
   for (const part of parts) expect(part).toBeGreaterThan(0);
   // The duty is between two events, whose times are whole milliseconds.
   expect(parts.reduce((sum, part) => sum + part, 0)).toBeLessThan((verify['dutyMs'] as number) + 2);
+  const passes = lines.filter(({ name }) => name.startsWith('loss-profile/'));
+  const { sequenceLoss } = workloadOf(loadRecipe('tiny'));
+  const sum = (some: readonly { readonly operations: number }[]) => some.reduce((all, one) => all + one.operations, 0);
+  expect(sum(passes as unknown as { readonly operations: number }[])).toBe(sum([...sequenceLoss.values()]));
+  for (const { value } of passes) expect(value).toBeGreaterThan(0);
   if (process.platform === 'linux') expect(verify['othersShare']).toBeGreaterThanOrEqual(0);
 }, 120_000);

@@ -112,6 +112,24 @@ describe('points', () => {
     expect(within.around('mine', 1e9).value).toBeCloseTo(0.6 + 5, 6);
   });
 
+  test('profiles of a sequence’s loss make the held-out loss, and nothing else', () => {
+    const work = workloadOf(benchRecipe('moby'));
+    const lines = inMemory().filter(({ isa, name }) => isa === MEASURED.isa && !name?.startsWith('loss-profile/'));
+    const step = lines.find(({ name }) => name === 'step') as PointLine;
+    const rate = { perOperation: 3e-12, perByte: 0 };
+    const profile = [...work.sequenceLoss].map(([operation, cost]): PointLine => {
+      const seconds = passSeconds(cost.operations > 0 ? rate : { perOperation: 0, perByte: 1e-10 }, cost);
+      const details = { recipe: 'moby', operation: `${operation}, other` };
+      return { ...step, ...cost, name: `loss-profile/${operation}`, value: 1e3 * seconds, details };
+    });
+    const [before, after] = [lines, [...lines, ...profile]].map((some) => measuredDevice(readPoints(some, 'x')));
+    const seconds = profile.reduce((sum, { value }) => sum + Number(value) / 1e3, 0);
+    expect(after!.lossSeconds(work).value / seconds).toBeCloseTo(1, 9);
+    expect(before!.lossSeconds(work).value).not.toBeCloseTo(after!.lossSeconds(work).value, 4);
+    expect(after!.unitSeconds(work).value).toBe(before!.unitSeconds(work).value);
+    expect(stepSeconds(work, after!, 1).value).toBe(stepSeconds(work, before!, 1).value);
+  });
+
   test('the committed points are those of the committed results', () => {
     const again = readPoints(committed(), MEASURED.file);
     const short = JSON.parse(
