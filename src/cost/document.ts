@@ -244,7 +244,11 @@ function formulas(): string {
       'for the models before and after: unpacking, weights, the tape of the loss for 64 sequences',
       '`loss-profile/…` where it was measured, else as for a unit',
     ],
-    ['start and end', 'once a process; by the bytes of the state', '`mineAroundMs`, `verifyAroundMs` of `claim/…`'],
+    [
+      'start and end',
+      'once a process; by the bytes of the state',
+      '`mineAroundMs`, `verifyAroundMs` of `claim/…`, of `tiny`, too, where it was run',
+    ],
   ];
   return table(['what', 'formula', 'its point'], rows);
 }

@@ -31,18 +31,21 @@ export interface ProcessPoints {
 const TIMED_PARTS = ['readMs', 'replayMs', 'hashMs', 'unitMs', 'modelMs', 'heldOutMs'] as const;
 
 /**
- * Two recipes at least, since what grows and what is fixed are told apart by them; else nothing.
+ * Two recipes with a step at least, since what grows and what is fixed are told apart by them; else nothing.
  *
- * @param steps lines `step` of the same file, in memory
+ * @param steps lines `step` of the same file, in memory; a recipe without one says only how long a process starts and ends
  */
 export function processOf(
   lines: readonly Located[],
   steps: readonly Located[],
   file: string,
 ): { readonly process?: ProcessPoints } {
-  const named = (name: string): Located[] => lines.filter(({ line }) => line.name === name);
-  const mines = named('claim/mine').filter((one) => steps.some((step) => recipeOf(step) === recipeOf(one)));
-  const verifies = named('claim/verify');
+  const [allMines, allVerifies] = ['claim/mine', 'claim/verify'].map((name) =>
+    lines.filter(({ line }) => line.name === name),
+  ) as [Located[], Located[]];
+  // Others, of a few short steps, say what starts and ends, and nothing of steps that are long under way.
+  const trained = (one: Located): boolean => steps.some((step) => recipeOf(step) === recipeOf(one));
+  const [mines, verifies] = [allMines.filter(trained), allVerifies.filter(trained)];
   if (mines.length < 2 || verifies.length < 2) return {};
   const inMemory = (one: Located): number =>
     secondsOfStep(steps.find((step) => recipeOf(step) === recipeOf(one)) as Located);
@@ -97,8 +100,13 @@ export function processOf(
         says('unitBytes'),
       ),
       model: bySize(verifies, 'modelMs of the lines claim/verify', says('modelMs'), says('modelBytes')),
-      mine: bySize(mines, 'mineAroundMs of the lines claim/mine', says('mineAroundMs'), says('stateBytes')),
-      verify: bySize(verifies, 'verifyAroundMs of the lines claim/verify', says('verifyAroundMs'), says('stateBytes')),
+      mine: bySize(allMines, 'mineAroundMs of the lines claim/mine', says('mineAroundMs'), says('stateBytes')),
+      verify: bySize(
+        allVerifies,
+        'verifyAroundMs of the lines claim/verify',
+        says('verifyAroundMs'),
+        says('stateBytes'),
+      ),
     },
   };
 }

@@ -103,6 +103,15 @@ describe('points', () => {
         expect(secondsAt(process![name], bytes) / (fixed + perByte * bytes), `${name} ${bytes}`).toBeCloseTo(1, 6);
       }
     }
+    // A recipe without a step says how long a process starts and ends, and nothing else.
+    const [mineLine, verifyLine] = runs.slice(0, 2).map((line): PointLine => {
+      const details = { ...line.details, recipe: 'tiny', stateBytes: 1e6, mineAroundMs: 100, verifyAroundMs: 50 };
+      return { ...line, details: { ...details, readMs: 9e9, replayMs: 9e9, hashMs: 9e9, modelMs: 9e9, dutyMs: 9e9 } };
+    });
+    const withTiny = readPoints([...all, mineLine!, verifyLine!], 'x', 'moby').process!;
+    expect([secondsAt(withTiny.mine, 1e6), secondsAt(withTiny.verify, 1e6)]).toEqual([0.1, 0.05]);
+    const { mine: _, verify: __, ...duty } = process!;
+    expect(withTiny).toMatchObject(duty);
     // They lengthen what they are part of, by what they say.
     const work = workloadOf(benchRecipe('moby'));
     const device = (lines: readonly PointLine[]) => measuredDevice(readPoints(lines, 'x', 'moby'));
