@@ -133,12 +133,21 @@ async function main(args: readonly string[]): Promise<void> {
   const file = flags.baseline ?? join(flags.folder, 'baseline.json');
   const before = flags.compare ? readBaseline(file) : undefined;
   const lines: BenchLine[] = [];
+  // Lines of a file that are only compared, tabled or kept are not said again.
+  const isInput = flags.from !== undefined && (flags.compare || flags.markdown || flags['write-baseline']);
   for await (const line of flags.from === undefined ? measured(flags) : readResults(flags.from)) {
     if (line.type === 'bench') lines.push(line);
-    if (flags.from !== undefined) continue;
+    if (isInput) continue;
     if (flags.json) process.stdout.write(`${JSON.stringify(line)}\n`);
     else if (line.type === 'bench-skipped') process.stderr.write(`skipped ${line.name}: ${line.reason}\n`);
     else if (!flags.markdown) process.stdout.write(`${textLine(line)}\n`);
+  }
+  if (flags.from !== undefined && lines.length === 0) {
+    throw new PogoError(
+      'USAGE',
+      `--from: expected bench lines in ${flags.from}, found none; measure some: npm run bench -- --json > FILE`,
+      { path: flags.from },
+    );
   }
   if (flags.markdown) process.stdout.write(completeTables(lines));
   if (before !== undefined) {

@@ -20,6 +20,14 @@ function commandWords(program: Command, argv: readonly string[]): string[] {
   return words;
 }
 
+/** The command that the words name, where it does nothing without another word: its options are those of its commands. */
+function groupOf(program: Command, words: readonly string[]): Command | undefined {
+  let at: Command | undefined = program;
+  for (const word of words) at = at?.commands.find((command) => command.name() === word);
+  if (at === undefined || at === program) return undefined;
+  return at.commands.length > 0 && at.registeredArguments.length === 0 ? at : undefined;
+}
+
 /** What Node makes of bytes that are no UTF-8. */
 const REPLACED = '\u{fffd}';
 
@@ -73,21 +81,20 @@ export async function runCommandLine(argv: readonly string[], json: boolean): Pr
   } catch (error) {
     if (error instanceof CommanderError) {
       if (error.exitCode === 0) return EXIT.ok;
-      if (error.code === 'commander.help') {
+      const words = commandWords(program, argv);
+      const group = groupOf(program, words);
+      if (group !== undefined) {
+        const found = argv[2 + words.length];
         // `pogo data` alone: the help of that command, which names what may follow.
-        const named = program.commands.find((command) => command.name() === argv[2]) ?? program;
-        process.stderr.write(`${named.helpInformation()}\n`);
-        const words = named.commands.map((command) => command.name()).join(', ');
-        return reportFailure(
-          new PogoError(
-            'USAGE',
-            `expected a command (${words}) after ${commandWords(program, argv).join(' ')}, found none`,
-          ),
-          json,
-        );
+        if (found === undefined) process.stderr.write(`${group.helpInformation()}\n`);
+        const names = group.commands.map((command) => command.name()).join(', ');
+        const shown =
+          found === undefined ? 'none' : `${JSON.stringify(found.slice(0, 80))}; see: pogo ${words.join(' ')} --help`;
+        const fault = `expected a command (${names}) after ${words.join(' ')}, found ${shown}`;
+        return reportFailure(new PogoError('USAGE', fault), json);
       }
       const message = error.message.replace(/^error: /, '');
-      const help = ['pogo', ...commandWords(program, argv), '--help'].join(' ');
+      const help = ['pogo', ...words, '--help'].join(' ');
       return reportFailure(new PogoError('USAGE', `${message}; see: ${help}`), json);
     }
     return reportFailure(error, json);

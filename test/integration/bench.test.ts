@@ -1,5 +1,8 @@
 /** The bench program, as a process: every line of the contract is there and matches the schema. No time is judged. */
 import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { workloadOf } from '../../src/cost/workload.js';
@@ -88,11 +91,32 @@ describe('bench flags', () => {
     [['--only', 'nothing'], 'names of'],
     [['--only', 'step', '--peer-modes', 'fp64'], 'names of fp32'],
     [['--seconds', 'soon'], '--seconds: expected a positive integer'],
+    [['--from', '/dev/null'], '--from: expected bench lines in /dev/null, found none; measure some: npm run bench'],
   ])('refuses %j', async (flags, expected) => {
     const { code, stderr } = await bench('--quick', ...flags);
     expect(code).toBe(2);
     expect(stderr).toContain(expected);
   });
+});
+
+it('--from alone says the lines of a file', async () => {
+  const line = {
+    type: 'bench',
+    name: 'step',
+    value: 7,
+    unit: 's',
+    spread: 0,
+    spreadLow: 7,
+    spreadHigh: 7,
+    details: {},
+  };
+  const place = mkdtempSync(join(tmpdir(), 'pogo-bench-'));
+  const file = join(place, 'results.jsonl');
+  writeFileSync(file, `${JSON.stringify(line)}\n`);
+  const { code, stdout, stderr } = await bench('--json', '--from', file);
+  rmSync(place, { recursive: true });
+  expect(code, stderr).toBe(0);
+  expect(JSON.parse(stdout)).toEqual(line);
 });
 
 it('what the cost analysis reads: two claims of mine and verify, whose parts lie within the duty; all passes of a sequence’s loss', async () => {

@@ -114,6 +114,13 @@ it('a group of commands alone says what may follow, and ends with the line of an
   );
 });
 
+it('and says it, too, where an option of its commands stands in their place', async () => {
+  const { code, stderr, stdout } = await pogo(['key', '--json'], HOME);
+  const message = 'expected a command (new, show) after key, found "--json"; see: pogo key --help';
+  expect([code, stderr]).toEqual([2, `error USAGE: ${message}\n`]);
+  expect(JSON.parse(stdout)).toMatchObject({ type: 'error', code: 'USAGE', message });
+});
+
 it('a folder where a file is wanted is named', async () => {
   const { code, stderr } = await pogo(['hash', folder], HOME);
   expect(code).toBe(5);
