@@ -76,7 +76,8 @@ async function typescript(minutes) {
   const env = { ...process.env, POGO_FUZZ_RUNS: String(Math.ceil(RUNS_A_MINUTE * minutes)) };
   const vitest = join(ROOT, 'node_modules', 'vitest', 'vitest.mjs');
   const timeout = String(Math.ceil(minutes * 600_000));
-  const args = [vitest, 'run', 'test/property/decoders.test.ts', '--testTimeout', timeout];
+  const files = ['decoders', 'importers'].map((name) => `test/property/${name}.test.ts`);
+  const args = [vitest, 'run', ...files, '--testTimeout', timeout];
   return (await run(process.execPath, args, { env })) === 0 ? undefined : 'FOUND';
 }
 

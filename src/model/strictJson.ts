@@ -3,6 +3,9 @@
  * could see two different objects; here that is an error.
  */
 
+/** Whoever walks what was read may call itself once a level. No format here has more than a dozen. */
+const MAX_DEPTH = 256;
+
 /** The SyntaxError of an object with two equal keys. */
 export class RepeatedKey extends SyntaxError {
   constructor(key: string) {
@@ -13,7 +16,7 @@ export class RepeatedKey extends SyntaxError {
 /**
  * @param text JSON
  * @returns what `JSON.parse` returns
- * @throws SyntaxError for text that is no JSON, {@link RepeatedKey} for an object with a key twice
+ * @throws SyntaxError for text that is no JSON, or is nested without need; {@link RepeatedKey} for an object with a key twice
  */
 export function parseStrictJson(text: string): unknown {
   const value: unknown = JSON.parse(text);
@@ -21,6 +24,7 @@ export function parseStrictJson(text: string): unknown {
   const open: (Set<string> | null)[] = []; // one set of keys for each open object, null for each open array
   for (let at = 0; at < text.length; at++) {
     const character = text[at];
+    if (open.length > MAX_DEPTH) throw new SyntaxError(`values in more than ${MAX_DEPTH} others`);
     if (character === '{') open.push(new Set());
     else if (character === '[') open.push(null);
     else if (character === '}' || character === ']') open.pop();

@@ -20,7 +20,7 @@ const PARTS = ['normalizers', 'tokenizers', 'decoders'] as const;
 
 /**
  * @param json of the file: anything
- * @throws PogoError MALFORMED for a step with a string that no tokenizer needs
+ * @throws PogoError MALFORMED for a step without the pattern that it needs, or with a string that no tokenizer needs
  */
 export function checkSteps(json: unknown, source: string): void {
   for (const part of ['normalizer', 'pre_tokenizer', 'decoder'])
@@ -37,6 +37,17 @@ function checkStrings(value: unknown, source: string, name: string): void {
     );
   }
   if (typeof value !== 'object' || value === null) return;
+  const { type, pattern } = value as Step;
+  const { Regex, String: text } = (pattern ?? {}) as Step;
+  // The library would print a warning, and leave the step out.
+  if ((type === 'Replace' || type === 'Split') && typeof Regex !== 'string' && typeof text !== 'string') {
+    const found = JSON.stringify(pattern)?.slice(0, 80) ?? 'nothing';
+    throw new PogoError(
+      'MALFORMED',
+      `${source}: expected a Regex or a String in ${name}.pattern, found ${found}; take tokenizer.json from the page of the model`,
+      { source },
+    );
+  }
   for (const [key, inner] of Object.entries(value)) checkStrings(inner, source, `${name}.${key.slice(0, 80)}`);
 }
 

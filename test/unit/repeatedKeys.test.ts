@@ -103,6 +103,12 @@ describe('a key twice', () => {
     ]);
   });
 
+  it('is looked for in a million levels without end of the stack', () => {
+    const deep = `{"a": ${'['.repeat(1e6)}${']'.repeat(1e6)}}`;
+    expect(() => parseStrictJson(deep)).toThrow('values in more than 256 others');
+    expect(parseStrictJson(`${'['.repeat(256)}${']'.repeat(256)}`)).toHaveLength(1);
+  });
+
   it('is looked for wherever JSON of others is read', () => {
     const source = join(import.meta.dirname, '../../src');
     const plain = (readdirSync(source, { recursive: true }) as string[])
