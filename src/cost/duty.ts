@@ -29,6 +29,39 @@ export function stepsByUnitsDrawn(steps: number, unitsPerStep: number, samples: 
   return logs.map((log) => steps * Math.exp(log));
 }
 
+/**
+ * The same where it is known from how many steps the units were drawn: those steps have one unit at least, and fewer steps
+ * have more units each. Of all ways in which units can lie in them the mean number of units a step decides; for two units a
+ * step that leaves no choice.
+ *
+ * @param drawnSteps from samples ÷ unitsPerStep to the lesser of `steps` and `samples`
+ */
+export function stepsByUnitsKnown(steps: number, unitsPerStep: number, samples: number, drawnSteps: number): number[] {
+  const M = unitsPerStep;
+  const mean = Math.min(M, Math.max(1, samples / drawnSteps));
+  /** Shares of the drawn steps by j from 1 to M: ways to choose j of M, times tilt^j. */
+  const shares = (logTilt: number): number[] => {
+    let log = 0;
+    const logs = Array.from({ length: M }, (_, i) => {
+      log += Math.log((M - i) / (i + 1)) + logTilt;
+      return log;
+    });
+    const most = Math.max(...logs);
+    const weights = logs.map((one) => Math.exp(one - most));
+    const sum = weights.reduce((total, weight) => total + weight, 0);
+    return weights.map((weight) => weight / sum);
+  };
+  // The mean rises with the tilt; beyond these ends it is 1 or M to the last digit.
+  let [low, high] = [-50, 50];
+  for (let i = 0; i < 100; i += 1) {
+    const middle = (low + high) / 2;
+    const found = shares(middle).reduce((sum, share, j) => sum + (j + 1) * share, 0);
+    if (found < mean) low = middle;
+    else high = middle;
+  }
+  return [steps - drawnSteps, ...shares(high).map((share) => drawnSteps * share)];
+}
+
 /** Expected number of different steps among `samples` units drawn without replacement from K steps of M units. */
 export function stepsOfDraw(steps: number, unitsPerStep: number, samples: number): number {
   return steps - (stepsByUnitsDrawn(steps, unitsPerStep, samples)[0] as number);
@@ -71,12 +104,13 @@ export function dutyOf(work: Workload, device: Device, samples: number, drawnSte
     const computed = lanes === 1 ? units * alone : shared + (shared > 0 ? waits(shared) : 0) + (left === 1 ? alone : 0);
     return parallel(computed, Math.ceil(units / lanes));
   };
-  const byUnits = stepsByUnitsDrawn(steps, unitsPerStep, samples);
-  const expected = steps - (byUnits[0] as number);
-  const drawn = drawnSteps ?? expected;
-  const scale = samples === 0 ? 0 : drawn / expected;
+  const byUnits =
+    drawnSteps === undefined
+      ? stepsByUnitsDrawn(steps, unitsPerStep, samples)
+      : stepsByUnitsKnown(steps, unitsPerStep, samples, drawnSteps);
+  const drawn = steps - (byUnits[0] as number);
   let units = drawn * weights;
-  for (const [j, count] of byUnits.entries()) if (j > 0) units += scale * count * unitsOfStep(j);
+  for (const [j, count] of byUnits.entries()) if (j > 0) units += count * unitsOfStep(j);
   const sequences = HELD_OUT_SEQUENCES / lanes;
   const losses = sequences * device.lossSeconds(work).value * device.together.value;
   // The model is unpacked by one lane’s worth of bandwidth: read, and written as fp32.

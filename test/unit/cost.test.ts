@@ -8,7 +8,7 @@ import { secondsAt } from '../../src/cost/bySize.js';
 import { logBars } from '../../src/cost/chart.js';
 import { assumedDevice, H100, measuredDevice } from '../../src/cost/device.js';
 import { checkedText } from '../../src/cost/document.js';
-import { stepsByUnitsDrawn, stepsOfDraw } from '../../src/cost/duty.js';
+import { stepsByUnitsDrawn, stepsByUnitsKnown, stepsOfDraw } from '../../src/cost/duty.js';
 import { DUTY_SHARE, shortestClaimWithin } from '../../src/cost/dutyLength.js';
 import { MEASURED } from '../../src/cost/measured.js';
 import { commitBytes, hashBytes } from '../../src/cost/passBytes.js';
@@ -240,6 +240,28 @@ describe('a claim', () => {
     expect(stepsByUnitsDrawn(4, 3, 11)).toEqual([0, 0, expect.closeTo(1, 9), expect.closeTo(3, 9)]);
   });
 
+  test('where the steps of a draw are known, they share its units: of two units a step there is one way, of more the mean holds', () => {
+    // 27 units of 16 steps: 11 have both, 5 have one.
+    expect(stepsByUnitsKnown(20, 2, 27, 16)).toEqual([4, 5, 11].map((count) => expect.closeTo(count, 9)));
+    expect(stepsByUnitsKnown(20, 3, 12, 12)).toEqual([8, 12, 0, 0].map((count) => expect.closeTo(count, 9)));
+    expect(stepsByUnitsKnown(20, 3, 12, 4)).toEqual([16, 0, 0, 4].map((count) => expect.closeTo(count, 9)));
+    expect(stepsByUnitsKnown(5, 1, 3, 3)).toEqual([2, 3].map((count) => expect.closeTo(count, 9)));
+    // One or two or three of three units, mean 2: as often one as three, and 3 ways to choose two to 1 for all, 3 for one.
+    const [none, one, two, three] = stepsByUnitsKnown(9, 3, 16, 8) as [number, number, number, number];
+    expect([none, one - three]).toEqual([1, expect.closeTo(0, 9)]);
+    // c1 : c2 : c3 = 3 : 3t : t², so c1 = c3 gives t = √3, and two are √3 times one.
+    expect(two / one).toBeCloseTo(Math.sqrt(3), 9);
+    for (const [steps, units, samples, drawn] of [
+      [20, 16, 80, 19],
+      [320, 16, 11, 11],
+      [20, 16, 80, 20],
+    ] as const) {
+      const counts = stepsByUnitsKnown(steps, units, samples, drawn);
+      expect(counts.reduce((sum, count) => sum + count, 0)).toBeCloseTo(steps, 9);
+      expect(counts.reduce((sum, count, j) => sum + j * count, 0)).toBeCloseTo(samples, 6);
+    }
+  });
+
   test('a draw of fewer steps takes less, and the expected one is what is said where none is known', () => {
     const work = workloadOf(loadRecipe('moby'));
     const device = measuredDevice(MEASURED);
@@ -248,8 +270,10 @@ describe('a claim', () => {
     const expected = stepsOfDraw(work.stepsPerClaim, work.unitsPerStep, analyse(work, device, inputs).samples);
     expect(seconds(expected)).toBeCloseTo(seconds(), 12);
     expect(seconds(expected - 1)).toBeLessThan(seconds());
-    // What it takes less is a unit at least, and the hash of a state.
-    expect(seconds() - seconds(expected - 1)).toBeGreaterThan(device.unitSeconds(work).value);
+    // Two units of two steps become two of one, beside each other: less than a unit is saved, and the hash of a state.
+    const saved = seconds() - seconds(expected - 1);
+    expect(saved).toBeGreaterThan(device.stateHash(work).value);
+    expect(saved).toBeLessThan(device.unitSeconds(work).value + device.stateHash(work).value);
   });
 
   test('more machines make a shorter block until there is one a unit; prices scale what they are prices of', () => {
