@@ -120,6 +120,7 @@ export const MEASURED: MeasuredPoints = {
     source: 'bench/results/2026-11-26-zen5-2cores.jsonl, emptyTaskUs of the lines step',
   },
   process: {
+    least: false,
     log: {
       points: [
         {

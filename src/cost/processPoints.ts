@@ -10,6 +10,8 @@ import { detail, type Located, recipeOf, secondsOfStep } from './resultLines.js'
 
 /** Seconds of whole runs of `pogo mine` and `pogo verify`. */
 export interface ProcessPoints {
+  /** Whether the times are the least of repeated runs; in older lines they are medians, of the first run where it was alone. */
+  readonly least: boolean;
   /** Longer than in memory: a step of a miner, by the bytes of its units, which are hashed, written and synced. */
   readonly log: BySize;
   /** A verifier's reading, hashing and looking through the units of a step, by their bytes. */
@@ -68,6 +70,7 @@ export function processOf(
     TIMED_PARTS.reduce((rest, part) => rest - detail(one, part), detail(one, 'dutyMs'));
   return {
     process: {
+      least: [...allMines, ...allVerifies].every(({ line }) => line.details?.['countedRuns'] !== undefined),
       log: bySize(
         mines,
         'stepMs of the lines claim/mine over the lines step',

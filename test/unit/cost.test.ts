@@ -111,6 +111,10 @@ describe('points', () => {
     const withTiny = readPoints([...all, mineLine!, verifyLine!], 'x', 'moby').process!;
     expect([secondsAt(withTiny.mine, 1e6), secondsAt(withTiny.verify, 1e6)]).toEqual([0.1, 0.05]);
     const { mine: _, verify: __, ...duty } = process!;
+    // Lines that say how many of their runs count have the least times.
+    expect([process!.least, withTiny.least]).toEqual([false, false]);
+    const counting = all.map((line) => ({ ...line, details: { ...line.details, countedRuns: 3 } }));
+    expect(readPoints(counting, 'x').process?.least).toBe(true);
     expect(withTiny).toMatchObject(duty);
     // They lengthen what they are part of, by what they say.
     const work = workloadOf(benchRecipe('moby'));
