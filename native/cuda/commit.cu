@@ -13,6 +13,8 @@ constexpr int THREADS = 256;
 constexpr uint32_t WARPS = THREADS / WARP_LANES;
 constexpr uint32_t LEAF = 256;
 constexpr uint32_t HALVES = LEAF / WARP_ELEMENTS;
+/** Units at a time. */
+constexpr uint32_t BATCH = 4;
 
 /**
  * T64 of each of the two blocks that a warp holds, in all lanes of the block. Pair i of a block is pair i % 2 of lane
@@ -48,51 +50,71 @@ static __device__ __forceinline__ void store4(float* place, const float v[4]) {
   *reinterpret_cast<float4*>(place) = make_float4(v[0], v[1], v[2], v[3]);
 }
 
-__global__ void __launch_bounds__(THREADS) commit_leaves_kernel(CommitLeavesArgs a, PogoAdamW s) {
+/**
+ * g += the values of four codes of one group; the first unit's are taken as they are. A code c lies in the mantissa of
+ * 2^(23 - 4 e) + 8 + c, where one is the value of its lowest bit, so the subtraction that leaves c is exact.
+ */
+static __device__ __forceinline__ void add_codes(float g[4], uint32_t codes, float scale, bool is_first) {
+  const uint32_t biased = codes ^ 0x8888u;
+  POGO_UNROLL
+  for (uint32_t e = 0; e < 4; e += 1) {
+    const uint32_t bits = (biased & (15u << (4 * e))) | ((150u - 4 * e) << 23);
+    const float code = pogo_sub(pogo_of_bits(bits), (float)(1u << (23 - 4 * e)) + 8.0f);
+    const float term = pogo_mul(code, scale);
+    g[e] = is_first ? term : pogo_add(g[e], term);
+  }
+}
+
+/** Adds UNITS units from `first` on: all are asked for before one is used. `at`: the lane's places in the tensor. */
+template <uint32_t UNITS>
+static __device__ __forceinline__ void add_units(const CommitLeavesArgs& a, uint32_t first, const uint64_t at[HALVES],
+                                                 float g[HALVES][4]) {
+  uint32_t codes[UNITS][HALVES], scales[UNITS][HALVES];
+  POGO_UNROLL
+  for (uint32_t k = 0; k < UNITS; k += 1) {
+    const uint16_t* plane = reinterpret_cast<const uint16_t*>(a.codes[first + k]);
+    const uint16_t* scale = a.scales[first + k];
+    POGO_UNROLL
+    for (uint32_t h = 0; h < HALVES; h += 1) {
+      codes[k][h] = plane[at[h] / 4];
+      scales[k][h] = scale[at[h] / GROUP];
+    }
+  }
+  POGO_UNROLL
+  for (uint32_t k = 0; k < UNITS; k += 1) {
+    POGO_UNROLL
+    for (uint32_t h = 0; h < HALVES; h += 1) {
+      add_codes(g[h], codes[k][h], pogo_of_bits(scales[k][h] << 16), k == 0 && first == 0);
+    }
+  }
+}
+
+__global__ void __launch_bounds__(THREADS, 4) commit_leaves_kernel(CommitLeavesArgs a, PogoAdamW s) {
   const uint32_t lane = threadIdx.x % WARP_LANES;
   const uint64_t leaf = (uint64_t)blockIdx.x * WARPS + threadIdx.x / WARP_LANES;
   if (leaf * LEAF >= a.n) return;
   const uint64_t at[HALVES] = {leaf * LEAF + 4 * lane, leaf * LEAF + WARP_ELEMENTS + 4 * lane};
-  // Asked for before the units are summed.
-  float v[HALVES][4], m[HALVES][4], theta[HALVES][4];
-  POGO_UNROLL
-  for (uint32_t h = 0; h < HALVES; h += 1) {
-    load4(a.v + at[h], v[h]);
-    load4(a.m + at[h], m[h]);
-    load4(a.theta + at[h], theta[h]);
-  }
   float g[HALVES][4];
   POGO_UNROLL
   for (uint32_t h = 0; h < HALVES; h += 1) {
     POGO_UNROLL
     for (uint32_t e = 0; e < 4; e += 1) g[h][e] = 0.0f;
   }
+  uint32_t first = 0;
   POGO_NO_UNROLL
-  for (uint32_t first = 0; first < a.units; first += 4) {
-    uint32_t codes[4][HALVES];
-    float scale[4][HALVES];
-    POGO_UNROLL
-    for (uint32_t k = 0; k < 4; k += 1) {
-      if (first + k >= a.units) break;
-      const uint16_t* plane = reinterpret_cast<const uint16_t*>(a.codes[first + k]);
-      const uint16_t* scales = a.scales[first + k];
-      POGO_UNROLL
-      for (uint32_t h = 0; h < HALVES; h += 1) {
-        codes[k][h] = plane[at[h] / 4];
-        scale[k][h] = pogo_of_bf16(scales[at[h] / GROUP]);
-      }
-    }
-    POGO_UNROLL
-    for (uint32_t k = 0; k < 4; k += 1) {
-      if (first + k >= a.units) break;
-      POGO_UNROLL
-      for (uint32_t h = 0; h < HALVES; h += 1) {
-        const float4 q = nibble_values(codes[k][h], scale[k][h]);
-        const float term[4] = {q.x, q.y, q.z, q.w};
-        POGO_UNROLL
-        for (uint32_t e = 0; e < 4; e += 1) g[h][e] = first + k == 0 ? term[e] : pogo_add(g[h][e], term[e]);
-      }
-    }
+  for (; first + BATCH <= a.units; first += BATCH) add_units<BATCH>(a, first, at, g);
+  if (first + 2 <= a.units) {
+    add_units<2>(a, first, at, g);
+    first += 2;
+  }
+  if (first < a.units) add_units<1>(a, first, at, g);
+  // Asked for behind the units: the registers that they would hold until then let one block more share a multiprocessor.
+  float v[HALVES][4], m[HALVES][4], theta[HALVES][4];
+  POGO_UNROLL
+  for (uint32_t h = 0; h < HALVES; h += 1) {
+    load4(a.v + at[h], v[h]);
+    load4(a.m + at[h], m[h]);
+    load4(a.theta + at[h], theta[h]);
   }
   float squares[HALVES][4], second[HALVES][4];
   POGO_UNROLL

@@ -79,6 +79,14 @@ static __device__ __forceinline__ void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
+/** place |= bits in shared memory, other threads' bits kept. Without a branch; nothing where `bits` is 0. */
+static __device__ __forceinline__ void shared_or(uint32_t* place, uint32_t bits) {
+  asm volatile("{\n\t.reg .pred some;\n\tsetp.ne.u32 some, %1, 0;\n\t@some red.shared.or.b32 [%0], %1;\n\t}" ::"r"(
+                   pogo_shared_address(place)),
+               "r"(bits)
+               : "memory");
+}
+
 // Clusters (sm_90).
 static __device__ __forceinline__ uint32_t cluster_rank() {
   uint32_t rank = 0;
@@ -243,6 +251,8 @@ template <int N>
 static inline void cp_async_wait() {
   cuda_model::async_wait(N);
 }
+
+static inline void shared_or(uint32_t* place, uint32_t bits) { atomicOr(place, bits); }
 
 static inline uint32_t cluster_rank() { return cuda_model::current->rank; }
 static inline uint32_t cluster_size() { return cuda_model::current->cluster_size; }

@@ -26,8 +26,6 @@ export const SPILLS_ALLOWED = [
   { kernel: /^attention_keys_kernel<128>/, words: 14 },
   // On sm_80 alone: bounded to the registers that let four blocks share a multiprocessor.
   { kernel: /^attention_sums_kernel<64>/, words: 8 },
-  // Runs once a claim, bound by memory.
-  { kernel: /^patch_apply_kernel/, words: 6 },
 ];
 
 /**
@@ -43,8 +41,8 @@ export const REGISTERS_ALLOWED = [
   { kernel: /^attention_queries_kernel<(32|64|128)>/, registers: 128 },
   { kernel: /^attention_(forward|sums)_kernel<128>/, registers: 168 },
   { kernel: /^blake3_leaves_kernel/, registers: 64 },
-  { kernel: /^quantize4_kernel/, registers: 64 },
-  { kernel: /^commit_leaves_kernel/, registers: 80 },
+  { kernel: /^quantize4_kernel/, registers: 48 },
+  { kernel: /^commit_leaves_kernel/, registers: 64 },
   { kernel: /^norm_backward_kernel/, registers: 128 },
 ];
 

@@ -128,12 +128,13 @@ class Maker {
     scales((std::string(b) + "Scales").c_str(), (size_t)panels(K) * N);
   }
 
-  /** Two packed models whose nibbles differ with a probability that goes from never to always. */
+  /** Two packed models whose nibbles differ with a probability that goes from never to always, the same in all chunks or not. */
   void models(std::vector<uint8_t>* older, std::vector<uint8_t>* newer) {
-    uint32_t n = size({1, 2, 3, 4, 5, 31, 63, 64, 65, 127, 200, 2047, 2049, 2112, 16383, 16384, 16385, 40000}, 1000003);
+    uint32_t n = size({1, 2, 3, 4, 5, 31, 63, 64, 65, 127, 200, 2047, 2049, 2112, 16383, 16384, 16385, 40000}, 2621447);
     uint32_t density = pick({0, 1, 20, 100, 128, 180, 195, 256});
     n = extent("n", n);
     if (is_shaped()) density = 64;
+    const bool mixed = !is_shaped() && flag();
     older->reserve(n);
     newer->reserve(n);
     for (uint32_t i = 0; i < n; i += 1) {
@@ -142,6 +143,7 @@ class Maker {
         newer->push_back((*newer)[i - PART]);
         continue;
       }
+      if (mixed && i % 16384 == 0) density = pick({0, 0, 1, 20, 100, 128, 195, 256});
       uint32_t r = word();
       older->push_back((uint8_t)word());
       uint32_t low = (r & 255u) < density ? (r >> 8) & 15u : 0, high = ((r >> 12) & 255u) < density ? (r >> 20) & 0xF0u : 0;
