@@ -142,6 +142,21 @@ const OPEN_FLAGS: Record<OpenMode, number> = {
   exclusive: fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_EXCL,
 };
 
+/** @returns the first folder that was missing, undefined if none was */
+function makeWithParents(directory: string): string | undefined {
+  try {
+    return fs.mkdirSync(directory, { recursive: true });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') {
+      // On a read-only file system Node finds that the parent is missing; the first missing one alone gives the reason.
+      let missing = path.resolve(directory);
+      while (!fs.existsSync(path.dirname(missing))) missing = path.dirname(missing);
+      fs.mkdirSync(missing);
+    }
+    throw error;
+  }
+}
+
 /** The disk. */
 export const realFiles: FileLayer = {
   open(file, mode) {
@@ -181,7 +196,7 @@ export const realFiles: FileLayer = {
   },
   makeDirectory(directory) {
     wrap('create', directory, () => {
-      const first = fs.mkdirSync(directory, { recursive: true });
+      const first = makeWithParents(directory);
       if (first === undefined || process.platform === 'win32') return;
       // A new directory is only durable once its parent is: sync every parent from the first one that was missing.
       for (let made = path.resolve(directory); ; made = path.dirname(made)) {

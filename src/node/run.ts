@@ -5,7 +5,7 @@
  * This process only orders: it keeps the ledger, starts the roles, and writes a tick when nothing else can make the
  * next block. It trains nothing and judges nothing.
  */
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import * as path from 'node:path';
 import { EXIT, PogoError } from '../errors.js';
 import { hashBytes } from '../files/digest.js';
@@ -71,7 +71,7 @@ const MAX_TURNS_FACTOR = 3;
 
 export async function runMainJob(options: RunJobOptions): Promise<RunResult> {
   const { settings, directory, environment } = options;
-  mkdirSync(directory, { recursive: true });
+  realFiles.makeDirectory(directory);
   const lock = lockDirectory(directory);
   try {
     writeSettings(directory, settings);

@@ -1,5 +1,5 @@
 /** The folder of a run: what it was started with, so that `--resume` goes on with the same, and where its parts lie. */
-import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import * as path from 'node:path';
 import { PogoError } from '../errors.js';
 import { writeFileAtomic } from '../files/durable.js';
@@ -65,7 +65,7 @@ export function hasRun(directory: string): boolean {
 /** @throws PogoError IO for a folder that cannot be written */
 export function writeSettings(directory: string, settings: RunSettings): void {
   try {
-    mkdirSync(directory, { recursive: true });
+    realFiles.makeDirectory(directory);
   } catch (error) {
     throw new PogoError(
       'IO',
