@@ -53,7 +53,7 @@ export async function writeUnfinished(path: string, write: (file: FileHandle) =>
     return unfinished;
   } catch (cause) {
     await rm(unfinished, { force: true });
-    throw aboutTarget(PogoError.from(cause), unfinished, path);
+    throw aboutTarget(PogoError.from(cause, path), unfinished, path);
   }
 }
 
