@@ -7,6 +7,7 @@ import { loadCudaAddon } from '../../src/backend/cudaAddon.js';
 import { openBackend } from '../../src/backend/open.js';
 import { OPERATIONS } from '../../src/backend/ops.js';
 import { referenceKernels } from '../../src/backend/reference.js';
+import { sharedArray } from '../../src/backend/sharedArrays.js';
 import { PogoError } from '../../src/errors.js';
 import { Arguments, MAKE } from '../support/kernelArguments.js';
 
@@ -44,12 +45,42 @@ describe.skipIf(addon === undefined)('CPU backend', () => {
     for (const [isa, { built, machine }] of isas) {
       if (!built || !machine) continue;
       const { kernels } = openCpuBackend(isa as 'scalar');
+      // At a line, beside it by a float, and by four.
       for (const offset of [0, 1, 4]) {
-        const x = new Float32Array(new SharedArrayBuffer(4 * (n + 8))).subarray(offset, offset + n);
+        const x = sharedArray(Float32Array, n + 4).subarray(offset, offset + n);
         for (const bits of [4, 8] as const) {
           kernels.unpackModel({ codes: packed[bits], scales, x, n, bits });
           expect(Buffer.compare(bytesOf(x), bytesOf(expected[bits])), `${isa} ${bits} ${offset}`).toBe(0);
         }
+      }
+    }
+  });
+
+  it('patches a model larger than the caches, at a line and beside one', () => {
+    const n = 2 ** 23 + 16_384 + 7; // 8 MiB, a chunk and a short one
+    const models = [0, 1].map(() => sharedArray(Uint8Array, n));
+    for (let i = 0; i < n; i++) {
+      const random = Math.imul(i, 0x9e3779b1) >>> 0;
+      models[0][i] = random >>> 24;
+      // Some chunks are equal, some differ nearly everywhere, the others in some places.
+      const differs = [0, 0xff, random & (random >>> 8) & 0x55][(i >>> 14) % 3];
+      models[1][i] = (random >>> 24) ^ differs;
+    }
+    const [older, newer] = models;
+    const out = new Uint8Array(n + Math.ceil(n / 16_384));
+    const end = new Uint32Array(2);
+    const encoded: Buffer[] = [];
+    for (const [isa, { built, machine }] of isas) {
+      if (!built || !machine) continue;
+      const { kernels } = openCpuBackend(isa as 'scalar');
+      kernels.diffModel({ older, newer, out, end, n });
+      const patch = out.slice(0, end[0]);
+      encoded.push(Buffer.from(patch));
+      expect(encoded.at(-1)?.equals(encoded[0]), isa).toBe(true);
+      for (const offset of [0, 1]) {
+        const result = sharedArray(Uint8Array, n + 1).subarray(offset, offset + n);
+        kernels.patchModel({ older, patch, newer: result, start: 0, n });
+        expect(Buffer.compare(result, newer), `${isa} ${offset}`).toBe(0);
       }
     }
   });

@@ -4,6 +4,9 @@
 
 #include "../../exact/nibbles.h"
 
+/** Bytes of a model in a chunk of its difference to another, all but the last. */
+static constexpr int64_t DIFF_CHUNK = 16384;
+
 /** Ones of a word: one instruction where the set has it. */
 POGO_HD int64_t ones(uint64_t x) {
 #if defined(__GNUC__)

@@ -7,8 +7,10 @@
 
 #include "bits.h"
 
-/** Asks for the page behind, which the caller reads soon; never faults, so it may lie beyond an array. */
-POGO_HD void ask_ahead(const uint8_t* p) { _mm_prefetch((const char*)((uintptr_t)p + 4096), _MM_HINT_T0); }
+/** Asks for a line; never faults, so it may lie beyond an array. */
+POGO_HD void ask(const uint8_t* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
+/** Asks for the page behind, which the caller reads soon. */
+POGO_HD void ask_ahead(const uint8_t* p) { ask((const uint8_t*)((uintptr_t)p + 4096)); }
 
 /** For each byte of bits: where its ones are, packed to the left; and the inverse, each one's rank, others 128. */
 struct NibbleShuffles {
@@ -83,15 +85,16 @@ POGO_HD uint32_t non_zero_bytes(__m256i x) {
  * nibbles of the others.
  */
 static int64_t gather_nibbles_avx2(const uint8_t* older, const uint8_t* newer, int64_t n, uint8_t* bitmap,
-                                   uint8_t* values) {
+                                   uint8_t* values, const uint8_t* result) {
   int64_t count = 0;
   for (int64_t start = 0; start < n; start += 2048) {
     alignas(32) uint8_t bytes[2048 + 64];
     const int64_t end = n - start < 2048 ? n : start + 2048;
     int64_t kept = 0;
     for (int64_t i = start; i < end; i += 32) {
-      ask_ahead(newer + i);
-      ask_ahead(older + i);
+      // A line of each for 64 bytes of both.
+      ask_ahead((i % 64 == 0 ? newer : older) + i);
+      if (i % 64 == 0) ask(result + i);
       __m256i d =
           nibbles_sub(_mm256_loadu_si256((const __m256i*)(newer + i)), _mm256_loadu_si256((const __m256i*)(older + i)));
       __m256i a, b;
@@ -132,9 +135,8 @@ static int64_t scatter_nibbles_avx2(const uint8_t* older, const uint8_t* bitmap,
       sixteen[j] = _mm_unpacklo_epi64(left, place_left(at, b));
       at += ones(b);
     }
-    const __m256i mask = _mm256_set1_epi8(15), weights = _mm256_set1_epi16(0x1001);
-    __m256i x = _mm256_and_si256(_mm256_set_m128i(sixteen[1], sixteen[0]), mask);
-    __m256i y = _mm256_and_si256(_mm256_set_m128i(sixteen[3], sixteen[2]), mask);
+    const __m256i weights = _mm256_set1_epi16(0x1001);
+    __m256i x = _mm256_set_m128i(sixteen[1], sixteen[0]), y = _mm256_set_m128i(sixteen[3], sixteen[2]);
     // even + 16 odd per 16-bit lane
     __m256i d = _mm256_packus_epi16(_mm256_maddubs_epi16(x, weights), _mm256_maddubs_epi16(y, weights));
     d = _mm256_permute4x64_epi64(d, 0xD8);

@@ -82,6 +82,8 @@ POGO_HD void stpast(float* p, F a) {
   _mm_stream_ps(p, _mm256_castps256_ps128(a.v));
   _mm_stream_ps(p + 4, _mm256_extractf128_ps(a.v, 1));
 }
+/** The same to an address that is a multiple of 32. */
+POGO_HD void stpast_whole(float* p, F a) { _mm256_stream_ps(p, a.v); }
 /** Once after the last: what other threads see then is complete. */
 POGO_HD void stpast_end() { _mm_sfence(); }
 POGO_HD I ldi(const uint32_t* p) { return {_mm256_loadu_si256((const __m256i*)p)}; }
@@ -270,13 +272,28 @@ POGO_HD void settled(int8_t* c) {
 }
 
 #define POGO_OWN_NIBBLES
-POGO_HD int64_t gather_nibbles(const uint8_t* older, const uint8_t* newer, int64_t n, uint8_t* bitmap,
-                               uint8_t* values) {
-  return gather_nibbles_avx2(older, newer, n, bitmap, values);
+POGO_HD int64_t gather_nibbles(const uint8_t* older, const uint8_t* newer, int64_t n, uint8_t* bitmap, uint8_t* values,
+                               const uint8_t* result) {
+  return gather_nibbles_avx2(older, newer, n, bitmap, values, result);
 }
 POGO_HD int64_t scatter_nibbles(const uint8_t* older, const uint8_t* bitmap, const uint8_t* values, int64_t n,
-                                uint8_t* newer) {
+                                uint8_t* newer, bool /* past */) {
   return scatter_nibbles_avx2(older, bitmap, values, n, newer);
+}
+
+#define POGO_OWN_SPLIT
+/** See simd_generic.h. */
+POGO_HD bool split_values(const uint8_t* packed, int64_t n, uint8_t* values) {
+  const __m256i zero = _mm256_setzero_si256();
+  __m256i zeros = zero;
+  for (int64_t i = 0; i < n; i += 32) {
+    __m256i x, y;
+    split_nibbles(_mm256_loadu_si256((const __m256i*)(packed + i)), &x, &y);
+    zeros = _mm256_or_si256(zeros, _mm256_cmpeq_epi8(_mm256_min_epu8(x, y), zero));
+    _mm256_storeu_si256((__m256i*)(values + 2 * i), x);
+    _mm256_storeu_si256((__m256i*)(values + 2 * i + 32), y);
+  }
+  return _mm256_testz_si256(zeros, zeros);
 }
 
 /** Eight rows of eight 32-bit values, transposed. */

@@ -86,6 +86,8 @@ POGO_HD void stpast(float* p, F a) {
   _mm_stream_ps(p + 8, _mm512_extractf32x4_ps(a.v, 2));
   _mm_stream_ps(p + 12, _mm512_extractf32x4_ps(a.v, 3));
 }
+/** The same to an address that is a multiple of 64. */
+POGO_HD void stpast_whole(float* p, F a) { _mm512_stream_ps(p, a.v); }
 /** Once after the last: what other threads see then is complete. */
 POGO_HD void stpast_end() { _mm_sfence(); }
 POGO_HD I ldi(const uint32_t* p) { return {_mm512_loadu_si512(p)}; }

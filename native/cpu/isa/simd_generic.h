@@ -40,6 +40,8 @@ POGO_HD void stnibbles(uint8_t* out, const I* c) {
 #ifndef POGO_OWN_STPAST
 /** A store past the caches where the set can, to an address that is a multiple of 16. */
 POGO_HD void stpast(float* p, F a) { st(p, a); }
+/** The same to an address that is a multiple of a vector's bytes. */
+POGO_HD void stpast_whole(float* p, F a) { st(p, a); }
 /** Once after the last: what other threads see then is complete. */
 POGO_HD void stpast_end() {}
 #endif
@@ -48,10 +50,10 @@ POGO_HD void stpast_end() {}
 /**
  * Differences newer - older of n packed bytes, n a multiple of 64: bit i of `bitmap` for nibble i that differs, the
  * non-zero differences in order, one per byte, to `values`. Returns their number; up to 64 bytes behind the last value
- * may be written.
+ * may be written. `result`: memory that the caller writes next, n bytes at most, which may be asked for meanwhile.
  */
-POGO_HD int64_t gather_nibbles(const uint8_t* older, const uint8_t* newer, int64_t n, uint8_t* bitmap,
-                               uint8_t* values) {
+POGO_HD int64_t gather_nibbles(const uint8_t* older, const uint8_t* newer, int64_t n, uint8_t* bitmap, uint8_t* values,
+                               const uint8_t* /* result */) {
   int64_t count = 0;
   for (int64_t i = 0; i < n; i += 4) {
     uint8_t bits = 0;
@@ -71,18 +73,45 @@ POGO_HD int64_t gather_nibbles(const uint8_t* older, const uint8_t* newer, int64
 
 /**
  * newer = older + the differences that `bitmap` places, n packed bytes, n a multiple of 64. Returns how many values
- * were used; up to 64 bytes behind the last one may be read. Of a value only the low nibble counts.
+ * were used; up to 64 bytes behind the last one may be read. `past`: newer, which begins a line, may be written past the
+ * caches; whoever asks for that calls stpast_end at the end.
  */
 POGO_HD int64_t scatter_nibbles(const uint8_t* older, const uint8_t* bitmap, const uint8_t* values, int64_t n,
-                                uint8_t* newer) {
+                                uint8_t* newer, bool /* past */) {
   int64_t used = 0;
   for (int64_t i = 0; i < n; i++) {
     int low = bitmap[i / 4] >> (i % 4 * 2) & 1, high = bitmap[i / 4] >> (i % 4 * 2 + 1) & 1;
-    uint8_t d = (uint8_t)((values[used] & 15 & -low) | (values[used + low] << 4 & -(high << 4)));
+    uint8_t d = (uint8_t)((values[used] & -low) | (values[used + low] << 4 & -(high << 4)));
     used += low + high;
     newer[i] = pogo_nibbles_add(older[i], d);
   }
   return used;
+}
+#endif
+
+#ifndef POGO_OWN_SPLIT
+/** Nibbles of n packed bytes, a multiple of 32, one per byte; false if one is zero. */
+POGO_HD bool split_values(const uint8_t* packed, int64_t n, uint8_t* values) {
+  uint8_t zeros = 0;
+  for (int64_t i = 0; i < n; i++) {
+    values[2 * i] = packed[i] & 15;
+    values[2 * i + 1] = packed[i] >> 4;
+    zeros |= (values[2 * i] == 0) | (values[2 * i + 1] == 0);
+  }
+  return zeros == 0;
+}
+#endif
+
+#ifndef POGO_OWN_COUNT
+/** Ones of n bytes, n a multiple of 64. */
+POGO_HD int64_t count_ones(const uint8_t* p, int64_t n) {
+  int64_t count[4] = {0, 0, 0, 0};
+  for (int64_t i = 0; i < n; i += 32) {
+    uint64_t words[4];
+    memcpy(words, p + i, 32);
+    for (int j = 0; j < 4; j++) count[j] += ones(words[j]);
+  }
+  return count[0] + count[1] + count[2] + count[3];
 }
 #endif
 
