@@ -68,6 +68,7 @@ class CpuAddon : public Napi::Addon<CpuAddon> {
                              InstanceMethod<&CpuAddon::Dequantize4>("dequantize4"),
                              InstanceMethod<&CpuAddon::QuantizeWeight>("quantizeWeight"),
                              InstanceMethod<&CpuAddon::CommitLeaves>("commitLeaves"),
+                             InstanceMethod<&CpuAddon::CommitTensors>("commitTensors"),
                              InstanceMethod<&CpuAddon::PackModel>("packModel"),
                              InstanceMethod<&CpuAddon::UnpackModel>("unpackModel"),
                              InstanceMethod<&CpuAddon::DiffModel>("diffModel"),

@@ -8,7 +8,7 @@ import { invariant, PogoError } from '../errors.js';
 import { DIFF_CHUNK_BYTES, malformedDiff, patchChunk } from '../reference/diffModel.js';
 import { type CpuAddon, loadCpuAddon } from './cpuAddon.js';
 import { FUSION_NAMES, FUSIONS, type FusedKernels, type FusionName, fusionFits } from './fusions.js';
-import type { Kernels, LaneKernels, OperationName, WeightPacking } from './ops.js';
+import type { CommitTensors, Kernels, LaneKernels, OperationName, WeightPacking } from './ops.js';
 import { checkShapes, shapeChecked } from './shapes.js';
 import type { Backend, BackendMiss, CpuIsa, IsaName } from './types.js';
 
@@ -222,6 +222,24 @@ function packing(native: CpuAddon, isa: string): WeightPacking {
   };
 }
 
+function commitTensors(native: CpuAddon, isa: string): CommitTensors {
+  return (a, leaves, weightDecays) => {
+    checkShapes('commitLeaves', a);
+    const all = leaves.reduce((sum, count) => sum + count, 0);
+    invariant(256 * all === a.n && leaves.length === weightDecays.length, 'commitTensors: leaves of other tensors');
+    try {
+      native.setIsa(isa);
+      native.commitTensors(
+        ...[a.n, a.updateEma, a.beta1, a.beta2, a.b1t, a.b2t],
+        ...[a.epsilon, leaves, weightDecays, a.learningRate, a.emaDecay],
+        ...[a.theta, a.m, a.v, a.ema, a.codes, a.scales],
+      );
+    } catch (error) {
+      throw translated('commitLeaves', error);
+    }
+  };
+}
+
 function guarded(native: CpuAddon, isa: string): LaneKernels {
   const kernels = nativeKernels(native);
   const checked = shapeChecked((operation, a) => {
@@ -233,7 +251,12 @@ function guarded(native: CpuAddon, isa: string): LaneKernels {
       throw translated(operation, error);
     }
   });
-  return { ...checked, packing: packing(native, isa), fused: guardedFusions(native, isa) };
+  return {
+    ...checked,
+    packing: packing(native, isa),
+    fused: guardedFusions(native, isa),
+    commitTensors: commitTensors(native, isa),
+  };
 }
 
 /** Fusions behind the checks of their parts. An error is told as the last part's. */

@@ -68,6 +68,7 @@ export const NATIVE_OPERATIONS = [
   'dequantize4',
   'quantizeWeight',
   'commitLeaves',
+  'commitTensors',
   'packModel',
   'unpackModel',
   'diffModel',

@@ -22,8 +22,25 @@ export interface WeightPacking {
   pack(a: { codes: Int8Array; rows: number; cols: number; packed: Uint8Array }): void;
 }
 
-/** Kernels of a backend, with its packing and the operations that it runs in one pass, if it has them. */
-export type LaneKernels = Kernels & { readonly packing?: WeightPacking; readonly fused?: FusedKernels };
+/** What one tensor's part of the commit pass takes. */
+type Commit = Parameters<Kernels['commitLeaves']>[0];
+
+/**
+ * What a backend may offer: `commitLeaves` of neighbouring tensors in one call, which differ in weight decay alone. It leaves
+ * the bits that a call for each leaves; calls are what small models wait for.
+ *
+ * @param a arrays and `n` of all of them together
+ * @param leaves of each, in order; 256 times their sum is `n`
+ * @param weightDecays of each
+ */
+export type CommitTensors = (a: Omit<Commit, 'weightDecay'>, leaves: Uint32Array, weightDecays: Float32Array) => void;
+
+/** Kernels of a backend, with its packing and what it runs in one pass or one call, if it has them. */
+export type LaneKernels = Kernels & {
+  readonly packing?: WeightPacking;
+  readonly fused?: FusedKernels;
+  readonly commitTensors?: CommitTensors;
+};
 
 /** Codes and scales of a matrix; `codes` i8 [rows, cols], `scales` f32 [ceil(cols/1024), rows]. */
 export interface Kernels {

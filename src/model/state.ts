@@ -4,7 +4,7 @@
  * State(s + 1) is a pure function of state(s) and the gradient units of step s; everything here works in place and on
  * ranges of leaves, so that several workers can share one commit.
  */
-import type { Kernels } from '../backend/ops.js';
+import type { Kernels, LaneKernels } from '../backend/ops.js';
 import { sharedArray } from '../backend/sharedArrays.js';
 import { PogoError } from '../errors.js';
 import { bitsToFloat, floatToBits } from './fp32.js';
@@ -115,44 +115,65 @@ export function unitPlanes(layout: Layout, file: Uint8Array): UnitPlanes {
   };
 }
 
+type CommitArguments = Parameters<Kernels['commitLeaves']>[0];
+type CommitScalars = Omit<CommitArguments, 'theta' | 'm' | 'v' | 'ema' | 'codes' | 'scales'>;
+
 /** A range of one tensor's elements and the numbers that its part of the commit pass takes. */
 export interface CommitPiece {
   /** First element of the vectors, and the one behind the last: whole leaves. */
   readonly start: number;
   readonly end: number;
-  readonly scalars: Omit<Parameters<Kernels['commitLeaves']>[0], 'theta' | 'm' | 'v' | 'ema' | 'codes' | 'scales'>;
+  readonly scalars: CommitScalars;
 }
 
-/** The commit pass over leaves [fromLeaf, toLeaf), cut at tensors: each has its own weight decay. */
-export function commitPieces(
+/** Parts of tensors in leaves [fromLeaf, toLeaf). Tensors follow each other without gaps, and so do they. */
+function tensorParts(
   { recipe, layout }: Pick<ModelPlan, 'recipe' | 'layout'>,
-  before: StateScalars,
   fromLeaf: number,
   toLeaf: number,
-): CommitPiece[] {
-  const after = advanceScalars(recipe, before);
-  const { optimizer } = recipe;
+): { readonly start: number; readonly end: number; readonly weightDecay: number }[] {
+  const weightDecay = bitsToFloat(recipe.optimizer.weightDecayBits);
   const from = fromLeaf * LEAF_ELEMENTS;
   const to = toLeaf * LEAF_ELEMENTS;
   return layout.tensors.flatMap((tensor) => {
     const start = Math.max(from, tensor.offset);
     const end = Math.min(to, tensor.offset + paddedSize(tensor));
-    if (start >= end) return [];
-    const scalars = {
-      n: end - start,
-      beta1: bitsToFloat(optimizer.beta1Bits),
-      beta2: bitsToFloat(optimizer.beta2Bits),
-      b1t: bitsToFloat(after.beta1Power),
-      b2t: bitsToFloat(after.beta2Power),
-      epsilon: bitsToFloat(optimizer.epsilonBits),
-      weightDecay: tensor.decay ? bitsToFloat(optimizer.weightDecayBits) : 0,
-      learningRate: bitsToFloat(learningRateBits(recipe, before.step)),
-      emaDecay: bitsToFloat(recipe.emaDecayBits),
-      updateEma: movesEma(recipe, after),
-    };
-    return [{ start, end, scalars }];
+    return start < end ? [{ start, end, weightDecay: tensor.decay ? weightDecay : 0 }] : [];
   });
 }
+
+/** What the commit pass of a step takes beside its arrays. */
+function commitScalars(recipe: Recipe, before: StateScalars, n: number, weightDecay: number): CommitScalars {
+  const after = advanceScalars(recipe, before);
+  const { optimizer } = recipe;
+  return {
+    n,
+    beta1: bitsToFloat(optimizer.beta1Bits),
+    beta2: bitsToFloat(optimizer.beta2Bits),
+    b1t: bitsToFloat(after.beta1Power),
+    b2t: bitsToFloat(after.beta2Power),
+    epsilon: bitsToFloat(optimizer.epsilonBits),
+    weightDecay,
+    learningRate: bitsToFloat(learningRateBits(recipe, before.step)),
+    emaDecay: bitsToFloat(recipe.emaDecayBits),
+    updateEma: movesEma(recipe, after),
+  };
+}
+
+/** The commit pass over leaves [fromLeaf, toLeaf), cut at tensors: each has its own weight decay. */
+export function commitPieces(
+  plan: Pick<ModelPlan, 'recipe' | 'layout'>,
+  before: StateScalars,
+  fromLeaf: number,
+  toLeaf: number,
+): CommitPiece[] {
+  return tensorParts(plan, fromLeaf, toLeaf).map(({ start, end, weightDecay }) => {
+    return { start, end, scalars: commitScalars(plan.recipe, before, end - start, weightDecay) };
+  });
+}
+
+/** Kernels of the commit pass. */
+export type CommitKernels = Pick<LaneKernels, 'commitLeaves' | 'commitTensors'>;
 
 /**
  * The commit pass over leaves [fromLeaf, toLeaf): Σ units → AdamW → EMA, in place.
@@ -162,7 +183,7 @@ export function commitPieces(
  */
 export function commitLeafRange(
   plan: ModelPlan,
-  kernels: Kernels,
+  kernels: CommitKernels,
   state: StateVectors,
   before: StateScalars,
   units: readonly Uint8Array[],
@@ -185,24 +206,41 @@ export interface CommitWindow {
 /** As {@link commitLeafRange}, for a state that is not all in memory: the leaves must lie inside the window. */
 export function commitWindow(
   plan: ModelPlan,
-  kernels: Kernels,
+  kernels: CommitKernels,
   { first, vectors, units }: CommitWindow,
   before: StateScalars,
   fromLeaf: number,
   toLeaf: number,
 ): void {
-  for (const { start, end, scalars } of commitPieces(plan, before, fromLeaf, toLeaf)) {
+  const arrays = (start: number, end: number): Omit<CommitArguments, keyof CommitScalars> => {
     const [low, high] = [start - first, end - first];
-    kernels.commitLeaves({
+    return {
       theta: vectors.theta.subarray(low, high),
       m: vectors.m.subarray(low, high),
       v: vectors.v.subarray(low, high),
       ema: plan.recipe.ema ? vectors.ema.subarray(low, high) : vectors.ema,
       codes: units.map((unit) => unit.codes.subarray(low / 2, high / 2)),
       scales: units.map((unit) => unit.scales.subarray(low / 64, high / 64)),
-      ...scalars,
-    });
+    };
+  };
+  if (kernels.commitTensors === undefined) {
+    for (const { start, end, scalars } of commitPieces(plan, before, fromLeaf, toLeaf)) {
+      kernels.commitLeaves({ ...arrays(start, end), ...scalars });
+    }
+    return;
   }
+  const parts = tensorParts(plan, fromLeaf, toLeaf);
+  const start = parts[0]?.start ?? 0;
+  const end = parts.at(-1)?.end ?? 0;
+  if (start === end) return;
+  const leaves = new Uint32Array(parts.length);
+  const weightDecays = new Float32Array(parts.length);
+  parts.forEach((part, i) => {
+    leaves[i] = (part.end - part.start) / LEAF_ELEMENTS;
+    weightDecays[i] = part.weightDecay;
+  });
+  const scalars = commitScalars(plan.recipe, before, end - start, 0);
+  kernels.commitTensors(Object.assign(scalars, arrays(start, end)), leaves, weightDecays);
 }
 
 /** Leaves of a vector. */
