@@ -6,6 +6,7 @@
 #ifndef POGO_CUDA_COLUMN_SUMS_H
 #define POGO_CUDA_COLUMN_SUMS_H
 
+#include "column_totals.h"
 #include "row_panels.h"
 
 namespace pogo {
@@ -37,10 +38,6 @@ static __device__ __forceinline__ void column_block_sums(uint32_t n, uint32_t pa
     for (int s = 0; s < SUMS; s += 1) reinterpret_cast<float2*>(partial[s])[pair] = sum[s];
   }
 }
-
-/** totals[c] = (accumulate ? totals[c] + : ) block sums ascending. */
-cudaError_t add_column_blocks(const float* partial, float* totals, uint32_t blocks, uint32_t n, bool accumulate,
-                              cudaStream_t stream);
 
 }  // namespace pogo
 

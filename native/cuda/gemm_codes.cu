@@ -1,4 +1,5 @@
 // The products that end in codes of 8 bits: linearQkv, linearHeadsInputGradient, linearGelu, linearGeluInputGradient.
+#include "column_totals.h"
 #include "epilogue_codes.h"
 #include "gemm_forms.h"
 #include "wgmma_loop.h"
@@ -15,18 +16,6 @@ __global__ void maxima_to_scales(float* scales, uint64_t count) {
   PogoScale scale;
   pogo_q8(pogo_bits(scales[i]), POGO_Q8_C, POGO_Q8_R, &scale);
   scales[i] = scale.scale;
-}
-
-/** Column sums from the sums of blocks of 64 rows, ascending (numerics 1.11). One thread a column. */
-__global__ void column_totals(const float* __restrict__ block_sums, float* __restrict__ bias, uint32_t blocks, uint32_t N,
-                              bool accumulate) {
-  const uint32_t n = blockIdx.x * FINISH_THREADS + threadIdx.x;
-  if (n >= N) return;
-  float total = accumulate ? bias[n] : block_sums[n];
-  for (uint32_t block = accumulate ? 0 : 1; block < blocks; block += 1) {
-    total = pogo_add(total, block_sums[(size_t)block * N + n]);
-  }
-  bias[n] = total;
 }
 
 template <CodesForm FORM, bool DEEP>
@@ -118,9 +107,8 @@ Status linear_gelu_input_gradient(const LinearGeluInputGradientArgs& a, const La
   Status status = product<CodesForm::GELU_GRADIENT>({a.e, a.eScales, a.wt, a.wtScales, nullptr, a.T, a.K, a.N}, e, launch,
                                                     "linear_gelu_input_gradient");
   if (!status.ok() || a.bias == nullptr || a.T == 0) return status;
-  POGO_TRY(POGO_LAUNCH(column_totals, dim3((a.K + FINISH_THREADS - 1) / FINISH_THREADS), dim3(FINISH_THREADS), 0,
-                       launch.stream, e.block_sums, a.bias, (a.T + 63) / 64, a.K, a.accumulate),
-           "linear_gelu_input_gradient");
+  POGO_TRY(add_column_blocks(e.block_sums, {a.bias, nullptr}, (a.T + 63) / 64, a.K, a.accumulate, launch.stream),
+           "add_column_blocks_kernel");
   return Status();
 }
 

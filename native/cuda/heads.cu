@@ -217,8 +217,7 @@ Status rotate_heads_backward(const RotateHeadsBackwardArgs& a, const Launch& lau
   // The gains first: dy may take the place of dqkv.
   POGO_TRY(POGO_LAUNCH(rotate_heads_gains_kernel, dim3(blocks, 2), a.h, 0, launch.stream, a, partial),
            "rotate_heads_gains_kernel");
-  POGO_TRY(add_column_blocks(partial, a.dGainQ, blocks, a.h, a.accumulate, launch.stream), "add_column_blocks_kernel");
-  POGO_TRY(add_column_blocks(partial + (size_t)blocks * a.h, a.dGainK, blocks, a.h, a.accumulate, launch.stream),
+  POGO_TRY(add_column_blocks(partial, {a.dGainQ, a.dGainK}, blocks, a.h, a.accumulate, launch.stream),
            "add_column_blocks_kernel");
   cudaError_t error = cudaErrorInvalidValue;
   switch (a.h) {

@@ -18,8 +18,7 @@ static constexpr uint32_t ALL_LANES = 0xFFFFFFFFu;
 POGO_HD float low_bf16(uint32_t word) { return pogo_of_bits(word << 16); }
 POGO_HD float high_bf16(uint32_t word) { return pogo_of_bits(word & 0xFFFF0000u); }
 
-static __device__ __forceinline__ void load8_bf16(const uint16_t* place, float v[8]) {
-  uint4 w = *reinterpret_cast<const uint4*>(place);
+static __device__ __forceinline__ void of8_bf16(const uint4& w, float v[8]) {
   v[0] = low_bf16(w.x);
   v[1] = high_bf16(w.x);
   v[2] = low_bf16(w.y);
@@ -28,6 +27,10 @@ static __device__ __forceinline__ void load8_bf16(const uint16_t* place, float v
   v[5] = high_bf16(w.z);
   v[6] = low_bf16(w.w);
   v[7] = high_bf16(w.w);
+}
+
+static __device__ __forceinline__ void load8_bf16(const uint16_t* place, float v[8]) {
+  of8_bf16(*reinterpret_cast<const uint4*>(place), v);
 }
 
 static __device__ __forceinline__ void store8_bf16(uint16_t* place, const float v[8]) {
@@ -113,11 +116,12 @@ struct RowSum {
   }
 };
 
-/** absmax bits over what the lanes hold of one panel. All lanes. */
-static __device__ __forceinline__ uint32_t panel_absmax(const float v[CHUNKS][8]) {
+/** absmax bits over what the lanes hold of one panel, or of its first COUNT chunks. All lanes. */
+template <uint32_t COUNT>
+static __device__ __forceinline__ uint32_t panel_absmax(const float (&v)[COUNT][8]) {
   uint32_t top = 0;
   POGO_UNROLL
-  for (uint32_t k = 0; k < CHUNKS; k += 1) {
+  for (uint32_t k = 0; k < COUNT; k += 1) {
     POGO_UNROLL
     for (int e = 0; e < 8; e += 1) top = pogo_imax(top, pogo_abs_bits(v[k][e]));
   }
@@ -137,8 +141,8 @@ struct CodeRow {
  * Q8 of one panel (2.1): v must be +0 behind the row's end. `words` null: nearest; else the dither words of the panel's
  * columns in the order of `dither_place`, with the row's word.
  */
-template <bool DITHER>
-static __device__ __forceinline__ void quantize_panel(const float v[CHUNKS][8], const Panel& p, const CodeRow& out,
+template <bool DITHER, uint32_t COUNT>
+static __device__ __forceinline__ void quantize_panel(const float (&v)[COUNT][8], const Panel& p, const CodeRow& out,
                                                       const uint32_t* words, uint32_t row_word) {
   const uint32_t top = panel_absmax(v);
   PogoScale s;
@@ -148,7 +152,7 @@ static __device__ __forceinline__ void quantize_panel(const float v[CHUNKS][8], 
     if (!pogo_absmax_is_finite(top)) pogo_report(out.failure, out.entry, FAILURE_NON_FINITE, out.index);
   }
   POGO_UNROLL
-  for (uint32_t k = 0; k < CHUNKS; k += 1) {
+  for (uint32_t k = 0; k < COUNT; k += 1) {
     if (!p.owns(k)) continue;
     uint32_t code[8];
     if (DITHER) {

@@ -157,28 +157,33 @@ static __device__ __forceinline__ uint32_t signed_byte(uint32_t word, int e) {
   return (uint32_t)((int32_t)(word << (24 - 8 * e)) >> 24);
 }
 
-__global__ void __launch_bounds__(GRADIENT_THREADS)
+struct GeluErrors {
+  struct Raw {
+    float4 sum;
+    uint32_t codes;
+  };
+  typedef float4 Held;
+  const float* sum;
+  const int8_t* derivative;
+
+  __device__ Raw read(uint64_t place) const {
+    return {*reinterpret_cast<const float4*>(sum + place), *reinterpret_cast<const uint32_t*>(derivative + place)};
+  }
+  __device__ Held hold(const Raw& raw) const {
+    return make_float4(gelu_gradient(raw.sum.x, signed_byte(raw.codes, 0)), gelu_gradient(raw.sum.y, signed_byte(raw.codes, 1)),
+                       gelu_gradient(raw.sum.z, signed_byte(raw.codes, 2)), gelu_gradient(raw.sum.w, signed_byte(raw.codes, 3)));
+  }
+  __device__ void values(const Held& held, float v[GRADIENT_COLUMNS]) const {
+    v[0] = held.x;
+    v[1] = held.y;
+    v[2] = held.z;
+    v[3] = held.w;
+  }
+};
+
+__global__ void __launch_bounds__(GRADIENT_THREADS, 2)
     gelu_gradient_rows_kernel(GeluGradientRowsArgs a, float* partial, unsigned long long* failure, uint32_t entry) {
-  gradient_rows(
-      a, partial, failure, entry,
-      [&](uint64_t row, const Panel& p, float v[CHUNKS][8]) {
-        load_sum_panel(a.sum + row * a.N, nullptr, p, v);
-        POGO_UNROLL
-        for (uint32_t k = 0; k < CHUNKS; k += 1) {
-          if (!p.owns(k)) continue;
-          const uint2 codes = *reinterpret_cast<const uint2*>(a.derivative + row * a.N + p.column(k));
-          POGO_UNROLL
-          for (int e = 0; e < 8; e += 1) v[k][e] = gelu_gradient(v[k][e], signed_byte(e < 4 ? codes.x : codes.y, e % 4));
-        }
-      },
-      [&](uint32_t block_row, uint32_t r, uint32_t pair, float2* terms) {
-        const float2* sums = reinterpret_cast<const float2*>(a.sum + (uint64_t)block_row * a.N);
-        const uint16_t* derivatives = reinterpret_cast<const uint16_t*>(a.derivative + (uint64_t)block_row * a.N);
-        const uint64_t place = (uint64_t)r * (a.N / 2) + pair;
-        const float2 sum = sums[place];
-        const uint32_t codes = derivatives[place];
-        terms[0] = make_float2(gelu_gradient(sum.x, signed_byte(codes, 0)), gelu_gradient(sum.y, signed_byte(codes, 1)));
-      });
+  gradient_rows(a, partial, failure, entry, GeluErrors{a.sum, a.derivative});
 }
 
 /** A warp for 256 columns of a row. */
