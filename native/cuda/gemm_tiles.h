@@ -105,14 +105,6 @@ POGO_HD constexpr uint32_t nibble_pitch(uint32_t columns) { return columns / 2 +
 /** In floats. */
 POGO_HD constexpr uint32_t float_pitch(uint32_t columns) { return columns + 8; }
 
-// Transposition of codes (recode): a panel of up to 1024 rows x 64 columns in shared memory, read by columns of words in
-// two ways: rows r and r + 1 of all words, and one word of rows 4 lane + j. Both hit every bank once.
-static constexpr uint32_t RECODE_COLUMNS = 64;
-/** Word of 4 columns: index in 32-bit words. */
-POGO_HD constexpr uint32_t recode_word(uint32_t row, uint32_t word) {
-  return row / 2 * 32 + (((row & 1u) ^ ((row >> 6) & 1u)) * 16) + (word ^ ((row >> 2) & 15u));
-}
-
 }  // namespace pogo
 
 #endif

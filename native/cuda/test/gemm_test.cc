@@ -13,6 +13,7 @@
 #include "../../cpu/arena.h"
 #include "../../exact/dither.h"
 #include "../gemm_tiles.h"
+#include "../recode_index.h"
 #include "../ops.h"
 #include "../product_forms.h"
 #include "walk_test.h"
@@ -197,29 +198,33 @@ void test_staging(const char* name) {
          std::string(name) + ": staged rows begin at multiples of 16");
 }
 
-void test_recode_words() {
-  std::set<uint32_t> words;
-  for (uint32_t row = 0; row < PANEL; row += 1) {
-    for (uint32_t word = 0; word < RECODE_COLUMNS / 4; word += 1) words.insert(recode_word(row, word));
-  }
-  expect(words.size() == PANEL * RECODE_COLUMNS / 4 && *words.rbegin() + 1 == words.size(), "recode: each word once");
-  bool rows = true, columns = true;
-  for (uint32_t row = 0; row < PANEL; row += 2) {
+void test_recode_units() {
+  constexpr uint32_t UNITS = RECODE_COLUMNS / RECODE_UNIT;
+  std::set<uint32_t> all;
+  bool copies = true, matrices = true;
+  for (uint32_t i = 0; i < PANEL * UNITS; i += 8) {
     std::vector<uint32_t> phase;
-    for (uint32_t lane = 0; lane < 32; lane += 1) phase.push_back(4 * recode_word(row + lane / 16, lane % 16));
-    rows = rows && conflict_free(phase, 4);
+    for (uint32_t j = i; j < i + 8; j += 1) phase.push_back(16 * recode_unit(j / UNITS, j % UNITS));
+    copies = copies && conflict_free(phase, 16);
+    all.insert(phase.begin(), phase.end());
   }
-  for (uint32_t strip = 0; strip < PANEL; strip += 128) {
-    for (uint32_t word = 0; word < RECODE_COLUMNS / 4; word += 1) {
-      for (uint32_t j = 0; j < 4; j += 1) {
+  std::set<uint32_t> rows;
+  for (uint32_t half = 0; half < 2; half += 1) {
+    for (uint32_t matrix = 0; matrix < 4; matrix += 1) {
+      for (uint32_t unit = 0; unit < UNITS; unit += 1) {
         std::vector<uint32_t> phase;
-        for (uint32_t lane = 0; lane < 32; lane += 1) phase.push_back(4 * recode_word(strip + 4 * lane + j, word));
-        columns = columns && conflict_free(phase, 4);
+        for (uint32_t lane = 8 * matrix; lane < 8 * matrix + 8; lane += 1) {
+          rows.insert(recode_matrix_row(lane, half));
+          phase.push_back(16 * recode_unit(recode_matrix_row(lane, half), unit));
+        }
+        matrices = matrices && conflict_free(phase, 16);
       }
     }
   }
-  expect(rows, "recode: two rows hit each bank once");
-  expect(columns, "recode: one word of 32 rows four apart hits each bank once");
+  expect(all.size() == PANEL * UNITS && *all.rbegin() == 16 * (PANEL * UNITS - 1), "recode: each unit once");
+  expect(rows.size() == RECODE_STRIP && *rows.rbegin() + 1 == RECODE_STRIP, "recode: each row of a strip once");
+  expect(copies, "recode: eight units in the order of memory hit each bank once");
+  expect(matrices, "recode: the rows of a matrix hit each bank once");
 }
 
 // ---- kernels
@@ -732,7 +737,8 @@ void test_kernels() {
     // Without zero scales: a row of equal logits is tested, an empty one is no row of a norm.
     test_head(p[0], p[1], p[2], p[3], turn++ % 2 == 0 ? Fill::RANDOM : Fill::EXTREME, p[0] != 3);
   }
-  const size_t transposed[][2] = {{70, 20}, {1088, 5}, {6, 1030}, {1, 1}, {1025, 65}, {64, 64}, {2048, 128}, {1000, 192}, {2049, 63}};
+  const size_t transposed[][2] = {{70, 20}, {1088, 5}, {6, 1030}, {1, 1}, {1025, 65}, {64, 64}, {2048, 128}, {1000, 192}, {2049, 63},
+                                  {1090, 1104}, {80, 1088}, {2064, 1040}};
   for (const auto& p : transposed) {
     test_recode(p[0], p[1], false, fill());
     test_recode(p[0], p[1], true, fill());
@@ -762,7 +768,7 @@ int main(int argc, char** argv) {
   test_staging<TileShape<2, 8, 4, 2>>("tile of 128 x 128");
   test_staging<TileShape<2, 8, 2, 1>>("tile of 64 x 64");
   test_staging<TileShape<1, 16, 8, 1>>("tile of wgmma");
-  test_recode_words();
+  test_recode_units();
   const std::string wrong_walk = test_walks();
   expect(wrong_walk.empty(), "walk: " + wrong_walk);
   Device<unsigned long long> word(1);
