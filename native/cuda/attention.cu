@@ -34,10 +34,9 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 4 : h == 128 ? 3 : 2)
   using S = ForwardShared<h>;
   unsigned char* shared = pogo_shared();
   const int thread = (int)threadIdx.x, lane = thread % 32, warp = thread / 32;
-  // Long rows of tiles first.
-  const uint32_t qb = shape.blocks - 1 - blockIdx.x % shape.blocks, pair = blockIdx.x / shape.blocks;
-  const uint32_t head = pair % shape.H, key_head = shape.key_head(head);
-  const Tokens tokens = sequence_tokens(pair / shape.H, shape.context, shape.T);
+  const uint32_t qb = shape.blocks - 1 - blockIdx.y, sequence = blockIdx.x / shape.H;
+  const uint32_t head = blockIdx.x - sequence * shape.H, key_head = shape.key_head(head);
+  const Tokens tokens = sequence_tokens(sequence, shape.context, shape.T);
   if (qb * TILE >= tokens.length) return;
   const uint32_t begin = shape.first_block(qb);
   const uint64_t stride = (uint64_t)shape.heads() * h;
@@ -230,7 +229,7 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 4 : h == 128 ? 3 : 2)
 
 template <int h>
 cudaError_t launch_forward(const ForwardArrays& a, const Shape& shape, const Launch& launch) {
-  return POGO_LAUNCH((attention_forward_kernel<h>), sequence_count(shape) * shape.H * shape.blocks, THREADS,
+  return POGO_LAUNCH((attention_forward_kernel<h>), grid_of(shape, sequence_count(shape) * shape.H), THREADS,
                      ForwardShared<h>::BYTES, launch.stream, a, shape, launch.failure, launch.entry);
 }
 

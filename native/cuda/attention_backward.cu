@@ -13,14 +13,13 @@ using namespace attention;
 /** Codes of dQ that lie in memory at a time, unless one pair of (sequence, group of heads) has more. */
 constexpr size_t CODES_BYTES = (size_t)256 << 20;
 
-/** What the workspace holds: D, row words, then codes and scales of as many pairs as it has room for. */
+/** What the workspace holds: numbers of the queries, then codes and scales of as many pairs as it has room for. */
 struct Scratch {
-  size_t words_at, codes_at, pair_bytes;
+  size_t codes_at, pair_bytes;
   uint32_t pairs;
 
   explicit Scratch(const Shape& shape)
-      : words_at((size_t)shape.H * shape.T * sizeof(float)),
-        codes_at((words_at + (size_t)3 * shape.T * sizeof(uint32_t) + 15) / 16 * 16),
+      : codes_at((size_t)shape.H * sequence_count(shape) * shape.blocks * QueryNumbers::WORDS * sizeof(float)),
         pair_bytes((size_t)shape.tiles_a_head() * (shape.H / shape.G) * QueryCodes::TILE_BYTES),
         pairs(sequence_count(shape) * shape.G) {}
 
@@ -42,10 +41,9 @@ Status launch_backward(BackwardArrays a, const Shape& shape, const Launch& launc
     return failed(cudaErrorInvalidValue, "attention_backward: too small a workspace");
   }
   unsigned char* memory = static_cast<unsigned char*>(launch.workspace.data);
-  a.d = reinterpret_cast<float*>(memory);
-  a.row_words = reinterpret_cast<uint32_t*>(memory + scratch.words_at);
-  a.codes.words = reinterpret_cast<uint2*>(memory + scratch.codes_at);
-  POGO_TRY(POGO_LAUNCH((attention_sums_kernel<h>), sequence_count(shape) * shape.blocks * shape.H, THREADS,
+  a.numbers = reinterpret_cast<float*>(memory);
+  a.codes.words = reinterpret_cast<uint4*>(memory + scratch.codes_at);
+  POGO_TRY(POGO_LAUNCH((attention_sums_kernel<h>), grid_of(shape, sequence_count(shape) * shape.H), THREADS,
                        SumsShared<h>::BYTES, launch.stream, a, shape, launch.failure, launch.entry),
            "attention_sums_kernel");
   const uint32_t most = scratch.chunk(launch.workspace.bytes - scratch.codes_at);
@@ -54,10 +52,10 @@ Status launch_backward(BackwardArrays a, const Shape& shape, const Launch& launc
     a.codes.first_pair = first;
     a.codes.scales = reinterpret_cast<float*>(memory + scratch.codes_at + scratch.pair_bytes / QueryCodes::TILE_BYTES *
                                                                               count * (TILE * TILE));
-    POGO_TRY(POGO_LAUNCH((attention_keys_kernel<h>), count * shape.blocks * KeyColumns<h>::PARTS, THREADS,
+    POGO_TRY(POGO_LAUNCH((attention_keys_kernel<h>), grid_of(shape, count * KeyColumns<h>::PARTS), THREADS,
                          KeyShared<h>::BYTES, launch.stream, a, shape, launch.failure, launch.entry),
              "attention_keys_kernel");
-    POGO_TRY(POGO_LAUNCH((attention_queries_kernel<h>), count * (shape.H / shape.G) * shape.blocks, THREADS,
+    POGO_TRY(POGO_LAUNCH((attention_queries_kernel<h>), grid_of(shape, count * shape.heads_a_group), THREADS,
                          QueriesShared<h>::BYTES, launch.stream, a, shape),
              "attention_queries_kernel");
   }
@@ -81,7 +79,7 @@ Shape shape_of(const GroupedAttentionBackwardArgs& a) {
 
 template <class Args>
 BackwardArrays arrays_of(const Args& a) {
-  return {a.qkv, a.qkvScales, a.dO, a.dOScales, a.lambda, a.dqkv, a.seedV, a.seedK, a.seedQ, a.t0, a.U, nullptr, nullptr,
+  return {a.qkv, a.qkvScales, a.dO, a.dOScales, a.lambda, a.dqkv, a.seedV, a.seedK, a.seedQ, a.t0, a.U, nullptr,
           {nullptr, nullptr, 0}};
 }
 

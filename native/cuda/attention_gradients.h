@@ -16,24 +16,6 @@ struct Seed {
   }
 };
 
-/** Adds a block's product: sum + number * scale, or starts from it, which +0 before does too: no product is -0. */
-static __device__ __forceinline__ void accumulate(float sums[2][4], const int32_t products[2][4], const float scale[2]) {
-  POGO_UNROLL
-  for (int i = 0; i < 8; i += 1) {
-    float* sum = &sums[i / 4][i % 4];
-    *sum = pogo_add(*sum, pogo_mul(number_of(products[i / 4][i % 4]), scale[i / 4]));
-  }
-}
-
-template <int chunks>
-static __device__ __forceinline__ void clear(float sums[chunks][2][4]) {
-  POGO_UNROLL
-  for (int c = 0; c < chunks; c += 1) {
-    POGO_UNROLL
-    for (int i = 0; i < 8; i += 1) sums[c][i / 4][i % 4] = 0.0f;
-  }
-}
-
 /** Four columns of a row as bf16. */
 static __device__ __forceinline__ void store_row(uint16_t* place, const float x[4], float factor) {
   *reinterpret_cast<uint2*>(place) = make_uint2(pair_bf16(pogo_mul(x[0], factor), pogo_mul(x[1], factor)),
@@ -45,19 +27,38 @@ static __device__ __forceinline__ void store_row(uint16_t* place, const float x[
  * them, the kernel over queries multiplies them.
  */
 struct QueryCodes {
-  /** Words of the left operand. */
-  uint2* words;
+  /** Words of the left operand: of a tile 256 of these. */
+  uint4* words;
   /** [tiles, 64] */
   float* scales;
   uint32_t first_pair;
 
-  static constexpr size_t TILE_BYTES = TILE * TILE + TILE * sizeof(float);
+  static constexpr int CODES_BYTES = TILE * TILE, SCALES_BYTES = TILE * (int)sizeof(float);
+  static constexpr size_t TILE_BYTES = CODES_BYTES + SCALES_BYTES;
 
-  /** The two words of half 0 or 1 of row half r. */
-  __device__ uint2* place(uint32_t tile, int warp, int half, int r, int lane) const {
-    return words + ((uint64_t)tile * (TILE * TILE / 8) + (uint64_t)(128 * warp + 64 * half + 32 * r + lane));
-  }
+  /** Which of a tile: a lane's words of half 0 or 1 of the columns. */
+  static __device__ int place(int warp, int half, int lane) { return 64 * warp + 32 * half + lane; }
+  __device__ uint4* tile_words(uint32_t tile) const { return words + (uint64_t)tile * (CODES_BYTES / 16); }
 };
+
+/**
+ * Numbers of a tile of queries that the kernel over keys wants, as they lie in its shared memory: pairs (factor, Lambda), (sdo, D),
+ * (row words of the dither of dV, dK), then sq, row words of dQ. Zeros, except the row words, where the sequence has ended.
+ */
+struct QueryNumbers {
+  static constexpr int SCORE = 0;
+  static constexpr int ERROR = 2 * TILE;
+  static constexpr int ROW_WORDS = 4 * TILE;
+  static constexpr int QUERY_SCALE = 6 * TILE;
+  static constexpr int QUERY_WORD = 7 * TILE;
+  static constexpr int WORDS = 8 * TILE;
+  static_assert(WORDS * 4 == THREADS * 16, "each thread copies 16 bytes of them");
+};
+
+/** Which tile of queries, by sequence, block and head. */
+static __device__ __forceinline__ size_t query_tile(const Shape& shape, uint32_t head, uint32_t sequence, uint32_t qb) {
+  return ((size_t)sequence * shape.blocks + qb) * shape.H + head;
+}
 
 struct BackwardArrays {
   const int8_t* qkv;
@@ -69,10 +70,8 @@ struct BackwardArrays {
   const uint32_t *seed_v, *seed_k, *seed_q;
   uint32_t t0, U;
   // Of the workspace.
-  /** [H, T] */
-  float* d;
-  /** Row words of the dither of dV, dK and dQ, [3, T]. */
-  uint32_t* row_words;
+  /** QueryNumbers of each tile of queries. */
+  float* numbers;
   QueryCodes codes;
 };
 

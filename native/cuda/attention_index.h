@@ -60,18 +60,20 @@ POGO_HD constexpr int code_half(int n) { return n / 4; }
 POGO_HD constexpr int code_word(int r, int n) { return r + (n % 4 < 2 ? 0 : 2); }
 POGO_HD constexpr int code_byte(int n, int side) { return n % 2 * 2 + side; }
 
+/** Where a key lies among a row's 64: the two keys of a lane, eight apart, are neighbours, and so are the four of two steps. */
+POGO_HD constexpr int key_place(int key) { return key / 16 * 16 + key % 8 * 2 + key / 8 % 2; }
 /**
  * Word of the tile through which the kernel over keys gives its errors to the warps that own the queries: rows of 64 keys, of
- * which `parts` blocks of threads have their part of the queries. Stores of 8 keys x 4 queries two apart and loads of 4 queries x
- * 8 neighbouring keys touch every bank once.
+ * which `parts` blocks of threads have their part of the queries. Stores of 8 pairs of keys x 4 queries two apart and loads of 8
+ * queries x 16 keys, four a lane, touch every bank once a phase.
  */
 template <int parts>
 POGO_HD constexpr int exchange_word(int query, int key) {
   const int row = parts == 1 ? query : query / 16 * 8 + query % 8;
-  return row * TILE + (key ^ (query / 2 % 4 * 8) ^ (query % 2 * 16));
+  return row * TILE + (key_place(key) ^ (query / 2 % 4 * 8) ^ (query % 2 * 16));
 }
-/** How much further the word of step n is than that of step 0, for stores (queries are columns), and of step n than of n % 4, for
- * loads (keys are). */
+/** How much further the word of step n is than that of step 0, for stores (queries are columns), and of steps n and n + 1 (n even)
+ * than of n % 4, for loads (keys are). */
 template <int parts>
 POGO_HD constexpr int exchange_store_step(int n) {
   return n / parts * 8 * TILE;
@@ -98,7 +100,7 @@ POGO_HD constexpr int rows_apart() {
  */
 struct Shape {
   /** Scales [H + 2 G, T] are fewer than 2^32, as are tokens. */
-  uint32_t T, H, G, context, reach;
+  uint32_t T, H, G, heads_a_group, context, reach;
   /** Query tiles of the longest sequence. */
   uint32_t blocks;
   /** log2e and 1 over the root that scores are divided by. */
@@ -106,7 +108,9 @@ struct Shape {
 
   __host__ __device__ uint32_t heads() const { return H + 2 * G; }
   /** Heads of keys and values that query head `head` attends to, counted in a row of qkv. */
-  __host__ __device__ uint32_t key_head(uint32_t head) const { return H + head / (H / G); }
+  __host__ __device__ uint32_t key_head(uint32_t head) const { return H + group_of(head); }
+  /** Without a division where each head is a group. */
+  __host__ __device__ uint32_t group_of(uint32_t head) const { return heads_a_group == 1 ? head : head / heads_a_group; }
   /** First block of keys that block qb of queries sees. */
   __host__ __device__ uint32_t first_block(uint32_t qb) const { return qb > reach ? qb - reach : 0; }
   /** Tiles of a head's queries and keys that see each other, by block of queries, then of keys: which of them, and how many. */
@@ -141,6 +145,7 @@ inline Shape shape_of(uint32_t T, uint32_t H, uint32_t G, uint32_t context, uint
   return {T,
           H,
           G,
+          H / G,
           context,
           window == 0 ? NO_WINDOW : window / TILE,
           tiles_of(context < T ? context : T),

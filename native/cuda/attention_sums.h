@@ -1,5 +1,5 @@
-// The first kernel of attention's backward pass: D of 64 queries of a head a block of threads, over all their key blocks; and
-// the dither's row word of every token, once for all heads.
+// The first kernel of attention's backward pass: D of 64 queries of a head a block of threads, over all their key blocks. It
+// leaves all numbers of these queries that the kernel over keys needs, as that has them in shared memory.
 #ifndef POGO_CUDA_ATTENTION_SUMS_H
 #define POGO_CUDA_ATTENTION_SUMS_H
 
@@ -20,14 +20,14 @@ struct SumsShared {
 };
 
 template <int h>
-__global__ void __launch_bounds__(THREADS, h <= 64 ? 4 : h == 128 ? 3 : 2)
+__global__ void __launch_bounds__(THREADS, h <= 64 ? 5 : h == 128 ? 3 : 2)
     attention_sums_kernel(BackwardArrays a, Shape shape, unsigned long long* failure, uint32_t entry) {
   using S = SumsShared<h>;
   unsigned char* shared = pogo_shared();
   const int thread = (int)threadIdx.x, lane = thread % 32, warp = thread / 32;
-  const uint32_t qb = shape.blocks - 1 - blockIdx.x % shape.blocks, pair = blockIdx.x / shape.blocks;
-  const uint32_t head = pair % shape.H, key_head = shape.key_head(head);
-  const Tokens tokens = sequence_tokens(pair / shape.H, shape.context, shape.T);
+  const uint32_t qb = shape.blocks - 1 - blockIdx.y, sequence = blockIdx.x / shape.H;
+  const uint32_t head = blockIdx.x - sequence * shape.H, key_head = shape.key_head(head);
+  const Tokens tokens = sequence_tokens(sequence, shape.context, shape.T);
   if (qb * TILE >= tokens.length) return;
   const uint32_t begin = shape.first_block(qb);
   const uint64_t stride = (uint64_t)shape.heads() * h, gradient_stride = (uint64_t)shape.H * h;
@@ -51,36 +51,50 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 4 : h == 128 ? 3 : 2)
     tiles.start(shared + S::VALUES + (kb % 2) * S::TILE_BYTES, keys + shape.G * h, rows);
   };
 
+  // What is waited for in turn is asked for together.
+  const float first_scale = scale_of(begin);
+  const uint32_t own_row = (uint32_t)(ROWS * warp + score_row(lane, 0));
+  float query_scale[2], gradient_scale[2], factor[2], lambda[2], d[2] = {0.0f, 0.0f};
+  POGO_UNROLL
+  for (int r = 0; r < 2; r += 1) {
+    const uint32_t token = qb * TILE + own_row + 8 * (uint32_t)r;
+    const bool here = token < tokens.length;
+    const uint32_t at = head * shape.T + tokens.first + token;
+    query_scale[r] = here ? a.scales[at] : 0.0f;
+    gradient_scale[r] = here ? a.d_o_scales[at] : 0.0f;
+    lambda[r] = here ? a.lambda[at] : 0.0f;
+  }
   tiles.start(shared, qkv + qb * TILE * stride + head * h, tokens.length - qb * TILE);
   TileFetch<h>(thread, gradient_stride)
       .start(shared + S::GRADIENTS, a.d_o + (tokens.first + qb * TILE) * gradient_stride + head * h,
              tokens.length - qb * TILE);
   fetch(begin);
   cp_async_commit();
-  store_scale(begin, scale_of(begin));
-  if (head == 0 && thread < TILE) {
-    const uint32_t token = qb * TILE + (uint32_t)thread;
-    if (token < tokens.length) {
-      const uint32_t* seeds[3] = {a.seed_v, a.seed_k, a.seed_q};
-      POGO_UNROLL
-      for (int i = 0; i < 3; i += 1) {
-        a.row_words[(uint64_t)i * shape.T + tokens.first + token] =
-            pogo_dither_row(Seed(seeds[i]).word, a.t0 + tokens.first + token);
-      }
-    }
-  }
+  store_scale(begin, first_scale);
 
-  const uint32_t own_row = (uint32_t)(ROWS * warp + score_row(lane, 0));
-  float factor[2], lambda[2], d[2] = {0.0f, 0.0f};
+  float* numbers = a.numbers + query_tile(shape, head, sequence, qb) * QueryNumbers::WORDS;
+  {
+    // Row words of the dither: of dV by half of the warp, of dK by the other, then of dQ.
+    const int query = ROWS * warp + lane % ROWS;
+    const uint32_t n = a.t0 + tokens.first + qb * TILE + (uint32_t)query;
+    uint32_t* words = reinterpret_cast<uint32_t*>(numbers);
+    words[QueryNumbers::ROW_WORDS + 2 * query + lane / ROWS] = pogo_dither_row(Seed(lane < ROWS ? a.seed_v : a.seed_k).word, n);
+    if (lane < ROWS) words[QueryNumbers::QUERY_WORD + query] = pogo_dither_row(Seed(a.seed_q).word, n);
+  }
   POGO_UNROLL
   for (int r = 0; r < 2; r += 1) {
-    const uint32_t token = qb * TILE + own_row + 8 * (uint32_t)r;
-    const bool here = token < tokens.length;
-    const uint32_t at = head * shape.T + tokens.first + token;
-    factor[r] = here ? pogo_mul(a.scales[at], shape.temperature) : 0.0f;
-    lambda[r] = here ? a.lambda[at] : 0.0f;
-    const bool sound = is_finite(factor[r]) && is_finite(lambda[r]) && (!here || is_finite(a.d_o_scales[at]));
-    if (!sound) pogo_report(failure, entry, FAILURE_NON_FINITE, tokens.first + token);
+    const uint32_t query = own_row + 8 * (uint32_t)r;
+    factor[r] = pogo_mul(query_scale[r], shape.temperature);
+    const bool sound = is_finite(factor[r]) && is_finite(lambda[r]) && is_finite(gradient_scale[r]);
+    if (!sound) pogo_report(failure, entry, FAILURE_NON_FINITE, tokens.first + qb * TILE + query);
+    // A lane of the four has one number or two of the row.
+    if (lane % 4 == 0) {
+      reinterpret_cast<float2*>(numbers + QueryNumbers::SCORE)[query] = make_float2(factor[r], lambda[r]);
+    } else if (lane % 4 == 1) {
+      numbers[QueryNumbers::ERROR + 2 * query] = gradient_scale[r];
+    } else if (lane % 4 == 2) {
+      numbers[QueryNumbers::QUERY_SCALE + query] = query_scale[r];
+    }
   }
 
   for (uint32_t kb = begin; kb <= qb; kb += 1) {
@@ -143,8 +157,8 @@ __global__ void __launch_bounds__(THREADS, h <= 64 ? 4 : h == 128 ? 3 : 2)
   const uint32_t last_row = made_again(own_row);
   POGO_UNROLL
   for (int r = 0; r < 2; r += 1) {
-    const uint32_t token = qb * TILE + last_row + 8 * (uint32_t)r;
-    if (lane % 4 == 0 && token < tokens.length) a.d[head * shape.T + tokens.first + token] = d[r];
+    const uint32_t query = last_row + 8 * (uint32_t)r;
+    if (lane % 4 == 0) numbers[QueryNumbers::ERROR + 2 * query + 1] = qb * TILE + query < tokens.length ? d[r] : 0.0f;
   }
 }
 

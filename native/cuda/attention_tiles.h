@@ -63,6 +63,12 @@ static __device__ __forceinline__ void exponentials(Numbers z) {
   }
 }
 
+/**
+ * The grid: x is (sequence, head) or (sequence, group), y the row or column of tiles of it, 0 the longest. Blocks begin in the
+ * order of x, then y: the longest of all pairs first, so that the last of a launch are short ones and end together.
+ */
+inline dim3 grid_of(const Shape& shape, uint32_t pairs) { return dim3(pairs, shape.blocks); }
+
 static __device__ __forceinline__ bool is_finite(float x) { return pogo_absmax_is_finite(pogo_abs_bits(x)); }
 
 /** Over the four lanes that hold a row. */
@@ -201,20 +207,28 @@ static __device__ __forceinline__ void set_codes(Codes* codes, int r, int n, uin
 }
 
 /**
- * Sums of codes times tokens for columns 16 c … 16 c + 15: sums[r][d] is row half r, column 4 (lane % 4) + d of the 16;
- * biased.
+ * Right operand of the mix for columns 16 c … 16 c + 15 and 32 tokens of `half`: two words of the even columns, then two of the odd
+ * ones.
  */
-template <int h, bool UNSIGNED>
-static __device__ __forceinline__ void mix_columns(const Codes& codes, const unsigned char* tokens, int lane, int c,
-                                                   int32_t sums[2][4]) {
+template <int h>
+static __device__ __forceinline__ uint4 separate_columns(const unsigned char* tokens, int lane, int c, int half) {
+  uint32_t m[4];
+  ldmatrix_x4_trans(m, tokens + 32 * half * h + tile_place<h>(lane, c));
+  return make_uint4(__byte_perm(m[0], m[1], 0x6420), __byte_perm(m[2], m[3], 0x6420), __byte_perm(m[0], m[1], 0x7531),
+                    __byte_perm(m[2], m[3], 0x7531));
+}
+
+/**
+ * Sums of codes times tokens for columns 16 c … 16 c + 15, of both halves' right operands: sums[r][d] is row half r, column
+ * 4 (lane % 4) + d of the 16; biased.
+ */
+template <bool UNSIGNED>
+static __device__ __forceinline__ void mix_separated(const Codes& codes, const uint4 right[2], int32_t sums[2][4]) {
   int32_t even[4] = {BIASED_ZERO, BIASED_ZERO, BIASED_ZERO, BIASED_ZERO};
   int32_t odd[4] = {BIASED_ZERO, BIASED_ZERO, BIASED_ZERO, BIASED_ZERO};
   POGO_UNROLL
   for (int half = 0; half < 2; half += 1) {
-    uint32_t m[4];
-    ldmatrix_x4_trans(m, tokens + 32 * half * h + tile_place<h>(lane, c));
-    const uint32_t b_even[2] = {__byte_perm(m[0], m[1], 0x6420), __byte_perm(m[2], m[3], 0x6420)};
-    const uint32_t b_odd[2] = {__byte_perm(m[0], m[1], 0x7531), __byte_perm(m[2], m[3], 0x7531)};
+    const uint32_t b_even[2] = {right[half].x, right[half].y}, b_odd[2] = {right[half].z, right[half].w};
     if (UNSIGNED) {
       mma_u8s8(even, codes.word[half], b_even);
       mma_u8s8(odd, codes.word[half], b_odd);
@@ -231,6 +245,90 @@ static __device__ __forceinline__ void mix_columns(const Codes& codes, const uns
     sums[r][3] = odd[2 * r + 1];
   }
 }
+
+/** The same from the tokens themselves. */
+template <int h, bool UNSIGNED>
+static __device__ __forceinline__ void mix_columns(const Codes& codes, const unsigned char* tokens, int lane, int c,
+                                                   int32_t sums[2][4]) {
+  const uint4 right[2] = {separate_columns<h>(tokens, lane, c, 0), separate_columns<h>(tokens, lane, c, 1)};
+  mix_separated<UNSIGNED>(codes, right, sums);
+}
+
+/**
+ * Right operands of the mix of all 64 tokens for `chunks` chunks of columns from `first` on, in shared memory: made once by the four
+ * warps, where a barrier lies between that and their use, instead of by each.
+ */
+template <int h, int chunks>
+struct Separated {
+  static constexpr int BYTES = chunks * 2 * 32 * 16;
+  uint4* words;
+
+  __device__ void make(const unsigned char* tokens, int lane, int warp, int first) const {
+    POGO_UNROLL
+    for (int i = 0; i < chunks / 2; i += 1) {
+      const int unit = 4 * i + warp;
+      words[32 * unit + lane] = separate_columns<h>(tokens, lane, first + unit / 2, unit % 2);
+    }
+  }
+  template <bool UNSIGNED>
+  __device__ void mix(const Codes& codes, int lane, int c, int32_t sums[2][4]) const {
+    const uint4 right[2] = {words[64 * c + lane], words[64 * c + 32 + lane]};
+    mix_separated<UNSIGNED>(codes, right, sums);
+  }
+};
+
+template <int chunks>
+static __device__ __forceinline__ void clear(float sums[chunks][2][4]) {
+  POGO_UNROLL
+  for (int c = 0; c < chunks; c += 1) {
+    POGO_UNROLL
+    for (int i = 0; i < 8; i += 1) sums[c][i / 4][i % 4] = 0.0f;
+  }
+}
+
+/** Adds a block's product: sum + number * scale, or starts from it, which +0 before does too: no product is -0. */
+static __device__ __forceinline__ void accumulate(float sums[2][4], const int32_t products[2][4], const float scale[2]) {
+  POGO_UNROLL
+  for (int i = 0; i < 8; i += 1) {
+    float* sum = &sums[i / 4][i % 4];
+    *sum = pogo_add(*sum, pogo_mul(number_of(products[i / 4][i % 4]), scale[i / 4]));
+  }
+}
+
+/**
+ * Sums of a block of threads' tile in shared memory instead of registers: of chunk c and row half r the thread's four neighbouring
+ * columns.
+ */
+template <int chunks>
+struct StoredSums {
+  static constexpr int BYTES = chunks * 2 * THREADS * 16;
+  float4* places;
+
+  __device__ StoredSums(unsigned char* memory, int thread) : places(reinterpret_cast<float4*>(memory) + thread) {}
+  __device__ void get(int c, int r, float sums[4]) const {
+    const float4 own = places[(2 * c + r) * THREADS];
+    sums[0] = own.x;
+    sums[1] = own.y;
+    sums[2] = own.z;
+    sums[3] = own.w;
+  }
+  __device__ void set(int c, int r, const float sums[4]) const {
+    places[(2 * c + r) * THREADS] = make_float4(sums[0], sums[1], sums[2], sums[3]);
+  }
+  /** Adds a block's product. */
+  __device__ void add(int c, const int32_t products[2][4], const float scale[2]) const {
+    float sums[2][4];
+    POGO_UNROLL
+    for (int r = 0; r < 2; r += 1) get(c, r, sums[r]);
+    accumulate(sums, products, scale);
+    POGO_UNROLL
+    for (int r = 0; r < 2; r += 1) set(c, r, sums[r]);
+  }
+  __device__ void clear() const {
+    POGO_UNROLL
+    for (int i = 0; i < 2 * chunks; i += 1) places[i * THREADS] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+  }
+};
 
 }  // namespace attention
 }  // namespace pogo

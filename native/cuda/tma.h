@@ -7,7 +7,6 @@
 #ifndef POGO_CUDA_TMA_H
 #define POGO_CUDA_TMA_H
 
-#include "gemm_tiles.h"
 #include "ptx.h"
 #include "tile_map.h"
 

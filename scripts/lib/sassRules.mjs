@@ -21,11 +21,16 @@ export const TENSOR_KERNELS = [
  * one more fails. All others count as hot: none.
  */
 export const SPILLS_ALLOWED = [
-  // All 255 registers are taken: what does not change in the loop over query blocks.
-  { kernel: /^attention_keys_kernel<256>/, words: 20 },
+  // All registers are taken: what does not change in the loop.
+  { kernel: /^attention_keys_kernel<256>/, words: 34 },
   { kernel: /^attention_keys_kernel<128>/, words: 14 },
-  // On sm_80 alone: bounded to the registers that let four blocks share a multiprocessor.
-  { kernel: /^attention_sums_kernel<64>/, words: 8 },
+  { kernel: /^attention_queries_kernel<256>/, words: 80 },
+  { kernel: /^attention_queries_kernel<128>/, words: 2 },
+  { kernel: /^attention_forward_kernel<128>/, words: 3 },
+  // Bounded to the registers that let three blocks share a multiprocessor, which is worth more.
+  { kernel: /^attention_keys_kernel<64>/, words: 16 },
+  // On sm_80 alone: bounded to the registers that let five blocks share a multiprocessor.
+  { kernel: /^attention_sums_kernel<64>/, words: 12 },
 ];
 
 /**
@@ -38,7 +43,8 @@ export const REGISTERS_ALLOWED = [
   // At the launch, 384 threads; then 232 where products are, 40 where stages are asked for.
   { kernel: /^pingpong_kernel</, registers: 168 },
   { kernel: /^attention_(forward|sums)_kernel<(32|64)>/, registers: 128 },
-  { kernel: /^attention_queries_kernel<(32|64|128)>/, registers: 128 },
+  { kernel: /^attention_keys_kernel<(32|64)>/, registers: 168 },
+  { kernel: /^attention_queries_kernel<(32|64)>/, registers: 128 },
   { kernel: /^attention_(forward|sums)_kernel<128>/, registers: 168 },
   { kernel: /^blake3_leaves_kernel/, registers: 64 },
   { kernel: /^quantize4_kernel/, registers: 48 },
@@ -55,9 +61,9 @@ export const REGISTERS_MOVED = {
 /** Most instructions of kernels that issue bounds: today's counts on the worst architecture (docs/gpu-attention.md). */
 export const INSTRUCTIONS_ALLOWED = [
   { kernel: /^attention_forward_kernel<64>/, instructions: 2560 },
-  { kernel: /^attention_sums_kernel<64>/, instructions: 1768 },
+  { kernel: /^attention_sums_kernel<64>/, instructions: 1808 },
   { kernel: /^attention_keys_kernel<64>/, instructions: 3600 },
-  { kernel: /^attention_queries_kernel<64>/, instructions: 560 },
+  { kernel: /^attention_queries_kernel<64>/, instructions: 704 },
 ];
 
 /**

@@ -159,26 +159,26 @@ void test_exchange() {
     for (int warp = 0; warp < 4; warp += 1) {
       for (int i = 0; i < 4 * STEPS; i += 1) {
         const int r = i / (2 * STEPS), n = i / 2 % STEPS, side = i % 2;
-        std::set<int> store_banks, load_banks[2];
+        // A phase has 16 lanes of a store of two words, 8 of a load of four.
+        std::set<int> store_banks[2], load_banks[4];
         for (int lane = 0; lane < 32; lane += 1) {
           const int key = ROWS * warp + score_row(lane, r), query = score_column(lane, n, side);
+          const int stored = exchange_word<parts>(query, key), first = exchange_word<parts>(score_column(lane, part, side), key);
           if (parts == 1 || n % 2 == part) {
-            own.insert(exchange_word<parts>(query, key));
-            store_banks.insert(exchange_word<parts>(query, key) % 32);
+            own.insert(stored);
+            store_banks[lane / 16].insert(stored % 32);
+            store_banks[lane / 16].insert((stored ^ 1) % 32);
+            steps = steps && stored == first + exchange_store_step<parts>(n);
           }
-          const int word = exchange_word<parts>(ROWS * warp + score_row(lane, r), score_column(lane, n, 0));
-          load_banks[lane / 16].insert(word % 32);
-          const int first = exchange_word<parts>(score_column(lane, part, side), key);
-          steps = steps && word == exchange_word<parts>(ROWS * warp + score_row(lane, r), score_column(lane, n % 4, 0)) +
-                                       exchange_load_step(n);
-          if (parts == 1 || n % 2 == part) {
-            steps = steps && exchange_word<parts>(query, key) == first + exchange_store_step<parts>(n);
-          }
-          loads = loads && word % 2 == 0 &&
-                  exchange_word<parts>(ROWS * warp + score_row(lane, r), score_column(lane, n, 1)) == word + 1;
+          stores = stores && stored % 2 == r;
+          const int row = ROWS * warp + score_row(lane, r), word = exchange_word<parts>(row, score_column(lane, n / 2 * 2, 0));
+          for (int i = 0; i < 4; i += 1) load_banks[lane / 8].insert((word + i) % 32);
+          steps = steps && word == exchange_word<parts>(row, score_column(lane, n / 2 * 2 % 4, 0)) + exchange_load_step(n / 2 * 2);
+          loads = loads && word % 4 == 0 &&
+                  exchange_word<parts>(row, score_column(lane, n, side)) == word + 2 * side + n % 2;
         }
-        stores = stores && (store_banks.empty() || store_banks.size() == 32);
-        loads = loads && load_banks[0].size() == 16 && load_banks[1].size() == 16;
+        for (const std::set<int>& phase : store_banks) stores = stores && (phase.empty() || phase.size() == 32);
+        for (const std::set<int>& phase : load_banks) loads = loads && phase.size() == 32;
       }
     }
     // The part of the queries that its blocks of threads read: row half `part`.

@@ -90,6 +90,19 @@ class Maker {
   void scales(const char* name, size_t count, int e = -9) {
     one.set(name, values(Type::F32, count, e, 3, false, style_ == Style::HUGE_VALUES ? Style::ORDINARY : style_, false));
   }
+  /** Exponent of scales of queries and keys: where a shape is given, logits are a few units apart, as a model's mostly are. */
+  int logit_exponent() {
+    const int drawn = -9 + 2 * (int)between(0, 2);
+    return is_shaped() ? -10 : drawn;
+  }
+  /** Logarithms of sums; where a shape is given above every logit, as forward makes them. */
+  void lambda(size_t count) {
+    if (is_shaped()) {
+      calm("lambda", count, 3, 1, false, false);
+    } else {
+      calm("lambda", count, 2, 2);
+    }
+  }
   /** Moderate bf16 values, gates on both sides of the sigmoid. */
   Array calm_bf16(size_t count) { return values(Type::U16, count, -3, 6, true, Style::ORDINARY, false); }
   Array bf16_scales(size_t count, int e = -8) { return values(Type::U16, count, e, 3, false, style_, false); }
@@ -211,7 +224,7 @@ void make_attention(Maker& m, bool backward) {
   uint32_t T = m.dim("T", context * m.between(1, 2)), C = m.dim("C", h * H);
   m.dim("context", context);
   m.codes("qkv", (size_t)3 * T * C, C);
-  m.scales("qkvScales", (size_t)3 * H * T, -9 + 2 * (int)m.between(0, 2));
+  m.scales("qkvScales", (size_t)3 * H * T, m.logit_exponent());
   if (!backward) {
     m.out("o", Type::U16, (size_t)T * C);
     m.out("lambda", Type::F32, (size_t)H * T);
@@ -219,7 +232,7 @@ void make_attention(Maker& m, bool backward) {
   }
   m.codes("dO", (size_t)T * C, C);
   m.scales("dOScales", (size_t)H * T, -20);
-  m.calm("lambda", (size_t)H * T, 2, 2);
+  m.lambda((size_t)H * T);
   m.out("dqkv", Type::U16, (size_t)3 * T * C);
   m.seed("seedV");
   m.seed("seedK");
@@ -243,7 +256,7 @@ void make_grouped_attention(Maker& m, bool backward) {
   m.dim("window", m.large() ? 512 : m.pick({0, 64, 128, 192, 512}));
   m.dim("scalar", m.pick({h, 256, 100}));
   m.codes("qkv", (size_t)T * columns, columns);
-  m.scales("qkvScales", (size_t)(H + 2 * G) * T, -9 + 2 * (int)m.between(0, 2));
+  m.scales("qkvScales", (size_t)(H + 2 * G) * T, m.logit_exponent());
   if (!backward) {
     m.out("o", Type::U16, (size_t)T * H * h);
     m.out("lambda", Type::F32, (size_t)H * T);
@@ -251,7 +264,7 @@ void make_grouped_attention(Maker& m, bool backward) {
   }
   m.codes("dO", (size_t)T * H * h, H * h);
   m.scales("dOScales", (size_t)H * T, -20);
-  m.calm("lambda", (size_t)H * T, 2, 2);
+  m.lambda((size_t)H * T);
   m.out("dqkv", Type::U16, (size_t)T * columns);
   m.seed("seedV");
   m.seed("seedK");
