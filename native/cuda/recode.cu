@@ -52,8 +52,8 @@ template <bool DITHER>
 __global__ void __launch_bounds__(THREADS, BLOCKS)
     recode_kernel(RecodeArgs a, Walk walk, unsigned long long* failure, uint32_t entry) {
   unsigned char* codes = pogo_shared();
-  float* scales = reinterpret_cast<float*>(codes + CODES_BYTES);
-  uint32_t* row_words = reinterpret_cast<uint32_t*>(scales + PANEL);
+  uint32_t* scales = reinterpret_cast<uint32_t*>(codes + CODES_BYTES);  // as bits
+  uint32_t* row_words = scales + PANEL;
   uint32_t* maxima = row_words + PANEL;
   float* multipliers = reinterpret_cast<float*>(maxima + 2 * RECODE_COLUMNS);
   uint32_t* column_words = maxima + 3 * RECODE_COLUMNS;
@@ -88,7 +88,7 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
     POGO_UNROLL
     for (uint32_t i = 0; i < 2 * WARP_STRIPS; i += 1) {
       const uint32_t row = (warp + i / 2 * WARPS) * RECODE_STRIP + i % 2 * 32 + lane;
-      scales[row] = row < rows ? __ldg(a.scales + (size_t)panel * a.T + first + row) : 0.0f;
+      scales[recode_row_place(row)] = row < rows ? pogo_bits(__ldg(a.scales + (size_t)panel * a.T + first + row)) : 0;
     }
   };
 
@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
     POGO_UNROLL
     for (uint32_t i = 0; i < 2 * WARP_STRIPS; i += 1) {
       const uint32_t row = (warp + i / 2 * WARPS) * RECODE_STRIP + i % 2 * 32 + lane;
-      row_words[row] = pogo_dither_row(seed, a.t0 + first + row);
+      row_words[recode_row_place(row)] = pogo_dither_row(seed, a.t0 + first + row);
     }
   }
   if (threadIdx.x < 2 * RECODE_COLUMNS) maxima[threadIdx.x] = 0;
@@ -118,6 +118,14 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
     ldmatrix_x4_trans(raised, codes + RECODE_UNIT * recode_unit(strip * RECODE_STRIP + recode_matrix_row(lane, half), unit));
     POGO_UNROLL
     for (int m = 0; m < 4; m += 1) raised[m] ^= 0x80808080u;
+  };
+  // Words of four of the lane's rows of a strip, from its row `j` on.
+  auto load_four = [&](uint32_t to[4], const uint32_t* words, uint32_t strip, uint32_t j) {
+    const uint4 four = *reinterpret_cast<const uint4*>(words + recode_row_place(strip * RECODE_STRIP + run + j));
+    to[0] = four.x;
+    to[1] = four.y;
+    to[2] = four.z;
+    to[3] = four.w;
   };
   POGO_NO_UNROLL
   for (uint32_t tile = first_tile; tile < end_tile; tile += 1) {
@@ -136,8 +144,9 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
       __syncwarp();
       POGO_NO_UNROLL
       for (uint32_t half = 0; half < 2; half += 1) {
-        float scale[8];
-        load8_f32(scales + strip * RECODE_STRIP + run + 8 * half, scale);
+        uint32_t scale[8];
+        load_four(scale, scales, strip, 8 * half);
+        load_four(scale + 4, scales, strip, 8 * half + 4);
         POGO_UNROLL
         for (uint32_t unit = 0; unit < UNITS; unit += 1) {
           uint32_t raised[4];
@@ -146,8 +155,8 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
           for (uint32_t m = 0; m < 4; m += 1) {
             POGO_UNROLL
             for (uint32_t e = 0; e < 2; e += 1) {
-              const float y0 = scaled_magnitude(code_of(raised[m], e, base), scale[2 * m]);
-              const float y1 = scaled_magnitude(code_of(raised[m], 2 + e, base), scale[2 * m + 1]);
+              const float y0 = scaled_magnitude(code_of(raised[m], e, base), pogo_of_bits(scale[2 * m]));
+              const float y1 = scaled_magnitude(code_of(raised[m], 2 + e, base), pogo_of_bits(scale[2 * m + 1]));
               top[unit][e] = largest_unsigned(top[unit][e], pogo_bits(y0), pogo_bits(y1));
             }
           }
@@ -183,9 +192,9 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
     POGO_NO_UNROLL
     for (uint32_t i = 0; i < WARP_STRIPS; i += 1) {
       const uint32_t strip = warp + i * WARPS, row0 = strip * RECODE_STRIP + run;
-      float scale[RECODE_UNIT];
-      load8_f32(scales + row0, scale);
-      load8_f32(scales + row0 + 8, scale + 8);
+      uint32_t scale[RECODE_UNIT];
+      POGO_UNROLL
+      for (uint32_t j = 0; j < RECODE_UNIT; j += 4) load_four(scale + j, scales, strip, j);
       POGO_NO_UNROLL
       for (uint32_t unit = 0; unit < UNITS; unit += 1) {
         uint32_t raised[8];
@@ -194,15 +203,9 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
         // For each unit anew: with the scales they would take too many registers.
         uint32_t row_word[RECODE_UNIT];
         if (DITHER) {
-          const uint4* own_words = reinterpret_cast<const uint4*>(row_words + made_again(row0));
+          const uint32_t again = made_again(strip);
           POGO_UNROLL
-          for (uint32_t j = 0; j < 4; j += 1) {
-            const uint4 four = own_words[j];
-            row_word[4 * j] = four.x;
-            row_word[4 * j + 1] = four.y;
-            row_word[4 * j + 2] = four.z;
-            row_word[4 * j + 3] = four.w;
-          }
+          for (uint32_t j = 0; j < RECODE_UNIT; j += 4) load_four(row_word + j, row_words, again, j);
         }
         POGO_UNROLL
         for (uint32_t e = 0; e < 2; e += 1) {
@@ -216,7 +219,7 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
             POGO_UNROLL
             for (uint32_t j = 0; j < 4; j += 1) {
               const uint32_t row = 4 * w + j;
-              const float y = pogo_mul(code_of(raised[row / 2], row % 2 * 2 + e, base), scale[row]);
+              const float y = pogo_mul(code_of(raised[row / 2], row % 2 * 2 + e, base), pogo_of_bits(scale[row]));
               code[j] = DITHER ? pogo_code_dithered_bits(y, multiplier, column_word, row_word[row]) : pogo_code_bits(y, multiplier);
             }
             // Here, not once more in each of the branches below.

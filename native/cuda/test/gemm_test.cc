@@ -221,6 +221,16 @@ void test_recode_units() {
       }
     }
   }
+  std::set<uint32_t> places;
+  bool words = true;
+  for (uint32_t row = 0; row < PANEL; row += 1) places.insert(recode_row_place(row));
+  for (uint32_t row = 0; row < RECODE_UNIT; row += 4) {
+    std::vector<uint32_t> phase;
+    for (uint32_t run = 0; run < RECODE_STRIP; run += 16) phase.push_back(4 * recode_row_place(run + row));
+    words = words && conflict_free(phase, 16);
+  }
+  expect(places.size() == PANEL && *places.rbegin() + 1 == PANEL, "recode: each row's word once");
+  expect(words, "recode: the words of four rows of each run hit each bank once");
   expect(all.size() == PANEL * UNITS && *all.rbegin() == 16 * (PANEL * UNITS - 1), "recode: each unit once");
   expect(rows.size() == RECODE_STRIP && *rows.rbegin() + 1 == RECODE_STRIP, "recode: each row of a strip once");
   expect(copies, "recode: eight units in the order of memory hit each bank once");
