@@ -26,7 +26,7 @@ struct EncodeShared {
   static constexpr uint32_t KNOWN = SUMS + CHUNK_WARPS;
   static constexpr uint32_t TICKET = KNOWN + 2 * CHUNK_WARPS;
   static constexpr uint32_t SELECTORS = TICKET + 4;
-  static constexpr uint32_t BITMAP = SELECTORS + 2 * 256;
+  static constexpr uint32_t BITMAP = SELECTORS + 256;
   static constexpr uint32_t VALUES = BITMAP + BITMAP_WORDS;
   static constexpr uint32_t TOTAL = VALUES + VALUE_WORDS;
   /** A raw chunk takes bitmap and values together. */
@@ -36,39 +36,16 @@ struct EncodeShared {
 static_assert(TURNS == 4, "turns are counted in two pairs");
 static_assert(CHUNK_THREADS == 256, "a selector a thread");
 
-/** For eight bits, how the bytes that they stand for move together: selectors of bytes 0..3 and, above, four times how many; of 4..7. */
-struct Selectors {
-  uint32_t low[256], high[256];
-};
-constexpr Selectors make_selectors() {
-  Selectors made = {};
-  for (uint32_t bits = 0; bits < 256; bits += 1) {
-    uint32_t order[8] = {}, count = 0, unset = 0;
-    for (uint32_t i = 0; i < 8; i += 1) {
-      if ((bits >> i & 1u) == 0) unset = i;
-      if ((bits >> i & 1u) != 0) order[count++] = i;
-    }
-    // Behind them a byte that is zero.
-    for (uint32_t i = count; i < 8; i += 1) order[i] = unset;
-    for (uint32_t i = 0; i < 4; i += 1) {
-      made.low[bits] |= order[i] << (4 * i);
-      made.high[bits] |= order[4 + i] << (4 * i);
-    }
-    made.low[bits] |= (4 * count) << 16;
-  }
-  return made;
-}
-__device__ constexpr Selectors SELECTORS = make_selectors();
+/** The mask's nibbles to the lowest places. */
+__device__ constexpr NibbleSelectors GATHER = make_selectors(true);
 
-/** The nibbles of x that are not zero, moved together from the lowest on; `bits` says which. `shift`: four times how many. */
-static __device__ __forceinline__ uint32_t gathered(uint32_t x, uint32_t bits, const uint2* selectors, uint32_t* shift) {
-  const uint2 selector = selectors[bits];
-  uint32_t low = __byte_perm(x, 0, 0x4140), high = __byte_perm(x, 0, 0x4342);
-  low = (low | (low << 4)) & 0x0F0F0F0Fu;
-  high = (high | (high << 4)) & 0x0F0F0F0Fu;
-  const uint32_t first = __byte_perm(low, high, selector.x), second = __byte_perm(low, high, selector.y);
-  *shift = selector.x >> 16;
-  return __byte_perm(first | (first >> 4), second | (second >> 4), 0x6420);
+/** A word whose top byte's bit i says whether nibble i is not zero. */
+static __device__ __forceinline__ uint32_t top_nibble_bits(uint32_t x) {
+  uint32_t m = x | (x >> 1);
+  m = (m | (m >> 2)) & 0x11111111u;
+  m = (m | (m >> 3)) & 0x03030303u;
+  // Two bits of each byte, six further up for each byte below; what else the product holds lies below and carries nothing.
+  return m * 0x01041040u;
 }
 
 /** `bytes` of shared memory, from a word's beginning, to any place. All threads of the block. */
@@ -123,12 +100,12 @@ static __device__ uint64_t bytes_before(unsigned long long* lengths, uint32_t ch
 __global__ void __launch_bounds__(CHUNK_THREADS, 4) diff_encode_kernel(DiffModelArgs a, unsigned long long* lengths,
                                                                        uint32_t* ticket) {
   uint32_t* shared = reinterpret_cast<uint32_t*>(pogo_shared());
-  uint2* selectors = reinterpret_cast<uint2*>(shared + EncodeShared::SELECTORS);
+  uint32_t* selectors = shared + EncodeShared::SELECTORS;
   uint32_t* bitmap = shared + EncodeShared::BITMAP;
   uint32_t* values = shared + EncodeShared::VALUES;
   const uint32_t thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
   if (thread == 0) shared[EncodeShared::TICKET] = atomicAdd(ticket, 1u);
-  selectors[thread] = make_uint2(SELECTORS.low[thread], SELECTORS.high[thread]);
+  selectors[thread] = GATHER.selector[thread];
   for (uint32_t i = thread; i < VALUE_WORDS / 4; i += CHUNK_THREADS) {
     reinterpret_cast<uint4*>(values)[i] = make_uint4(0, 0, 0, 0);
   }
@@ -140,12 +117,13 @@ __global__ void __launch_bounds__(CHUNK_THREADS, 4) diff_encode_kernel(DiffModel
   load_chunk(a.older + start, n, older);
   POGO_UNROLL
   for (uint32_t t = 0; t < TURNS; t += 1) {
-    bits[t] = 0;
+    uint32_t tops[LANE_WORDS];
     POGO_UNROLL
     for (uint32_t k = 0; k < LANE_WORDS; k += 1) {
       x[t][k] = pogo_nibbles_sub8(x[t][k], older[t][k]);
-      bits[t] |= pogo_nibble_bits(x[t][k]) << (8 * k);
+      tops[k] = top_nibble_bits(x[t][k]);
     }
+    bits[t] = __byte_perm(__byte_perm(tops[0], tops[1], 0x0073), __byte_perm(tops[2], tops[3], 0x0073), 0x5410);
     own[t] = (uint32_t)__popc(bits[t]);
   }
   const uint32_t pairs[2] = {lanes_up_to(own[0] | (own[1] << 16)), lanes_up_to(own[2] | (own[3] << 16))};
@@ -171,15 +149,15 @@ __global__ void __launch_bounds__(CHUNK_THREADS, 4) diff_encode_kernel(DiffModel
       place += (totals[t / 2] >> (16 * (t % 2))) & 0xFFFFu;
       POGO_UNROLL
       for (uint32_t k = 0; k < LANE_WORDS; k += 2) {
-        uint32_t first, second;
-        const uint32_t even = gathered(x[t][k], (bits[t] >> (8 * k)) & 255u, selectors, &first);
-        const uint32_t odd = gathered(x[t][k + 1], (bits[t] >> (8 * k + 8)) & 255u, selectors, &second);
-        const uint64_t both = even | (uint64_t)odd << first;
+        const uint32_t even_mask = (bits[t] >> (8 * k)) & 255u, odd_mask = (bits[t] >> (8 * k + 8)) & 255u;
+        const uint32_t even = moved_nibbles(x[t][k], selectors[even_mask]);
+        const uint32_t odd = moved_nibbles(x[t][k + 1], selectors[odd_mask]);
+        const uint64_t both = even | (uint64_t)odd << (4 * (uint32_t)__popc(even_mask));
         const uint32_t low = (uint32_t)both, high = (uint32_t)(both >> 32), shift = 4 * (at % 8);
         const uint32_t out[3] = {low << shift, __funnelshift_l(low, high, shift), __funnelshift_l(high, 0, shift)};
         POGO_UNROLL
         for (uint32_t w = 0; w < 3; w += 1) shared_or(values + at / 8 + w, out[w]);
-        at += (first + second) / 4;
+        at += (uint32_t)__popc(even_mask | odd_mask << 8);
       }
     }
   } else if (count > 0) {

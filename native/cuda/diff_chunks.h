@@ -5,6 +5,7 @@
 
 #include "elements.h"
 #include "ops.h"
+#include "ptx.h"
 
 namespace pogo {
 
@@ -42,6 +43,39 @@ static constexpr uint32_t TURNS = WARP_WORDS / (32 * LANE_WORDS);
 POGO_HD uint32_t lane_word(uint32_t warp, uint32_t turn, uint32_t lane) {
   return warp * WARP_WORDS + (turn * 32 + lane) * LANE_WORDS;
 }
+
+/**
+ * Selectors for a mask of eight nibbles. A word's nibbles are taken apart into four bytes of the even ones and four of the odd,
+ * chosen once for the even nibbles of the result (low half) and once for the odd (high half), and put together again.
+ */
+struct NibbleSelectors {
+  uint32_t selector[256];
+};
+constexpr uint32_t NO_NIBBLE = 8;
+constexpr uint32_t nibble_byte(uint32_t nibble) { return nibble / 2 + 4 * (nibble % 2); }
+
+/** `gathers`: the mask's nibbles move to the lowest places; else the lowest move to the mask's places. Zeros elsewhere. */
+constexpr NibbleSelectors make_selectors(bool gathers) {
+  NibbleSelectors made = {};
+  for (uint32_t mask = 0; mask < 256; mask += 1) {
+    uint32_t source[8] = {NO_NIBBLE, NO_NIBBLE, NO_NIBBLE, NO_NIBBLE, NO_NIBBLE, NO_NIBBLE, NO_NIBBLE, NO_NIBBLE}, count = 0;
+    for (uint32_t i = 0; i < 8; i += 1) {
+      if ((mask >> i & 1u) == 0) continue;
+      source[gathers ? count : i] = nibble_byte(gathers ? i : count);
+      count += 1;
+    }
+    for (uint32_t i = 0; i < 8; i += 1) made.selector[mask] |= source[i] << (4 * (i / 2) + 16 * (i % 2));
+  }
+  return made;
+}
+
+#if defined(POGO_DEVICE_CODE)
+/** The nibbles of x moved as a selector says. */
+static __device__ __forceinline__ uint32_t moved_nibbles(uint32_t x, uint32_t selector) {
+  const uint32_t even = x & 0x0F0F0F0Fu, odd = (x >> 4) & 0x0F0F0F0Fu;
+  return chosen_bytes(even, odd, selector) + (chosen_bytes(even, odd, selector >> 16) << 4);
+}
+#endif
 
 /** The 16 bytes at `place`, which is a multiple of 16, zeros from `bytes` of them on. */
 static __device__ __forceinline__ uint4 load_part(const uint8_t* place, uint32_t bytes) {

@@ -12,30 +12,19 @@
 namespace pogo {
 namespace patch {
 
-/** The nibbles that `mask` has a one for, from the low ones of `stream` in order; zeros elsewhere. */
-POGO_HD uint32_t spread_bytes(uint32_t x) {
-  x = (x | (x << 8)) & 0x00FF00FFu;
-  return (x | (x << 4)) & 0x0F0F0F0Fu;
-}
-static __device__ __forceinline__ uint32_t expanded(uint32_t stream, uint32_t mask) {
-  uint32_t ones = (mask | (mask << 12)) & 0x000F000Fu;
-  ones = (ones | (ones << 6)) & 0x03030303u;
-  ones = (ones | (ones << 3)) & 0x11111111u;
-  // Nibble i: how many ones there are below it, which is the nibble of the stream that belongs there.
-  const uint32_t ranks = ones * 0x11111110u;
-  const uint32_t low = spread_bytes(stream & 0xFFFFu), high = spread_bytes(stream >> 16);
-  const uint32_t first = __byte_perm(low, high, ranks), second = __byte_perm(low, high, ranks >> 16);
-  return __byte_perm(first | (first >> 4), second | (second >> 4), 0x6420) & (ones * 15u);
-}
+/** The lowest nibbles to the mask's places. */
+__device__ constexpr NibbleSelectors EXPAND = make_selectors(false);
 
 struct ApplyShared {
   static constexpr uint32_t WARP_SUMS = 0;
-  static constexpr uint32_t DATA = CHUNK_WARPS;
+  static constexpr uint32_t SELECTORS = CHUNK_WARPS;
+  static constexpr uint32_t DATA = SELECTORS + 256;
   /** Up to 15 bytes before a chunk's data, and what a word that begins in its last ones reaches. */
   static constexpr uint32_t QUADS = DIFF_CHUNK / 16 + 3;
   static constexpr uint32_t TOTAL = DATA + 4 * QUADS;
 };
 static_assert(TURNS == 4, "turns are counted in two pairs");
+static_assert(CHUNK_THREADS == 256, "a selector a thread");
 
 __global__ void __launch_bounds__(CHUNK_THREADS) patch_apply_kernel(PatchModelArgs a, Scratch scratch,
                                                                     unsigned long long* failure, uint32_t entry) {
@@ -58,6 +47,8 @@ __global__ void __launch_bounds__(CHUNK_THREADS) patch_apply_kernel(PatchModelAr
     cp_async16_part(words + 4 * i, a.patch + base + 16 * i, left < 16 ? (uint32_t)left : 16);
   }
   cp_async_commit();
+  uint32_t* selectors = shared + ApplyShared::SELECTORS;
+  selectors[thread] = EXPAND.selector[thread];
   uint32_t x[TURNS][LANE_WORDS];
   load_chunk(older, n, x);
   cp_async_wait<0>();
@@ -82,14 +73,15 @@ __global__ void __launch_bounds__(CHUNK_THREADS) patch_apply_kernel(PatchModelAr
     for (uint32_t w = 0; w < warp; w += 1) place += shared[ApplyShared::WARP_SUMS + w];
     POGO_UNROLL
     for (uint32_t t = 0; t < TURNS; t += 1) {
-      uint32_t next = place + ((pairs[t / 2] >> (16 * (t % 2))) & 0xFFFFu) - own[t];
+      // In bits.
+      uint32_t next = 4 * (place + ((pairs[t / 2] >> (16 * (t % 2))) & 0xFFFFu) - own[t]);
       place += (totals[t / 2] >> (16 * (t % 2))) & 0xFFFFu;
       POGO_UNROLL
       for (uint32_t k = 0; k < LANE_WORDS; k += 1) {
         const uint32_t mask = (bits[t] >> (8 * k)) & 255u;
-        const uint32_t stream = __funnelshift_r(words[next / 8], words[next / 8 + 1], 4 * (next % 8));
-        x[t][k] = pogo_nibbles_add8(x[t][k], expanded(stream, mask));
-        next += (uint32_t)__popc(mask);
+        const uint32_t stream = __funnelshift_r(words[next / 32], words[next / 32 + 1], next);
+        x[t][k] = pogo_nibbles_add8(x[t][k], moved_nibbles(stream, selectors[mask]));
+        next += 4 * (uint32_t)__popc(mask);
       }
     }
   } else if (tag == 2) {

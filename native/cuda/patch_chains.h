@@ -35,7 +35,7 @@ POGO_HD uint32_t link_bytes(const Link& link) {
 }
 
 /** The chains of a segment. Places count from its beginning. */
-struct Chains {
+struct alignas(16) Chains {
   uint32_t entrance[CHAINS];
   /** Where the first chunk with differences behind the segment begins. */
   uint32_t exit[CHAINS];

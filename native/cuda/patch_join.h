@@ -23,6 +23,18 @@ static __device__ __forceinline__ uint32_t composed(uint32_t before, uint32_t af
 constexpr uint32_t SAME_CHAINS = 0x76543210u;
 static_assert(CHAINS == 8, "eight chains fill a word");
 
+/** A number of each chain, NOWHERE without chains. */
+static __device__ __forceinline__ void load_ends(const uint32_t* from, uint32_t ends[CHAINS]) {
+  POGO_UNROLL
+  for (uint32_t half = 0; half < 2; half += 1) {
+    const uint4 q = from == nullptr ? make_uint4(NOWHERE, NOWHERE, NOWHERE, NOWHERE) : reinterpret_cast<const uint4*>(from)[half];
+    ends[4 * half] = q.x;
+    ends[4 * half + 1] = q.y;
+    ends[4 * half + 2] = q.z;
+    ends[4 * half + 3] = q.w;
+  }
+}
+
 struct JoinShared {
   static constexpr uint32_t MAPS = 0;
   static constexpr uint32_t SUMS = MAPS + JOIN_WARPS;
@@ -95,14 +107,10 @@ __global__ void __launch_bounds__(JOIN_THREADS) patch_join_kernel(PatchModelArgs
     const uint64_t segment = (at - a.start) / SEGMENT, own = segment + thread;
     const uint32_t place = (uint32_t)(at - a.start - segment * SEGMENT);
     uint32_t entrance[CHAINS], next[CHAINS], exit[CHAINS], lengths[CHAINS];
-    POGO_UNROLL
-    for (uint32_t i = 0; i < CHAINS; i += 1) {
-      const bool exists = own < scratch.segments;
-      entrance[i] = exists ? scratch.chains[own].entrance[i] : NOWHERE;
-      exit[i] = exists ? scratch.chains[own].exit[i] : NOWHERE;
-      lengths[i] = exists ? scratch.chains[own].chunks[i] : 0;
-      next[i] = own + 1 < scratch.segments ? scratch.chains[own + 1].entrance[i] : NOWHERE;
-    }
+    load_ends(own < scratch.segments ? scratch.chains[own].entrance : nullptr, entrance);
+    load_ends(own < scratch.segments ? scratch.chains[own].exit : nullptr, exit);
+    load_ends(own < scratch.segments ? scratch.chains[own].chunks : nullptr, lengths);
+    load_ends(own + 1 < scratch.segments ? scratch.chains[own + 1].entrance : nullptr, next);
     // Chunks without differences.
     const bool is_zero = chunk + thread < chunks && at + thread < a.patchBytes && a.patch[at + thread] == 0;
     const uint32_t zeros = block_min(is_zero ? (uint32_t)JOIN_THREADS : thread, maps);

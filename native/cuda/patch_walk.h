@@ -16,7 +16,7 @@ constexpr uint32_t PIECES = REGION / PIECE;
 constexpr uint32_t THREAD_PIECES = PIECES / WALK_THREADS;
 static_assert(THREAD_PIECES * WALK_THREADS == PIECES, "every thread counts as many pieces");
 /** Places that begin like a chunk; of them, those whose first chunk leads to another; those that lead through the segment. */
-constexpr uint32_t MOST_CANDIDATES = 4096, MOST_TRIED = 512, MOST_FOUND = 32;
+constexpr uint32_t MOST_CANDIDATES = 4096, MOST_TRIED = 256, MOST_FOUND = 32;
 
 struct WalkShared {
   static constexpr uint32_t ONES = REGION;
@@ -24,10 +24,14 @@ struct WalkShared {
   /** Lengths of the three lists. */
   static constexpr uint32_t LENGTHS = WARP_SUMS + 4 * WALK_WARPS;
   static constexpr uint32_t FOUND = LENGTHS + 4 * 3;
-  static constexpr uint32_t TRIED = FOUND + 4 * MOST_FOUND;
+  static constexpr uint32_t KEPT = FOUND + 4 * MOST_FOUND;
+  static constexpr uint32_t CHUNK_COUNTS = KEPT + 4 * CHAINS;
+  static constexpr uint32_t TRIED = CHUNK_COUNTS + 4 * CHAINS * CHAIN_CHUNKS;
   static constexpr uint32_t CANDIDATES = TRIED + 4 * MOST_TRIED;
   static constexpr uint32_t TOTAL = CANDIDATES + 2 * MOST_CANDIDATES;
 };
+static_assert(SEGMENT + 16 <= 65536 && MOST_TRIED * CHAIN_CHUNKS <= MOST_CANDIDATES, "a path fits where a candidate was");
+static_assert(CHAINS * CHAIN_CHUNKS <= WALK_THREADS && MOST_FOUND <= WALK_THREADS, "a thread for each");
 
 /** The top bit of every byte that is 1 or 2. */
 POGO_HD uint32_t tags(uint32_t x) {
@@ -107,6 +111,8 @@ __global__ void __launch_bounds__(WALK_THREADS) patch_walk_kernel(PatchModelArgs
   uint32_t* warp_sums = reinterpret_cast<uint32_t*>(shared + WalkShared::WARP_SUMS);
   uint32_t* lengths = reinterpret_cast<uint32_t*>(shared + WalkShared::LENGTHS);
   uint32_t* found = reinterpret_cast<uint32_t*>(shared + WalkShared::FOUND);
+  uint32_t* kept = reinterpret_cast<uint32_t*>(shared + WalkShared::KEPT);
+  uint32_t* chunk_counts = reinterpret_cast<uint32_t*>(shared + WalkShared::CHUNK_COUNTS);
   uint32_t* tried = reinterpret_cast<uint32_t*>(shared + WalkShared::TRIED);
   uint16_t* candidates = reinterpret_cast<uint16_t*>(shared + WalkShared::CANDIDATES);
   const uint32_t thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
@@ -171,40 +177,54 @@ __global__ void __launch_bounds__(WALK_THREADS) patch_walk_kernel(PatchModelArgs
     }
   }
   __syncthreads();
+  // The candidates are done with: their room gets the places that each chain passes.
+  uint16_t* paths = candidates;
   if (lengths[1] <= MOST_TRIED) {
+    // One of a warp, so that none waits for another's branches.
     for (uint32_t i = lane * WALK_WARPS + warp; i < lengths[1]; i += WALK_THREADS) {
-      uint32_t at = tried[i];
-      while (at < end) at = region.step(at, &differences, &chunks);
+      uint32_t at = tried[i], links = 0;
+      while (at < end) {
+        paths[i * CHAIN_CHUNKS + links] = (uint16_t)at;
+        links += 1;
+        at = region.step(at, &differences, &chunks);
+      }
       if (at == NOWHERE) continue;
       const uint32_t place = atomicAdd(lengths + 2, 1u);
-      if (place < MOST_FOUND) found[place] = tried[i];
+      if (place < MOST_FOUND) found[place] = i | links << 16;
     }
   }
   __syncthreads();
-  Chains& out = scratch.chains[blockIdx.x];
   const uint32_t count = lengths[2] <= MOST_FOUND ? lengths[2] : 0;
-  if (thread == 0) out.chosen = NOWHERE;
-  if (thread >= count && thread < CHAINS) out.entrance[thread] = NOWHERE;
-  // One of a warp, so that none waits for another's branches.
-  const uint32_t own_chain = lane * WALK_WARPS + warp;
-  if (own_chain >= count) return;
-  uint32_t rank = 0;
-  for (uint32_t i = 0; i < count; i += 1) rank += found[i] < found[own_chain] ? 1 : 0;
-  if (rank >= CHAINS) return;
-  uint32_t at = found[own_chain], before = 0, links = 0;
-  out.entrance[rank] = at - first;
-  while (at < end) {
-    const uint32_t next = region.step(at, &differences, &chunks);
-    if (chunks != 0) {
-      out.link[rank][links] = {at - first, differences, before};
-      links += 1;
-    }
-    before += chunks;
-    at = next;
+  if (thread < MOST_FOUND) {
+    const uint32_t own = thread < count ? tried[found[thread] & 0xFFFFu] : 0;
+    uint32_t rank = 0;
+    for (uint32_t i = 0; i < count; i += 1) rank += tried[found[i] & 0xFFFFu] < own ? 1 : 0;
+    if (thread < count && rank < CHAINS) kept[rank] = found[thread];
   }
-  out.exit[rank] = ((at & ~STOPS) - first) | (at & STOPS);
-  out.chunks[rank] = before;
-  out.links[rank] = links;
+  __syncthreads();
+  // A thread has one chunk of a chain that is kept.
+  Chains& out = scratch.chains[blockIdx.x];
+  if (thread == 0) out.chosen = NOWHERE;
+  const uint32_t slot = lane * WALK_WARPS + warp, chain = slot / CHAIN_CHUNKS, link = slot % CHAIN_CHUNKS;
+  const bool is_kept = chain < CHAINS && chain < count;
+  const uint32_t links = is_kept ? kept[chain] >> 16 : 0;
+  uint32_t at = 0, next = 0;
+  if (link < links) {
+    at = paths[(kept[chain] & 0xFFFFu) * CHAIN_CHUNKS + link];
+    next = region.step(at, &differences, &chunks);
+    chunk_counts[slot] = chunks;
+  }
+  __syncthreads();
+  if (chain < CHAINS && link == 0) out.entrance[chain] = is_kept ? at - first : NOWHERE;
+  if (link >= links) return;
+  uint32_t before = 0;
+  for (uint32_t i = slot - link; i < slot; i += 1) before += chunk_counts[i];
+  // The patch's last, shorter chunk is none of a chain.
+  if (chunks != 0) out.link[chain][link] = {at - first, differences, before};
+  if (link + 1 < links) return;
+  out.exit[chain] = ((next & ~STOPS) - first) | (next & STOPS);
+  out.chunks[chain] = before + chunks;
+  out.links[chain] = chunks != 0 ? links : link;
 }
 
 }  // namespace patch

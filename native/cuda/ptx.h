@@ -79,6 +79,13 @@ static __device__ __forceinline__ void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
+/** Byte k: the byte of b:a that nibble k of the selector names, b's from 4 on, or 0 where it names 8 and the byte has no top bit. */
+static __device__ __forceinline__ uint32_t chosen_bytes(uint32_t a, uint32_t b, uint32_t selector) {
+  uint32_t result;
+  asm("prmt.b32 %0, %1, %2, %3;" : "=r"(result) : "r"(a), "r"(b), "r"(selector));
+  return result;
+}
+
 /** place |= bits in shared memory, other threads' bits kept. Without a branch; nothing where `bits` is 0. */
 static __device__ __forceinline__ void shared_or(uint32_t* place, uint32_t bits) {
   asm volatile("{\n\t.reg .pred some;\n\tsetp.ne.u32 some, %1, 0;\n\t@some red.shared.or.b32 [%0], %1;\n\t}" ::"r"(
@@ -250,6 +257,16 @@ static inline void cp_async_commit() { cuda_model::async_commit(); }
 template <int N>
 static inline void cp_async_wait() {
   cuda_model::async_wait(N);
+}
+
+static inline uint32_t chosen_bytes(uint32_t a, uint32_t b, uint32_t selector) {
+  uint32_t result = 0;
+  for (int k = 0; k < 4; k += 1) {
+    const uint32_t nibble = (selector >> (4 * k)) & 15u;
+    const uint32_t byte = (uint32_t)((((uint64_t)b << 32) | a) >> (8 * (nibble & 7u))) & 255u;
+    result |= (nibble < 8 ? byte : byte >= 128 ? 255u : 0u) << (8 * k);
+  }
+  return result;
 }
 
 static inline void shared_or(uint32_t* place, uint32_t bits) { atomicOr(place, bits); }
