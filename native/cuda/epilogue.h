@@ -125,22 +125,24 @@ static __device__ __forceinline__ void store_tile(const unsigned char* tile, uin
   }
 }
 
-/** The other way: rows of a tile into staging. A barrier must follow. What is not there stays undefined. */
+/**
+ * The other way: asks for rows of a tile, which are in staging behind cp_async_wait<0> and a barrier. What is not there stays
+ * undefined.
+ */
 template <class Shape, uint32_t WIDTH>
-static __device__ __forceinline__ void load_tile(const unsigned char* in, size_t stride, uint32_t rows, uint32_t width,
-                                                 unsigned char* tile, uint32_t pitch) {
+static __device__ __forceinline__ void start_tile(const unsigned char* in, size_t stride, uint32_t rows, uint32_t width,
+                                                  unsigned char* tile, uint32_t pitch) {
   if (is_whole<Shape, WIDTH>(in, stride, rows, width)) {
     constexpr uint32_t WORDS = WIDTH / 16, TURN = Shape::THREADS / WORDS;
     const uint32_t row = Team<Shape>::thread() / WORDS, byte = Team<Shape>::thread() % WORDS * 16;
     unsigned char* to = tile + row * pitch + byte;
     const unsigned char* from = in + row * stride + byte;
-    POGO_NO_UNROLL
+    POGO_UNROLL
     for (uint32_t turn = 0; turn < Shape::ROWS / TURN; turn += 1) {
       cp_async16(to + turn * TURN * pitch, from, true);
       from += TURN * stride;
     }
     cp_async_commit();
-    cp_async_wait<0>();
   } else if (((reinterpret_cast<uintptr_t>(in) | stride | width) % 16) == 0) {
     const uint32_t words = width / 16;
     POGO_NO_UNROLL
@@ -149,7 +151,6 @@ static __device__ __forceinline__ void load_tile(const unsigned char* in, size_t
       cp_async16(tile + row * pitch + word * 16, in + row * stride + word * 16, true);
     }
     cp_async_commit();
-    cp_async_wait<0>();
   } else {
     POGO_NO_UNROLL
     for (uint32_t i = Team<Shape>::thread(); i < rows * width; i += Shape::THREADS) {
@@ -157,6 +158,14 @@ static __device__ __forceinline__ void load_tile(const unsigned char* in, size_t
       tile[row * pitch + byte] = in[row * stride + byte];
     }
   }
+}
+
+/** The same, and waits for this thread's part. A barrier must follow. */
+template <class Shape, uint32_t WIDTH>
+static __device__ __forceinline__ void load_tile(const unsigned char* in, size_t stride, uint32_t rows, uint32_t width,
+                                                 unsigned char* tile, uint32_t pitch) {
+  start_tile<Shape, WIDTH>(in, stride, rows, width, tile, pitch);
+  cp_async_wait<0>();
 }
 
 /** Rows and columns of the tile that exist. */

@@ -10,6 +10,8 @@
 namespace pogo {
 
 struct Gradient4Epilogue {
+  static constexpr bool FETCHES = false;
+
   struct Args {
     /** u8 [M * N / 2], bf16 [M * N / 64]; N a multiple of 64. */
     uint8_t* codes;

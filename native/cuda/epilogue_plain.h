@@ -8,6 +8,8 @@ namespace pogo {
 
 /** y f32 [M, N] = the product. Four lanes write 32 bytes, a whole sector: no staging. */
 struct PlainEpilogue {
+  static constexpr bool FETCHES = false;
+
   struct Args {
     float* y;
   };
@@ -47,6 +49,9 @@ enum class Bf16Form {
 /** y bf16 [M, N]. */
 template <Bf16Form FORM>
 struct Bf16Epilogue {
+  /** Reads its tile of x into staging, which may be asked for (`fetch`) before the sums are there (`finish`). */
+  static constexpr bool FETCHES = FORM == Bf16Form::RESIDUAL;
+
   struct Args {
     uint16_t* y;
     /** f32 [N] or null. */
@@ -67,14 +72,28 @@ struct Bf16Epilogue {
   }
 
   template <class Shape>
+  static __device__ __forceinline__ void fetch(const GemmOperands& g, const Args& e, TilePlace place, unsigned char* staging) {
+    const size_t at = (size_t)place.row0 * g.N + place.col0;
+    start_tile<Shape, 2 * Shape::COLUMNS>(reinterpret_cast<const unsigned char*>(e.x + at), (size_t)g.N * 2,
+                                          live_rows<Shape>(g, place), 2 * live_columns<Shape>(g, place), staging,
+                                          half_pitch(Shape::COLUMNS));
+  }
+
+  template <class Shape>
   static __device__ __forceinline__ void run(const GemmOperands& g, const Args& e, TilePlace place,
                                              unsigned char* staging, const TileScratch<Shape>&,
                                              float (&sum)[Shape::MT][Shape::NT][4]) {
+    if (FETCHES) fetch<Shape>(g, e, place, staging);
+    finish<Shape>(g, e, place, staging, sum);
+  }
+
+  template <class Shape>
+  static __device__ __forceinline__ void finish(const GemmOperands& g, const Args& e, TilePlace place, unsigned char* staging,
+                                                float (&sum)[Shape::MT][Shape::NT][4]) {
     const uint32_t rows = live_rows<Shape>(g, place), width = 2 * live_columns<Shape>(g, place);
     const size_t at = (size_t)place.row0 * g.N + place.col0, stride = (size_t)g.N * 2;
     if (FORM == Bf16Form::RESIDUAL) {
-      load_tile<Shape, 2 * Shape::COLUMNS>(reinterpret_cast<const unsigned char*>(e.x + at), stride, rows, width, staging,
-                                half_pitch(Shape::COLUMNS));
+      cp_async_wait<0>();
       if (e.bias != nullptr) add_bias<Shape>(g, e.bias, place, sum);
       Team<Shape>::sync();
     }

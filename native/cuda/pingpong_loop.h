@@ -51,6 +51,10 @@ struct Carry {
     for (uint32_t nt = 0; nt < FRAGMENTS; nt += 1) {
       to[nt * THREADS] = make_float4(sum[0][nt][0], sum[0][nt][1], sum[0][nt][2], sum[0][nt][3]);
     }
+  }
+
+  /** Says that the sums are there: some work after `leave`, so that nobody waits until they have reached memory. */
+  __device__ __forceinline__ void tell(uint32_t block, uint32_t group) const {
     __threadfence();
     Team<WarpgroupTile>::sync();
     if (Team<WarpgroupTile>::thread() == 0) flag_raise(flags + block * GROUPS + group);
@@ -136,6 +140,7 @@ struct PingpongLoop {
     const TileScratch<Shape> scratch(staging + STAGING_BYTES);
     const uint32_t blocks = (g.K + DEPTH - 1) / DEPTH, lane = threadIdx.x % 32;
     const auto peer = ring.empty_of_peer(lane);
+    const StageView view = ring.view(group);
     const auto release = [&](uint32_t stage) {
       __syncwarp();
       if (lane < ring.peers) phase_arrive_at(peer, stage);
@@ -144,7 +149,11 @@ struct PingpongLoop {
     float sum[1][16][4];
     GroupScales panel_scales;
     StageCursor<STAGES> cursor;
-    bool waits = group == 1;
+    bool waits = group == 1, owes = false;
+    const auto tell = [&]() {
+      if (owes) all.carry.tell(walker * ring.together() + rank, group);
+      owes = false;
+    };
     WalkPart part;
     POGO_NO_UNROLL
     for (uint32_t i = 0; walk_part(all.walk, walker, i, &part); i += 1) {
@@ -159,38 +168,61 @@ struct PingpongLoop {
         waits = false;
       }
       if (part.first > 0 && live) {
+        // Whoever waits here leaves nobody waiting.
+        tell();
         all.carry.take((walker - 1) * ring.together() + rank, group, sum);
       } else {
         begin_sums<Shape>(g, place.row0, place.col0, sum);
       }
+      // The last tile's epilogue may still read its staging.
+      if (Epilogue::FETCHES && part.end == all.walk.panels && live) {
+        Team<Shape>::sync();
+        if constexpr (Epilogue::FETCHES) Epilogue::template fetch<Shape>(g, e, place, staging);
+      }
       wgmma_hold(acc);
       // Two loops: as in WgmmaLoop.
+      uint32_t panel = part.first;
+      panel_scales.fetch(g, place.row0, place.col0, panel);
       POGO_NO_UNROLL
-      for (uint32_t panel = part.first; block < last; panel += 1) {
-        panel_scales.fetch(g, place.row0, place.col0, panel);
-        const uint32_t first = block, end = min(first + PER_PANEL, last);
+      while (block < last) {
+        uint32_t left = min(PER_PANEL, last - block);
+        block += left;
+        phase_wait(ring.full + cursor.stage, cursor.parity);
+        ring.multiply(acc, view, cursor.stage, true);
+        uint32_t running = cursor.stage;
+        cursor.advance();
         POGO_NO_UNROLL
-        do {
+        for (left -= 1; left > 0; left -= 1) {
           phase_wait(ring.full + cursor.stage, cursor.parity);
-          ring.multiply(acc, cursor.stage, group, block == first);
+          ring.multiply(acc, view, cursor.stage, false);
           wgmma_wait<1>();
-          if (block != first) release(cursor.before());
-          block += 1;
+          release(running);
+          running = cursor.stage;
           cursor.advance();
-        } while (block < end);
-        wgmma_wait<0>();
-        release(cursor.before());
-        wgmma_hold(acc);
+        }
+        // While the panel's last products run: its scales to shared memory, the next one's on their way.
         panel_scales.publish(scratch.scales, group);
+        panel += 1;
+        if (block < last) panel_scales.fetch(g, place.row0, place.col0, panel);
+        wgmma_wait<0>();
+        release(running);
+        wgmma_hold(acc);
         promote<Shape, false>(acc, sum, scratch.scales, 0, scratch.scales + GroupScales::ROWS);
+        tell();
       }
       if (!live) continue;
       if (part.end < all.walk.panels) {
         all.carry.leave(walker * ring.together() + rank, group, sum);
+        owes = true;
       } else {
-        Epilogue::template run<Shape>(g, e, place, staging, scratch, sum);
+        if constexpr (Epilogue::FETCHES) {
+          Epilogue::template finish<Shape>(g, e, place, staging, sum);
+        } else {
+          Epilogue::template run<Shape>(g, e, place, staging, scratch, sum);
+        }
       }
     }
+    tell();
   }
 };
 
@@ -232,36 +264,51 @@ inline size_t carry_bytes(uint32_t M, uint32_t N, uint32_t K, const DeviceTraits
   return device.multiprocessors * Carry::BLOCK_BYTES + Carry::flag_bytes(device.multiprocessors);
 }
 
+/** Blocks of this shape of cluster, each tile's walk, and where sums may wait; without tiles where there are too many. */
+template <class Epilogue>
+cudaError_t plan_persistent(const GemmOperands& g, ClusterShape cluster, const Launch& launch, Persistent* all) {
+  using Loop = PingpongLoop<Epilogue>;
+  const uint32_t row_tiles = (g.M - 1) / 128 + 1, column_tiles = (g.N - 1) / 128 + 1;
+  *all = {};
+  all->cluster = cluster;
+  all->row_clusters = (row_tiles + cluster.rows - 1) / cluster.rows;
+  all->column_clusters = (column_tiles + cluster.columns - 1) / cluster.columns;
+  const uint32_t together = cluster.columns * cluster.rows;
+  const uint64_t tiles = (uint64_t)all->row_clusters * all->column_clusters;
+  if (tiles * together > 0x7FFFFFFFu) return cudaErrorInvalidConfiguration;
+  unsigned walkers = 0;
+  const cudaError_t error = most_clusters<Loop>((pingpong_kernel<Epilogue>), dim3(Loop::THREADS), together,
+                                                Loop::SHARED_BYTES, launch.device->multiprocessors, &walkers);
+  if (error != cudaSuccess) return error;
+  const size_t blocks = (size_t)walkers * together, sums = blocks * Carry::BLOCK_BYTES, flags = Carry::flag_bytes(blocks);
+  const bool may_split = g.K > PANEL && launch.workspace.data != nullptr && launch.workspace.bytes >= sums + flags;
+  all->walk = make_walk((uint32_t)tiles, walkers, (g.K + PANEL - 1) / PANEL, may_split);
+  if (!all->walk.split) return cudaSuccess;
+  all->carry.sums = static_cast<float4*>(launch.workspace.data);
+  all->carry.flags = reinterpret_cast<uint32_t*>(static_cast<unsigned char*>(launch.workspace.data) + sums);
+  all->carry.begun = all->carry.flags + (flags / sizeof(uint32_t) - 1);
+  return cudaSuccess;
+}
+
 template <class Epilogue>
 Status launch_pingpong_loop(const GemmOperands& g, const typename Epilogue::Args& e, const Launch& launch,
                             const char* name) {
   using Loop = PingpongLoop<Epilogue>;
-  const uint32_t row_tiles = (g.M - 1) / 128 + 1, column_tiles = (g.N - 1) / 128 + 1;
-  Persistent all = {};
-  all.cluster = {pair_of(column_tiles), pair_of(row_tiles)};
-  const uint32_t together = all.cluster.columns * all.cluster.rows;
-  all.row_clusters = (row_tiles + all.cluster.rows - 1) / all.cluster.rows;
-  all.column_clusters = (column_tiles + all.cluster.columns - 1) / all.cluster.columns;
-  const uint64_t tiles = (uint64_t)all.row_clusters * all.column_clusters;
-  if (tiles * together > 0x7FFFFFFFu || g.K == 0 || g.K > MOST_CONTRACTED) {
-    return failed(cudaErrorInvalidConfiguration, name);
+  if (g.K == 0 || g.K > MOST_CONTRACTED) return failed(cudaErrorInvalidConfiguration, name);
+  const uint32_t columns = pair_of((g.N - 1) / 128 + 1), rows = pair_of((g.M - 1) / 128 + 1);
+  Persistent all, pairs;
+  POGO_TRY(plan_persistent<Epilogue>(g, {columns, rows}, launch, &all), name);
+  if (columns * rows == 4) {
+    // Groups of multiprocessors need not hold whole clusters of four: on an H200, 30 of them leave 12 of 132 idle, 66 of two none.
+    POGO_TRY(plan_persistent<Epilogue>(g, {2, 1}, launch, &pairs), name);
+    if (walk_longest(pairs.walk) < walk_longest(all.walk)) all = pairs;
   }
+  const uint32_t together = all.cluster.columns * all.cluster.rows;
   TileMaps maps;
   POGO_TRY(make_tile_map(g.a, g.M, g.K, 128 / all.cluster.columns, &maps.a), name);
   POGO_TRY(make_tile_map(g.b, g.N, g.K, 128 / all.cluster.rows, &maps.b), name);
-  unsigned walkers = 0;
-  POGO_TRY(most_clusters<Loop>((pingpong_kernel<Epilogue>), dim3(Loop::THREADS), together, Loop::SHARED_BYTES,
-                         launch.device->multiprocessors, &walkers),
-           name);
-  const size_t sums = (size_t)walkers * together * Carry::BLOCK_BYTES;
-  const size_t flags = Carry::flag_bytes((size_t)walkers * together);
-  const bool may_split = g.K > PANEL && launch.workspace.data != nullptr && launch.workspace.bytes >= sums + flags;
-  all.walk = make_walk((uint32_t)tiles, walkers, (g.K + PANEL - 1) / PANEL, may_split);
   if (all.walk.split) {
-    all.carry.sums = static_cast<float4*>(launch.workspace.data);
-    all.carry.flags = reinterpret_cast<uint32_t*>(static_cast<unsigned char*>(launch.workspace.data) + sums);
-    all.carry.begun = all.carry.flags + (flags / sizeof(uint32_t) - 1);
-    POGO_TRY(cudaMemsetAsync(all.carry.flags, 0, flags, launch.stream), name);
+    POGO_TRY(cudaMemsetAsync(all.carry.flags, 0, Carry::flag_bytes((size_t)all.walk.walkers * together), launch.stream), name);
   }
   POGO_TRY(POGO_LAUNCH_CLUSTER((pingpong_kernel<Epilogue>), dim3(all.walk.walkers * together), dim3(Loop::THREADS),
                                together > 1 ? together : 0, Loop::SHARED_BYTES, launch.stream, maps, g, e, all),

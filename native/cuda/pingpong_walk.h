@@ -35,6 +35,12 @@ POGO_HD constexpr uint32_t walk_rounds(const Walk& walk) {
   return walk.split ? walk.tiles / walk.walkers - 1 : (walk.tiles - 1) / walk.walkers + 1;
 }
 
+/** Panels of the walker that has most of them. */
+POGO_HD constexpr uint64_t walk_longest(const Walk& walk) {
+  return walk.split ? ((uint64_t)walk.tiles * walk.panels + walk.walkers - 1) / walk.walkers
+                    : (uint64_t)walk_rounds(walk) * walk.panels;
+}
+
 /** Where a walker's share of the panels behind the rounds begins. */
 POGO_HD constexpr uint32_t walk_share(const Walk& walk, uint32_t walker) {
   const uint32_t rest = walk.tiles - walk_rounds(walk) * walk.walkers;

@@ -22,8 +22,8 @@ struct Trials {
 
   bool decided() const { return timed[0] > TRIALS && timed[1] > TRIALS; }
 
-  /** The faster of what was timed; the form without persistence where nothing was. */
-  unsigned best() const { return timed[0] > 1 && timed[1] > 1 && least[1] < least[0] ? 1 : 0; }
+  /** The faster of what was timed; the persistent form, which nearly always is, where not both were. */
+  unsigned best() const { return timed[0] > 1 && timed[1] > 1 && least[0] < least[1] ? 0 : 1; }
 
   /** Takes in what has ended. A launch that could not be timed counts with the time of none. */
   void collect() {

@@ -22,6 +22,11 @@ struct ClusterShape {
   uint32_t columns, rows;
 };
 
+/** A warpgroup's operands in stage 0: the descriptor of its rows of a, and how far behind it that of b's lies. */
+struct StageView {
+  uint32_t a, b_behind;
+};
+
 /**
  * The stages of a block's pipeline, each both operands of DEPTH contracted bytes. The blocks of a row of a cluster share a's
  * rows, those of a column b's: each loads its part for all of them, and may load again when all of them are done with the stage.
@@ -93,10 +98,17 @@ struct StageRing {
               column_mask);
   }
 
-  /** Issues the products of a stage for warpgroup `group`; `first`: the accumulators begin anew. */
-  __device__ __forceinline__ void multiply(WgmmaAccumulators& acc, uint32_t stage, uint32_t group, bool first) const {
-    const uint32_t at = wgmma_address(pipeline + stage * STAGE_BYTES);
-    const uint64_t a = wgmma_descriptor(at + group * (64 * DEPTH)), b = wgmma_descriptor(at + S::ROWS * DEPTH);
+  /** What warpgroup `group` reads stage 0 by. */
+  __device__ __forceinline__ StageView view(uint32_t group) const {
+    StageView view = {wgmma_descriptor(wgmma_address(pipeline) + group * (64 * DEPTH)), (S::ROWS - 64 * group) * (DEPTH / 16)};
+    wgmma_hold(view.a);
+    wgmma_hold(view.b_behind);
+    return view;
+  }
+
+  /** Issues the products of a stage; `first`: the accumulators begin anew. */
+  __device__ __forceinline__ void multiply(WgmmaAccumulators& acc, const StageView& view, uint32_t stage, bool first) const {
+    const uint32_t a = view.a + stage * (STAGE_BYTES / 16), b = a + view.b_behind;
     wgmma_fence();
     POGO_UNROLL
     for (uint32_t step = 0; step < DEPTH / STEP; step += 1) {
@@ -113,12 +125,16 @@ struct StageCursor {
   uint32_t stage = 0, parity = 0;
 
   __device__ __forceinline__ uint32_t before() const { return stage == 0 ? STAGES - 1 : stage - 1; }
-  __device__ __forceinline__ void advance() {
-    stage += 1;
+  /** Behind the last stage comes the first, in the next phase. */
+  __device__ __forceinline__ void wrap() {
     if (stage == STAGES) {
       stage = 0;
       parity ^= 1;
     }
+  }
+  __device__ __forceinline__ void advance() {
+    stage += 1;
+    wrap();
   }
 };
 

@@ -18,11 +18,14 @@ namespace pogo {
 // bits 0..13 address / 16, 16..29 leading offset / 16 (not used in this layout), 32..45 offset / 16 between groups of eight
 // rows, 49..51 base offset (0: groups begin at multiples of 1024), 62..63 the swizzle (1: 128 bytes).
 static constexpr uint32_t WGMMA_GROUP_BYTES = 8 * 128;
+/** The high word, the same for all operands. */
+static constexpr uint32_t WGMMA_LAYOUT = WGMMA_GROUP_BYTES >> 4 | 1u << 30;
 
-POGO_HD constexpr uint64_t wgmma_descriptor(uint32_t address) {
-  return (uint64_t)(address >> 4 & 0x3FFFu) | (uint64_t)1 << 16 | (uint64_t)(WGMMA_GROUP_BYTES >> 4) << 32 |
-         (uint64_t)1 << 62;
-}
+/**
+ * The low word. Addresses in shared memory have 18 bits, so n bytes further is n / 16 more: additions of 32 bits, which ptxas
+ * does in uniform registers where it knows the sum to be the same for a warp.
+ */
+POGO_HD constexpr uint32_t wgmma_descriptor(uint32_t address) { return (address >> 4 & 0x3FFFu) | 1u << 16; }
 
 /** Accumulators of a warp: 16 x 128, the fragments of mma.m16n8k32 side by side. */
 typedef int32_t WgmmaAccumulators[1][16][4];
@@ -55,6 +58,9 @@ static __device__ __forceinline__ void warpgroup_grow() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
 }
 
+/** Keeps the compiler from computing a value again where it is used: it holds a register from here on. */
+static __device__ __forceinline__ void wgmma_hold(uint32_t& value) { asm volatile("" : "+r"(value)); }
+
 /** Keeps the compiler from reading or moving accumulators across this place. */
 static __device__ __forceinline__ void wgmma_hold(WgmmaAccumulators& d) {
   POGO_UNROLL
@@ -66,18 +72,18 @@ static __device__ __forceinline__ void wgmma_hold(WgmmaAccumulators& d) {
 
 #define POGO_D4(nt) "+r"(d[0][nt][0]), "+r"(d[0][nt][1]), "+r"(d[0][nt][2]), "+r"(d[0][nt][3])
 /** d = (accumulate ? d : 0) + a b for 64 rows of a, 128 rows of b, 32 bytes of each. All threads of the warpgroup. */
-static __device__ __forceinline__ void wgmma_s8s8(WgmmaAccumulators& d, uint64_t a, uint64_t b, bool accumulate) {
+static __device__ __forceinline__ void wgmma_s8s8(WgmmaAccumulators& d, uint32_t a, uint32_t b, bool accumulate) {
   asm volatile(
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
+      "{\n.reg .pred p;\n.reg .b64 a, b;\nsetp.ne.b32 p, %66, 0;\nmov.b64 a, {%64, %67};\nmov.b64 b, {%65, %67};\n"
       "wgmma.mma_async.sync.aligned.m64n128k32.s32.s8.s8 "
       "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
       "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
       "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
       "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
-      "%64, %65, p;\n}\n"
+      "a, b, p;\n}\n"
       : POGO_D4(0), POGO_D4(1), POGO_D4(2), POGO_D4(3), POGO_D4(4), POGO_D4(5), POGO_D4(6), POGO_D4(7), POGO_D4(8),
         POGO_D4(9), POGO_D4(10), POGO_D4(11), POGO_D4(12), POGO_D4(13), POGO_D4(14), POGO_D4(15)
-      : "l"(a), "l"(b), "r"((uint32_t)accumulate));
+      : "r"(a), "r"(b), "r"((uint32_t)accumulate), "n"(WGMMA_LAYOUT));
 }
 #undef POGO_D4
 
@@ -174,13 +180,15 @@ static inline void warpgroup_grow() {
   warpgroup_shrink<REGISTERS>();
 }
 static inline void wgmma_see_writes() {}
+static inline void wgmma_hold(uint32_t&) {}
 static inline void wgmma_hold(WgmmaAccumulators&) {}
-static inline void wgmma_s8s8(WgmmaAccumulators& d, uint64_t a, uint64_t b, bool accumulate) {
+static inline void wgmma_s8s8(WgmmaAccumulators& d, uint32_t a, uint32_t b, bool accumulate) {
   cuda_model::group_collective(4, cuda_model::complete_nothing, nullptr, "wgmma");
   wgmma_model::Queue& queue = wgmma_model::queue();
   if (!queue.fenced) cuda_model::fail("wgmma without a fence since its registers could be used");
   const cuda_model::Thread& own = *cuda_model::current;
-  const wgmma_model::Product product = {&d[0][0][0], a, b, accumulate, own.shared, own.shared_bytes, own.index};
+  const uint64_t layout = (uint64_t)WGMMA_LAYOUT << 32;
+  const wgmma_model::Product product = {&d[0][0][0], layout | a, layout | b, accumulate, own.shared, own.shared_bytes, own.index};
   // In order: at once only if nothing waits.
   if (queue.open.empty() && queue.groups.empty() && cuda_model::at_once()) return wgmma_model::run(product);
   queue.open.push_back(product);

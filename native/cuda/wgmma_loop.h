@@ -78,6 +78,7 @@ struct WgmmaLoop {
     if (threadIdx.x == 0) ring.begin(maps, WARPS);
     ring.meet();
     const auto peer = ring.empty_of_peer(lane);
+    const StageView view = ring.view(group);
     const auto release = [&](uint32_t stage) {
       __syncwarp();
       if (lane < ring.peers) phase_arrive_at(peer, stage);
@@ -103,7 +104,7 @@ struct WgmmaLoop {
       POGO_NO_UNROLL
       do {
         phase_wait(ring.full + cursor.stage, cursor.parity);
-        ring.multiply(acc, cursor.stage, group, block == first);
+        ring.multiply(acc, view, cursor.stage, block == first);
         wgmma_wait<(int)RUNNING>();
         if (RUNNING == 0) {
           release(cursor.stage);

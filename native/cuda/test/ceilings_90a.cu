@@ -25,8 +25,8 @@ __global__ void __launch_bounds__(THREADS) wgmma_peak_kernel(int32_t* sink) {
   }
   pogo::wgmma_see_writes();
   __syncthreads();
-  const uint64_t a = pogo::wgmma_descriptor(pogo::wgmma_address(shared));
-  const uint64_t b = pogo::wgmma_descriptor(pogo::wgmma_address(shared + A_BYTES));
+  const uint32_t a = pogo::wgmma_descriptor(pogo::wgmma_address(shared));
+  const uint32_t b = pogo::wgmma_descriptor(pogo::wgmma_address(shared + A_BYTES));
   pogo::WgmmaAccumulators d;
   POGO_UNROLL
   for (int nt = 0; nt < 16; nt += 1) {

@@ -670,7 +670,9 @@ bool find_device() {
 void test_pingpong() {
   if (traits.major != 9) return;
   traits.products = Products::PINGPONG;
-  const size_t shapes[][4] = {{300, 64, 2064, 2}, {130, 320, 2064, 4}, {400, 130, 1040, 4}, {640, 128, 3072, 3}, {1100, 64, 1040, 4}};
+  // The last has less to do at a time on three clusters of two than on one of four.
+  const size_t shapes[][4] = {{300, 64, 2064, 2},   {130, 320, 2064, 4}, {400, 130, 1040, 4},
+                              {640, 128, 3072, 3}, {1100, 64, 1040, 4}, {768, 192, 1040, 6}};
   for (const auto& s : shapes) {
 #if defined(POGO_CUDA_MODEL)
     traits.multiprocessors = (int)s[3];
