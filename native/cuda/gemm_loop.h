@@ -19,10 +19,11 @@ struct Team {
 };
 
 /** The tile of a warpgroup that works beside others of its block (pingpong_loop.h). */
-struct WarpgroupTile : TileShape<1, 16, 4, 1> {};
+template <int NT>
+struct WarpgroupTile : TileShape<1, NT, 4, 1> {};
 
-template <>
-struct Team<WarpgroupTile> {
+template <int NT>
+struct Team<WarpgroupTile<NT>> {
   static __device__ __forceinline__ uint32_t thread() { return threadIdx.x % 128; }
   /** By constants: the number of a barrier that is not known takes all sixteen of the block. */
   static __device__ __forceinline__ void sync() {

@@ -107,7 +107,8 @@ struct StageRing {
   }
 
   /** Issues the products of a stage; `first`: the accumulators begin anew. */
-  __device__ __forceinline__ void multiply(WgmmaAccumulators& acc, const StageView& view, uint32_t stage, bool first) const {
+  template <int NT>
+  __device__ __forceinline__ void multiply(int32_t (&acc)[1][NT][4], const StageView& view, uint32_t stage, bool first) const {
     const uint32_t a = view.a + stage * (STAGE_BYTES / 16), b = a + view.b_behind;
     wgmma_fence();
     POGO_UNROLL

@@ -1,4 +1,4 @@
-// wgmma of sm_90a: four warps multiply 64 x 32 bytes by 32 x 128 from shared memory into their registers, asynchronously.
+// wgmma of sm_90a: four warps multiply 64 x 32 bytes by 32 x 128 or 32 x 192 from shared memory into their registers, asynchronously.
 // The emulation reads the descriptors as the PTX manual documents them, and runs at the issue, at the wait or as the
 // model's seed draws: a missing wait, or a stage that is overwritten too early, shows.
 #ifndef POGO_CUDA_WGMMA_H
@@ -29,6 +29,8 @@ POGO_HD constexpr uint32_t wgmma_descriptor(uint32_t address) { return (address 
 
 /** Accumulators of a warp: 16 x 128, the fragments of mma.m16n8k32 side by side. */
 typedef int32_t WgmmaAccumulators[1][16][4];
+/** The same of 16 x 192. */
+typedef int32_t WgmmaWideAccumulators[1][24][4];
 
 #if defined(POGO_DEVICE_CODE) && !defined(POGO_CUDA_MODEL)
 
@@ -62,9 +64,10 @@ static __device__ __forceinline__ void warpgroup_grow() {
 static __device__ __forceinline__ void wgmma_hold(uint32_t& value) { asm volatile("" : "+r"(value)); }
 
 /** Keeps the compiler from reading or moving accumulators across this place. */
-static __device__ __forceinline__ void wgmma_hold(WgmmaAccumulators& d) {
+template <int NT>
+static __device__ __forceinline__ void wgmma_hold(int32_t (&d)[1][NT][4]) {
   POGO_UNROLL
-  for (int nt = 0; nt < 16; nt += 1) {
+  for (int nt = 0; nt < NT; nt += 1) {
     POGO_UNROLL
     for (int i = 0; i < 4; i += 1) asm volatile("" : "+r"(d[0][nt][i])::"memory");
   }
@@ -85,6 +88,23 @@ static __device__ __forceinline__ void wgmma_s8s8(WgmmaAccumulators& d, uint32_t
         POGO_D4(9), POGO_D4(10), POGO_D4(11), POGO_D4(12), POGO_D4(13), POGO_D4(14), POGO_D4(15)
       : "r"(a), "r"(b), "r"((uint32_t)accumulate), "n"(WGMMA_LAYOUT));
 }
+/** The same for 192 rows of b. */
+static __device__ __forceinline__ void wgmma_s8s8(WgmmaWideAccumulators& d, uint32_t a, uint32_t b, bool accumulate) {
+  asm volatile(
+      "{\n.reg .pred p;\n.reg .b64 a, b;\nsetp.ne.b32 p, %98, 0;\nmov.b64 a, {%96, %99};\nmov.b64 b, {%97, %99};\n"
+      "wgmma.mma_async.sync.aligned.m64n192k32.s32.s8.s8 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, "
+      "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "
+      "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95}, "
+      "a, b, p;\n}\n"
+      : POGO_D4(0), POGO_D4(1), POGO_D4(2), POGO_D4(3), POGO_D4(4), POGO_D4(5), POGO_D4(6), POGO_D4(7), POGO_D4(8),
+        POGO_D4(9), POGO_D4(10), POGO_D4(11), POGO_D4(12), POGO_D4(13), POGO_D4(14), POGO_D4(15), POGO_D4(16), POGO_D4(17),
+        POGO_D4(18), POGO_D4(19), POGO_D4(20), POGO_D4(21), POGO_D4(22), POGO_D4(23)
+      : "r"(a), "r"(b), "r"((uint32_t)accumulate), "n"(WGMMA_LAYOUT));
+}
 #undef POGO_D4
 
 #elif defined(POGO_CUDA_MODEL)
@@ -95,6 +115,7 @@ constexpr uint32_t WINDOW = cuda_model::SHARED_WINDOW;
 
 struct Product {
   int32_t* d;
+  uint32_t fragments;
   uint64_t a, b;
   bool accumulate;
   unsigned char* shared;
@@ -133,7 +154,7 @@ inline void run(const Product& p) {
       memcpy(&rows[h][byte], chunk(p, p.a, 16 * warp + lane / 4 + 8 * h, byte), 16);
     }
   }
-  for (uint32_t nt = 0; nt < 16; nt += 1) {
+  for (uint32_t nt = 0; nt < p.fragments; nt += 1) {
     for (uint32_t e = 0; e < 2; e += 1) {
       int8_t column[32];
       for (uint32_t byte = 0; byte < 32; byte += 16) {
@@ -181,14 +202,16 @@ static inline void warpgroup_grow() {
 }
 static inline void wgmma_see_writes() {}
 static inline void wgmma_hold(uint32_t&) {}
-static inline void wgmma_hold(WgmmaAccumulators&) {}
-static inline void wgmma_s8s8(WgmmaAccumulators& d, uint32_t a, uint32_t b, bool accumulate) {
+template <int NT>
+static inline void wgmma_hold(int32_t (&)[1][NT][4]) {}
+template <int NT>
+static inline void wgmma_s8s8(int32_t (&d)[1][NT][4], uint32_t a, uint32_t b, bool accumulate) {
   cuda_model::group_collective(4, cuda_model::complete_nothing, nullptr, "wgmma");
   wgmma_model::Queue& queue = wgmma_model::queue();
   if (!queue.fenced) cuda_model::fail("wgmma without a fence since its registers could be used");
   const cuda_model::Thread& own = *cuda_model::current;
   const uint64_t layout = (uint64_t)WGMMA_LAYOUT << 32;
-  const wgmma_model::Product product = {&d[0][0][0], layout | a, layout | b, accumulate, own.shared, own.shared_bytes, own.index};
+  const wgmma_model::Product product = {&d[0][0][0], (uint32_t)NT, layout | a, layout | b, accumulate, own.shared, own.shared_bytes, own.index};
   // In order: at once only if nothing waits.
   if (queue.open.empty() && queue.groups.empty() && cuda_model::at_once()) return wgmma_model::run(product);
   queue.open.push_back(product);

@@ -9,8 +9,10 @@
 namespace pogo {
 
 /** Scales of a panel for one warpgroup: those of its 64 rows, then those of the tile's columns. */
+template <uint32_t COLUMNS>
 struct GroupScales {
-  static constexpr uint32_t ROWS = 64, COLUMNS = 128, EACH = 2;
+  static constexpr uint32_t ROWS = 64, EACH = 2;
+  static_assert(ROWS + COLUMNS <= EACH * 128, "two for each thread");
   float values[EACH];
 
   __device__ __forceinline__ void fetch(const GemmOperands& g, uint32_t row0, uint32_t col0, uint32_t panel) {
@@ -33,7 +35,7 @@ struct GroupScales {
     }
   }
 
-  /** To the 192 words at `shared`, which are this warpgroup's. */
+  /** To the words at `shared`, which are this warpgroup's. */
   __device__ __forceinline__ void publish(float* shared, uint32_t group) const {
     // Its slowest warp may still read the last panel's.
     meet(group);
@@ -86,7 +88,7 @@ struct WgmmaLoop {
 
     WgmmaAccumulators acc = {};
     if (DEEP) begin_sums<S>(g, place.row0, place.col0, sum);
-    GroupScales panel_scales;
+    GroupScales<128> panel_scales;
     panel_scales.fetch(g, place.row0 + 64 * group, place.col0, 0);
     if (threadIdx.x == 0) {
       for (uint32_t s = 0; s < AHEAD && s < blocks; s += 1) ring.load(maps, place, s * DEPTH, s);
@@ -128,7 +130,7 @@ struct WgmmaLoop {
       wgmma_hold(acc);
       float* scales = group == 0 ? scratch.scales : reinterpret_cast<float*>(scratch.tops);
       panel_scales.publish(scales, group);
-      promote<S, !DEEP>(acc, sum, scales, 64 * group, scales + GroupScales::ROWS);
+      promote<S, !DEEP>(acc, sum, scales, 64 * group, scales + GroupScales<128>::ROWS);
     }
     // The epilogue reuses the pipeline; every thread is past its last product.
     __syncthreads();
