@@ -34,18 +34,22 @@ static __device__ __forceinline__ float2 load_pair(const float* x, uint32_t at, 
   return pair;
 }
 
+/** Adds a pair to a thread's two columns of fragment nt. */
+template <class Shape>
+static __device__ __forceinline__ void add_to_columns(int nt, float2 pair, float (&sum)[Shape::MT][Shape::NT][4]) {
+  POGO_UNROLL
+  for (int mt = 0; mt < Shape::MT; mt += 1) {
+    POGO_UNROLL
+    for (int i = 0; i < 4; i += 1) sum[mt][nt][i] = pogo_add(sum[mt][nt][i], i % 2 == 0 ? pair.x : pair.y);
+  }
+}
+
 /** sum += bias of its column; `bias` f32 [N]. */
 template <class Shape>
 static __device__ __forceinline__ void add_bias(const GemmOperands& g, const float* bias, TilePlace place,
                                                 float (&sum)[Shape::MT][Shape::NT][4]) {
   const uint32_t first = place.col0 + fragment_column<Shape>(Team<Shape>::thread(), 0);
-  const auto add = [&](int nt, float2 b) {
-    POGO_UNROLL
-    for (int mt = 0; mt < Shape::MT; mt += 1) {
-      POGO_UNROLL
-      for (int i = 0; i < 4; i += 1) sum[mt][nt][i] = pogo_add(sum[mt][nt][i], i % 2 == 0 ? b.x : b.y);
-    }
-  };
+  const auto add = [&](int nt, float2 b) { add_to_columns<Shape>(nt, b, sum); };
   // Nearly all tiles are whole: 16 loads of two floats at one address and constants instead of 32 with a test each.
   if (place.col0 + (uint32_t)Shape::COLUMNS <= g.N && reinterpret_cast<uintptr_t>(bias) % sizeof(float2) == 0) {
     const float2* pairs = reinterpret_cast<const float2*>(bias + first);
@@ -171,7 +175,7 @@ static __device__ __forceinline__ void load_tile(const unsigned char* in, size_t
 /** Rows and columns of the tile that exist. */
 template <class Shape>
 static __device__ __forceinline__ uint32_t live_rows(const GemmOperands& g, TilePlace place) {
-  return min(g.M - place.row0, (uint32_t)Shape::ROWS);
+  return place.row0 < g.M ? min(g.M - place.row0, (uint32_t)Shape::ROWS) : 0u;
 }
 template <class Shape>
 static __device__ __forceinline__ uint32_t live_columns(const GemmOperands& g, TilePlace place) {

@@ -68,34 +68,40 @@ struct CodesEpilogue {
                                                                       : 0);
   }
 
-  /** The values to quantize, in place of the product. */
+  /** The values to quantize, in place of the product with its bias. */
   template <class Shape>
   static __device__ __forceinline__ void values(const GemmOperands& g, const Args& e, TilePlace place,
                                                 unsigned char* staging, unsigned char* second,
                                                 float (&sum)[Shape::MT][Shape::NT][4]) {
-    if (FORM != CodesForm::GELU_GRADIENT && e.bias != nullptr) add_bias<Shape>(g, e.bias, place, sum);
     if (FORM == CodesForm::GELU) {
+      float steepest[Shape::MT][2] = {};
       POGO_UNROLL
-      for (int mt = 0; mt < Shape::MT; mt += 1) {
+      for (int nt = 0; nt < Shape::NT; nt += 1) {
         POGO_UNROLL
-        for (int h = 0; h < 2; h += 1) {
-          const uint32_t row = fragment_row<Shape>(Team<Shape>::thread(), mt, h);
-          float steepest = 0.0f;
+        for (int mt = 0; mt < Shape::MT; mt += 1) {
           POGO_UNROLL
-          for (int nt = 0; nt < Shape::NT; nt += 1) {
+          for (int h = 0; h < 2; h += 1) {
             float* value = &sum[mt][nt][2 * h];
             float slopes[2];
             POGO_UNROLL
             for (int k = 0; k < 2; k += 1) {
               pogo_gelu(value[k], &value[k], &slopes[k]);
-              steepest = larger_magnitude(steepest, slopes[k]);
+              steepest[mt][h] = larger_magnitude(steepest[mt][h], slopes[k]);
             }
-            *reinterpret_cast<uint16_t*>(second + row * byte_pitch(Shape::COLUMNS) +
+            *reinterpret_cast<uint16_t*>(second +
+                                         fragment_row<Shape>(Team<Shape>::thread(), mt, h) * byte_pitch(Shape::COLUMNS) +
                                          fragment_column<Shape>(Team<Shape>::thread(), nt)) =
                 low_bytes(pogo_derivative_bits(slopes[0]), pogo_derivative_bits(slopes[1]));
           }
-          // Where u * u overflows the slope is 0 * Inf while the value stays finite.
-          if (!pogo_absmax_is_finite(pogo_bits(steepest)) && place.row0 + row < g.M) report<Shape>(g, e, place, row, 0);
+        }
+      }
+      // Where u * u overflows the slope is 0 * Inf while the value stays finite.
+      POGO_UNROLL
+      for (int mt = 0; mt < Shape::MT; mt += 1) {
+        POGO_UNROLL
+        for (int h = 0; h < 2; h += 1) {
+          const uint32_t row = fragment_row<Shape>(Team<Shape>::thread(), mt, h);
+          if (!pogo_absmax_is_finite(pogo_bits(steepest[mt][h])) && place.row0 + row < g.M) report<Shape>(g, e, place, row, 0);
         }
       }
     }
@@ -139,7 +145,10 @@ struct CodesEpilogue {
       if (place.col0 + column >= g.N || place.row0 + first >= g.M) continue;
       const uint32_t end = min(first + 64, g.M - place.row0);
       float total = du[first * float_pitch(Shape::COLUMNS) + column];
-      POGO_NO_UNROLL
+      // Several rows are read before the first is added.
+#if defined(__CUDA_ARCH__)
+#pragma unroll 8
+#endif
       for (uint32_t row = first + 1; row < end; row += 1) {
         total = pogo_add(total, du[row * float_pitch(Shape::COLUMNS) + column]);
       }
@@ -167,11 +176,19 @@ struct CodesEpilogue {
         }
       }
     }
+    codes<Shape, DITHERED>(scratch.column_words, row_words, multipliers, sum, staging);
+  }
+
+  /** The same by words and multipliers in registers; `column_words`: of the tile, in shared memory. */
+  template <class Shape, bool DITHERED>
+  static __device__ __forceinline__ void codes(const uint32_t* column_words, const uint32_t (&row_words)[Shape::MT][2],
+                                               const float (&multipliers)[Shape::MT][2][Shape::WARP_SUBGROUPS],
+                                               const float (&sum)[Shape::MT][Shape::NT][4], unsigned char* staging) {
     POGO_UNROLL
     for (int nt = 0; nt < Shape::NT; nt += 1) {
       const uint32_t column = fragment_column<Shape>(Team<Shape>::thread(), nt);
       uint2 words = make_uint2(0, 0);
-      if (DITHERED) words = *reinterpret_cast<const uint2*>(scratch.column_words + column);
+      if (DITHERED) words = *reinterpret_cast<const uint2*>(column_words + column);
       POGO_UNROLL
       for (int mt = 0; mt < Shape::MT; mt += 1) {
         POGO_UNROLL
@@ -200,6 +217,7 @@ struct CodesEpilogue {
     const bool live = place.col0 < g.N;
     unsigned char* second = staging + codes_bytes<Shape>();
     if (live) {
+      if (FORM != CodesForm::GELU_GRADIENT && e.bias != nullptr) add_bias<Shape>(g, e.bias, place, sum);
       values<Shape>(g, e, place, staging, second, sum);
       POGO_UNROLL
       for (int mt = 0; mt < Shape::MT; mt += 1) {

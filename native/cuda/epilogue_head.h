@@ -47,16 +47,16 @@ struct HeadEpilogue {
     return Shape::ROWS * byte_pitch(Shape::COLUMNS);
   }
 
-  /** z of the targets that lie in the tile. Few tiles hold a row's target, and of such a tile one thread. */
-  template <class Shape>
+  /** z of the targets that lie in the tile, `target_of` a row of it. Few tiles hold a row's target, and of such a tile one thread. */
+  template <class Shape, class TargetOf>
   static __device__ __forceinline__ void find_targets(const GemmOperands& g, const Args& e, TilePlace place,
-                                                      const float (&sum)[Shape::MT][Shape::NT][4]) {
+                                                      const float (&sum)[Shape::MT][Shape::NT][4], TargetOf target_of) {
     POGO_UNROLL
     for (int mt = 0; mt < Shape::MT; mt += 1) {
       POGO_UNROLL
       for (int h = 0; h < 2; h += 1) {
-        const uint32_t t = place.row0 + fragment_row<Shape>(Team<Shape>::thread(), mt, h);
-        const uint32_t target = t < g.M ? __ldg(e.targets + t) : 0xFFFFFFFFu;
+        const uint32_t row = fragment_row<Shape>(Team<Shape>::thread(), mt, h), t = place.row0 + row;
+        const uint32_t target = t < g.M ? target_of(row) : 0xFFFFFFFFu;
         const uint32_t distance = target - (place.col0 + fragment_column<Shape>(Team<Shape>::thread(), 0));
         if (target >= e.vocab || distance >= 8 * Shape::NT || distance % 8 >= 2) continue;
         float target_z = 0.0f;
@@ -72,11 +72,11 @@ struct HeadEpilogue {
     }
   }
 
-  /** z in place of the logits, -Inf in place of masked ones; a row's maximum over 64 columns of a warp in its words of `tops`. */
+  /** z in place of the logits, -Inf in place of masked ones; a thread's maxima over its entries of 64 columns of a row. */
   template <class Shape, bool MASKED>
-  static __device__ __forceinline__ void row_maxima(const GemmOperands& g, const Args& e, TilePlace place,
-                                                    const TileScratch<Shape>& scratch,
-                                                    float (&sum)[Shape::MT][Shape::NT][4]) {
+  static __device__ __forceinline__ void thread_maxima(const GemmOperands& g, const Args& e, TilePlace place,
+                                                       float (&sum)[Shape::MT][Shape::NT][4],
+                                                       float (&tops)[Shape::MT][2][Shape::BLOCKS]) {
     POGO_UNROLL
     for (int mt = 0; mt < Shape::MT; mt += 1) {
       POGO_UNROLL
@@ -99,16 +99,80 @@ struct HeadEpilogue {
               top = larger(top, z);
             }
           }
-          top = larger(top, __shfl_xor_sync(0xFFFFFFFFu, top, 1));
-          top = larger(top, __shfl_xor_sync(0xFFFFFFFFu, top, 2));
-          const uint32_t subgroup = fragment_column<Shape>(Team<Shape>::thread(), 8 * block) / 32;
-          if (Team<Shape>::thread() % 4 == 0) {
-            scratch.tops[row * Shape::SUBGROUPS + subgroup] = order_key(top);
-            scratch.tops[row * Shape::SUBGROUPS + subgroup + 1] = 0;
-          }
+          tops[mt][h][block] = top;
         }
         if (!pogo_absmax_is_finite(pogo_bits(largest)) && t < g.M) {
           pogo_report(e.failure, e.entry, FAILURE_NON_FINITE, t);
+        }
+      }
+    }
+  }
+
+  /** Few tiles hold masked entries; the others do not ask. */
+  template <class Shape>
+  static __device__ __forceinline__ void maxima(const GemmOperands& g, const Args& e, TilePlace place,
+                                                float (&sum)[Shape::MT][Shape::NT][4],
+                                                float (&tops)[Shape::MT][2][Shape::BLOCKS]) {
+    if (place.col0 + (uint32_t)Shape::COLUMNS > e.vocab) {
+      thread_maxima<Shape, true>(g, e, place, sum, tops);
+    } else {
+      thread_maxima<Shape, false>(g, e, place, sum, tops);
+    }
+  }
+
+  /** The largest of the four lanes that share a row. */
+  static __device__ __forceinline__ float quad_largest(float top) {
+    top = larger(top, __shfl_xor_sync(0xFFFFFFFFu, top, 1));
+    return larger(top, __shfl_xor_sync(0xFFFFFFFFu, top, 2));
+  }
+
+  /** Numerators by the rows' maxima, their codes to staging, their sums of blocks of 64 to memory. */
+  template <class Shape>
+  static __device__ __forceinline__ void numerators(const GemmOperands& g, const Args& e, TilePlace place,
+                                                    unsigned char* staging, const uint32_t* column_words,
+                                                    const uint32_t (&row_words)[Shape::MT][2],
+                                                    const float (&maxima)[Shape::MT][2],
+                                                    const float (&sum)[Shape::MT][Shape::NT][4]) {
+    POGO_UNROLL
+    for (int mt = 0; mt < Shape::MT; mt += 1) {
+      POGO_UNROLL
+      for (int h = 0; h < 2; h += 1) {
+        const uint32_t row = fragment_row<Shape>(Team<Shape>::thread(), mt, h);
+        const float maximum = maxima[mt][h];
+        const uint32_t row_word = row_words[mt][h];
+        POGO_UNROLL
+        for (int block = 0; block < Shape::BLOCKS; block += 1) {
+          float pairs[8];
+          POGO_UNROLL
+          for (int nt = 8 * block; nt < 8 * block + 8; nt += 1) {
+            const uint32_t column = fragment_column<Shape>(Team<Shape>::thread(), nt);
+            float p[2];
+            POGO_UNROLL
+            for (uint32_t k = 0; k < 2; k += 1) {
+              // At most +0, and +0 of what is masked.
+              p[k] = pogo_exp2_below(pogo_sub(sum[mt][nt][2 * h + k], maximum));
+            }
+            pairs[nt - 8 * block] = pogo_add(p[0], p[1]);
+            // Codes that nobody wants are made of undefined words and go nowhere: cheaper than a branch an element.
+            const uint2 words = *reinterpret_cast<const uint2*>(column_words + column);
+            // A masked entry has p = +0, and dither alone rounds to code 0.
+            *reinterpret_cast<uint16_t*>(staging + row * byte_pitch(Shape::COLUMNS) + column) =
+                low_bytes(pogo_code_dithered_bits(p[0], POGO_Q8_C, words.x, row_word),
+                          pogo_code_dithered_bits(p[1], POGO_Q8_C, words.y, row_word));
+          }
+          POGO_UNROLL
+          for (int s = 4; s > 0; s /= 2) {
+            POGO_UNROLL
+            for (int i = 0; i < 4; i += 1) {
+              if (i < s) pairs[i] = pogo_add(pairs[i], pairs[i + s]);
+            }
+          }
+          float total = pogo_add(pairs[0], __shfl_xor_sync(0xFFFFFFFFu, pairs[0], 2));
+          total = pogo_add(total, __shfl_xor_sync(0xFFFFFFFFu, total, 1));
+          const uint32_t n0 = place.col0 + fragment_column<Shape>(Team<Shape>::thread(), 8 * block);
+          if (Team<Shape>::thread() % 4 == 0 && place.row0 + row < g.M && n0 < g.N) {
+            e.block_sums[(size_t)(n0 / 64) * g.M + place.row0 + row] = total;
+          }
         }
       }
     }
@@ -122,13 +186,26 @@ struct HeadEpilogue {
     const bool live = place.col0 < g.N;
     const bool first_pass = e.reach == Reach::FIRST;
     if (live) {
-      // Few tiles hold masked entries; the others do not ask.
-      if (place.col0 + (uint32_t)Shape::COLUMNS > e.vocab) {
-        row_maxima<Shape, true>(g, e, place, scratch, sum);
-      } else {
-        row_maxima<Shape, false>(g, e, place, scratch, sum);
+      float tops[Shape::MT][2][Shape::BLOCKS];
+      maxima<Shape>(g, e, place, sum, tops);
+      POGO_UNROLL
+      for (int mt = 0; mt < Shape::MT; mt += 1) {
+        POGO_UNROLL
+        for (int h = 0; h < 2; h += 1) {
+          POGO_UNROLL
+          for (int block = 0; block < Shape::BLOCKS; block += 1) {
+            const float top = quad_largest(tops[mt][h][block]);
+            if (Team<Shape>::thread() % 4 != 0) continue;
+            uint32_t* words = scratch.tops + fragment_row<Shape>(Team<Shape>::thread(), mt, h) * Shape::SUBGROUPS +
+                              fragment_column<Shape>(Team<Shape>::thread(), 8 * block) / 32;
+            words[0] = order_key(top);
+            words[1] = 0;
+          }
+        }
       }
-      if (!first_pass) find_targets<Shape>(g, e, place, sum);
+      if (!first_pass) {
+        find_targets<Shape>(g, e, place, sum, [&](uint32_t row) { return __ldg(e.targets + place.row0 + row); });
+      }
       if (e.codes != nullptr && !first_pass) dither_words<Shape>(e.seed, e.t0, place, scratch);
     }
     Team<Shape>::sync();
@@ -163,49 +240,18 @@ struct HeadEpilogue {
     Team<Shape>::sync();
 
     if (live) {
+      float maxima[Shape::MT][2];
+      uint32_t row_words[Shape::MT][2];
       POGO_UNROLL
       for (int mt = 0; mt < Shape::MT; mt += 1) {
         POGO_UNROLL
         for (int h = 0; h < 2; h += 1) {
           const uint32_t row = fragment_row<Shape>(Team<Shape>::thread(), mt, h);
-          const float maximum = scratch.multipliers[row * Shape::SUBGROUPS];
-          const uint32_t row_word = scratch.row_words[row];
-          POGO_UNROLL
-          for (int block = 0; block < Shape::BLOCKS; block += 1) {
-            float pairs[8];
-            POGO_UNROLL
-            for (int nt = 8 * block; nt < 8 * block + 8; nt += 1) {
-              const uint32_t column = fragment_column<Shape>(Team<Shape>::thread(), nt);
-              float p[2];
-              POGO_UNROLL
-              for (uint32_t k = 0; k < 2; k += 1) {
-                // At most +0, and +0 of what is masked.
-                p[k] = pogo_exp2_below(pogo_sub(sum[mt][nt][2 * h + k], maximum));
-              }
-              pairs[nt - 8 * block] = pogo_add(p[0], p[1]);
-              // Codes that nobody wants are made of undefined words and go nowhere: cheaper than a branch an element.
-              const uint2 words = *reinterpret_cast<const uint2*>(scratch.column_words + column);
-              // A masked entry has p = +0, and dither alone rounds to code 0.
-              *reinterpret_cast<uint16_t*>(staging + row * byte_pitch(Shape::COLUMNS) + column) =
-                  low_bytes(pogo_code_dithered_bits(p[0], POGO_Q8_C, words.x, row_word),
-                            pogo_code_dithered_bits(p[1], POGO_Q8_C, words.y, row_word));
-            }
-            POGO_UNROLL
-            for (int s = 4; s > 0; s /= 2) {
-              POGO_UNROLL
-              for (int i = 0; i < 4; i += 1) {
-                if (i < s) pairs[i] = pogo_add(pairs[i], pairs[i + s]);
-              }
-            }
-            float total = pogo_add(pairs[0], __shfl_xor_sync(0xFFFFFFFFu, pairs[0], 2));
-            total = pogo_add(total, __shfl_xor_sync(0xFFFFFFFFu, total, 1));
-            const uint32_t n0 = place.col0 + fragment_column<Shape>(Team<Shape>::thread(), 8 * block);
-            if (Team<Shape>::thread() % 4 == 0 && place.row0 + row < g.M && n0 < g.N) {
-              e.block_sums[(size_t)(n0 / 64) * g.M + place.row0 + row] = total;
-            }
-          }
+          maxima[mt][h] = scratch.multipliers[row * Shape::SUBGROUPS];
+          row_words[mt][h] = scratch.row_words[row];
         }
       }
+      numerators<Shape>(g, e, place, staging, scratch.column_words, row_words, maxima, sum);
       Team<Shape>::sync();
       if (e.codes != nullptr) {
         store_tile<Shape, Shape::COLUMNS>(staging, byte_pitch(Shape::COLUMNS),

@@ -35,6 +35,15 @@ struct Team<WarpgroupTile<NT>> {
   }
 };
 
+/** The tile of a warp that works alone: 16 rows, each held by four lanes (row_exchange.h). */
+struct WarpTile : TileShape<1, 16, 1, 1> {};
+
+template <>
+struct Team<WarpTile> {
+  static __device__ __forceinline__ uint32_t thread() { return threadIdx.x % 32; }
+  static __device__ __forceinline__ void sync() { __syncwarp(); }
+};
+
 /** a i8 [M, K] with scales [P(K), M], b i8 [N, K] with scales [P(K), N]. `start`: f32 [M, N] to go on from, or null. */
 struct GemmOperands {
   const int8_t* a;

@@ -1,4 +1,4 @@
-// headForward: the product with its epilogue, then one thread a token for what the whole vocabulary decides.
+// headForward: the product with its epilogue, then what the whole vocabulary decides of a token.
 #include "epilogue_head.h"
 #include "gemm_forms.h"
 #include "wgmma_loop.h"
@@ -6,7 +6,8 @@
 namespace pogo {
 namespace {
 
-constexpr uint32_t TOKEN_THREADS = 128;
+/** Tokens of a block, one a lane; warps, each a panel of these tokens at a time; panels whose terms are held at a time. */
+constexpr uint32_t TOKENS = 32, TOKEN_WARPS = 16, TOKEN_THREADS = TOKENS * TOKEN_WARPS, HELD = 64;
 
 struct HeadTotals {
   const uint32_t* targets;
@@ -21,39 +22,69 @@ struct HeadTotals {
   float inverse_tokens;
 };
 
-/** Sums of a panel's blocks, ascending. */
+/** Sums of a panel's blocks, ascending. All are read before the first is added. */
 __device__ float panel_sum(const HeadTotals& a, uint32_t panel, uint32_t t) {
-  const uint32_t first = panel * (PANEL / 64), blocks = (a.V + 63) / 64, end = min(first + PANEL / 64, blocks);
-  float sum = a.block_sums[(size_t)first * a.T + t];
-  for (uint32_t block = first + 1; block < end; block += 1) sum = pogo_add(sum, a.block_sums[(size_t)block * a.T + t]);
+  constexpr uint32_t MOST = PANEL / 64;
+  const uint32_t first = panel * MOST, blocks = min(MOST, (a.V + 63) / 64 - first);
+  const float* sums = a.block_sums + (size_t)first * a.T + t;
+  float each[MOST];
+  POGO_UNROLL
+  for (uint32_t i = 0; i < MOST; i += 1) each[i] = i < blocks ? __ldg(sums + (size_t)i * a.T) : 0.0f;
+  float sum = each[0];
+  POGO_UNROLL
+  for (uint32_t i = 1; i < MOST; i += 1) sum = i < blocks ? pogo_add(sum, each[i]) : sum;
   return sum;
 }
 
+struct HeadShared {
+  float terms[HELD][TOKENS];
+  uint32_t keys[TOKEN_WARPS][TOKENS];
+  float lses[TOKENS];
+};
+
+/** A block's tokens: panels are dealt out to its warps, their terms meet in shared memory and are added ascending. */
 __global__ void __launch_bounds__(TOKEN_THREADS) head_totals(HeadTotals a) {
-  const uint32_t t = blockIdx.x * TOKEN_THREADS + threadIdx.x;
-  if (t >= a.T) return;
-  const uint32_t panels = (a.V + PANEL - 1) / PANEL;
-  uint32_t key = a.maxima[t];
-  for (uint32_t p = 1; p < panels; p += 1) key = pogo_imax(key, a.maxima[(size_t)p * a.T + t]);
+  HeadShared& shared = *reinterpret_cast<HeadShared*>(pogo_shared());
+  auto& [terms, keys, lses] = shared;
+  const uint32_t warp = threadIdx.x / TOKENS, lane = threadIdx.x % TOKENS;
+  const uint32_t t = blockIdx.x * TOKENS + lane, panels = (a.V + PANEL - 1) / PANEL;
+  const bool live = t < a.T;
+  uint32_t key = 0;
+  for (uint32_t p = warp; live && p < panels; p += TOKEN_WARPS) key = pogo_imax(key, __ldg(a.maxima + (size_t)p * a.T + t));
+  keys[warp][lane] = key;
+  __syncthreads();
+  for (uint32_t i = 0; i < TOKEN_WARPS; i += 1) key = pogo_imax(key, keys[i][lane]);
   const float maximum = panel_maximum(key);
-  float total = 0.0f;
-  for (uint32_t p = 0; p < panels; p += 1) {
-    const float m = panel_maximum(a.maxima[(size_t)p * a.T + t]);
-    const float term = pogo_mul(panel_sum(a, p, t), pogo_exp2(pogo_sub(m, maximum)));
-    total = p == 0 ? term : pogo_add(total, term);
+  float total = NOTHING_YET;
+  for (uint32_t first = 0; first < panels; first += HELD) {
+    const uint32_t held = min(HELD, panels - first);
+    for (uint32_t p = first + warp; live && p < first + held; p += TOKEN_WARPS) {
+      const float m = panel_maximum(__ldg(a.maxima + (size_t)p * a.T + t));
+      terms[p - first][lane] = pogo_mul(panel_sum(a, p, t), pogo_exp2(pogo_sub(m, maximum)));
+    }
+    __syncthreads();
+    for (uint32_t i = 0; warp == 0 && live && i < held; i += 1) total = pogo_add(total, terms[i][lane]);
+    __syncthreads();
   }
-  const float lse = pogo_add(maximum, pogo_log2(total));
-  if (a.targets[t] >= a.vocab) {
-    pogo_report(a.failure, a.entry, FAILURE_TARGET, t);
-    return;
+  if (warp == 0 && live) {
+    const float lse = pogo_add(maximum, pogo_log2(total));
+    lses[lane] = lse;
+    // An entry that is no target: nothing is written for its token.
+    if (a.targets[t] >= a.vocab) {
+      pogo_report(a.failure, a.entry, FAILURE_TARGET, t);
+      keys[0][lane] = 0;
+    } else {
+      const float loss = pogo_mul(pogo_sub(lse, a.target_z[t]), POGO_LN2);
+      if (!pogo_absmax_is_finite(pogo_abs_bits(loss))) pogo_report(a.failure, a.entry, FAILURE_NON_FINITE, t);
+      a.loss[t] = loss;
+      keys[0][lane] = 1;
+    }
   }
-  const float loss = pogo_mul(pogo_sub(lse, a.target_z[t]), POGO_LN2);
-  if (!pogo_absmax_is_finite(pogo_abs_bits(loss))) pogo_report(a.failure, a.entry, FAILURE_NON_FINITE, t);
-  a.loss[t] = loss;
-  if (a.e_scales == nullptr) return;
-  for (uint32_t p = 0; p < panels; p += 1) {
-    const float m = panel_maximum(a.maxima[(size_t)p * a.T + t]);
-    const float e = pogo_exp2(pogo_sub(m, lse));
+  __syncthreads();
+  if (a.e_scales == nullptr || !live || keys[0][lane] == 0) return;
+  for (uint32_t p = warp; p < panels; p += TOKEN_WARPS) {
+    const float m = panel_maximum(__ldg(a.maxima + (size_t)p * a.T + t));
+    const float e = pogo_exp2(pogo_sub(m, lses[lane]));
     a.e_scales[(size_t)p * a.T + t] = pogo_mul(pogo_mul(e, POGO_Q8_R), a.inverse_tokens);
   }
 }
@@ -116,8 +147,8 @@ Status head_forward(const HeadForwardArgs& a, const Launch& launch) {
   totals.V = a.V;
   totals.vocab = a.vocab;
   totals.inverse_tokens = pogo_inverse_count(a.U);
-  POGO_TRY(POGO_LAUNCH(head_totals, dim3((a.T + TOKEN_THREADS - 1) / TOKEN_THREADS), dim3(TOKEN_THREADS), 0,
-                       launch.stream, totals),
+  POGO_TRY(POGO_LAUNCH(head_totals, dim3((a.T + TOKENS - 1) / TOKENS), dim3(TOKEN_THREADS),
+                       sizeof(HeadShared), launch.stream, totals),
            "head_totals");
   return Status();
 }

@@ -72,6 +72,10 @@ static __device__ __forceinline__ void cp_async16_part(void* shared, const void*
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(pogo_shared_address(shared)), "l"(global), "r"(bytes)
                : "memory");
 }
+/** Asks for the line of `global` to be brought to the L2 cache. */
+static __device__ __forceinline__ void fetch_ahead(const void* global) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(global));
+}
 static __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 /** Until at most N of this thread's groups are left; other threads see them after a barrier. */
 template <int N>
@@ -113,6 +117,12 @@ static __device__ __forceinline__ uint32_t cluster_size() {
 static __device__ __forceinline__ void cluster_arrive() {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
   asm volatile("barrier.cluster.arrive.aligned;" ::: "memory");
+#endif
+}
+/** Arrives without releasing anything: nothing that waits for others' writes may rely on it. */
+static __device__ __forceinline__ void cluster_arrive_relaxed() {
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 #endif
 }
 static __device__ __forceinline__ void cluster_wait() {
@@ -274,6 +284,8 @@ static inline void shared_or(uint32_t* place, uint32_t bits) { atomicOr(place, b
 static inline uint32_t cluster_rank() { return cuda_model::current->rank; }
 static inline uint32_t cluster_size() { return cuda_model::current->cluster_size; }
 static inline void cluster_arrive() { cuda_model::cluster_arrive(); }
+static inline void cluster_arrive_relaxed() { cuda_model::cluster_arrive(); }
+static inline void fetch_ahead(const void*) {}
 static inline void cluster_wait() { cuda_model::cluster_wait(); }
 template <class T>
 static inline T* map_shared(T* place, uint32_t rank) {

@@ -72,10 +72,16 @@ struct StageRing {
     tile_map_prefetch(&maps.b);
   }
 
-  /** All threads of the cluster. */
+  /** All threads of the cluster. RELAXED: barriers that `begin` published are all that others must see. */
+  template <bool RELAXED = false>
   __device__ __forceinline__ void meet() const {
     if (together() > 1) {
-      cluster_sync();
+      if (RELAXED) {
+        cluster_arrive_relaxed();
+      } else {
+        cluster_arrive();
+      }
+      cluster_wait();
     } else {
       __syncthreads();
     }

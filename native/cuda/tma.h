@@ -53,6 +53,20 @@ static __device__ __forceinline__ void phase_wait(PhaseBarrier* barrier, uint32_
       : "memory");
 }
 
+/**
+ * A word to the same place in block `rank` of the cluster, and its four bytes to the barrier at the same place there: whoever
+ * waits for that phase sees it. Nobody waits here.
+ */
+static __device__ __forceinline__ void phase_store(uint32_t* place, uint32_t value, PhaseBarrier* barrier, uint32_t rank) {
+  asm volatile(
+      "{\n.reg .u32 to, counted;\n"
+      "mapa.shared::cluster.u32 to, %0, %3;\n"
+      "mapa.shared::cluster.u32 counted, %2, %3;\n"
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.u32 [to], %1, [counted];\n}\n" ::"r"(pogo_shared_address(place)),
+      "r"(value), "r"(pogo_shared_address(barrier)), "r"(rank)
+      : "memory");
+}
+
 /** Fetches the map itself ahead of its first use. */
 static __device__ __forceinline__ void tile_map_prefetch(const TileMap* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
@@ -162,6 +176,16 @@ static inline void phase_arrive_at(PhaseBarrier* first, uint32_t index) { tma_mo
 static inline void phase_wait(PhaseBarrier* barrier, uint32_t parity) {
   tma_model::Wait wait = {barrier, parity};
   cuda_model::wait_until(tma_model::ended, &wait, "a phase barrier");
+}
+static inline void phase_store(uint32_t* place, uint32_t value, PhaseBarrier* barrier, uint32_t rank) {
+  auto* to = static_cast<uint32_t*>(cuda_model::map_shared(place, rank));
+  auto* counted = static_cast<PhaseBarrier*>(cuda_model::map_shared(barrier, rank));
+  cuda_model::defer(counted, [=]() {
+    *to = value;
+    tma_model::Phase phase = tma_model::read(counted);
+    phase.bytes -= (int32_t)sizeof value;
+    tma_model::write(counted, phase);
+  });
 }
 static inline void tile_map_prefetch(const TileMap*) {}
 static inline void tile_load(unsigned char* shared, const TileMap* map, uint32_t k, uint32_t row, PhaseBarrier* barrier,

@@ -4,6 +4,7 @@
 #define POGO_CUDA_WGMMA_LOOP_H
 
 #include "gemm_kernel.h"
+#include "row_exchange.h"
 #include "stage_ring.h"
 
 namespace pogo {
@@ -78,12 +79,13 @@ struct WgmmaLoop {
     const uint32_t warp = __shfl_sync(0xFFFFFFFFu, threadIdx.x / 32, 0), group = warp / 4, lane = threadIdx.x % 32;
     const Ring ring(pipeline, barriers, cluster);
     if (threadIdx.x == 0) ring.begin(maps, WARPS);
-    ring.meet();
+    ring.template meet<true>();
     const auto peer = ring.empty_of_peer(lane);
     const StageView view = ring.view(group);
-    const auto release = [&](uint32_t stage) {
+    // Of a stage that is not loaded again nobody is told, so that nothing is under way to a block that ends.
+    const auto release = [&](uint32_t stage, uint32_t of_block) {
       __syncwarp();
-      if (lane < ring.peers) phase_arrive_at(peer, stage);
+      if (lane < ring.peers && of_block + STAGES < blocks) phase_arrive_at(peer, stage);
     };
 
     WgmmaAccumulators acc = {};
@@ -109,9 +111,9 @@ struct WgmmaLoop {
         ring.multiply(acc, view, cursor.stage, block == first);
         wgmma_wait<(int)RUNNING>();
         if (RUNNING == 0) {
-          release(cursor.stage);
+          release(cursor.stage, block);
         } else if (block != first) {
-          release(cursor.before());
+          release(cursor.before(), block - 1);
         }
         if (warp == 0) {
           const uint32_t next = block + AHEAD;
@@ -126,7 +128,7 @@ struct WgmmaLoop {
         cursor.advance();
       } while (block < end);
       wgmma_wait<0>();
-      if (RUNNING > 0) release(cursor.before());
+      if (RUNNING > 0) release(cursor.before(), block - 1);
       wgmma_hold(acc);
       float* scales = group == 0 ? scratch.scales : reinterpret_cast<float*>(scratch.tops);
       panel_scales.publish(scales, group);
@@ -139,10 +141,10 @@ struct WgmmaLoop {
 
 template <class Loop, class Epilogue>
 POGO_HD constexpr uint32_t wgmma_shared_bytes() {
-  return gemm_shared_bytes<Loop, Epilogue>() + Loop::BARRIER_BYTES;
+  return gemm_shared_bytes<Loop, Epilogue>() + Loop::BARRIER_BYTES + (BySingleWarps<Epilogue>::VALUE ? RowExchange::BYTES : 0);
 }
 
-/** `gathers`: the epilogue gathers over the cluster, also its idle blocks, and ends with it. */
+/** `gathers`: the epilogue gathers over the cluster, also its idle blocks, and no block ends before it was told by all. */
 template <class Loop, class Epilogue>
 __global__ void __launch_bounds__(Loop::Shape::THREADS, Loop::RESIDENT)
     wgmma_kernel(const __grid_constant__ TileMaps maps, GemmOperands g, typename Epilogue::Args e, ClusterShape cluster,
@@ -157,12 +159,24 @@ __global__ void __launch_bounds__(Loop::Shape::THREADS, Loop::RESIDENT)
   const TileIndex tile = tile_of_cluster(blockIdx.x, cluster.columns, cluster.rows, row_clusters, column_clusters);
   const TilePlace place = {tile.row * Shape::ROWS, tile.column * Shape::COLUMNS};
   float sum[Shape::MT][Shape::NT][4];
+  const RowExchange exchange(reinterpret_cast<unsigned char*>(barriers) + Loop::BARRIER_BYTES);
+  const bool live = gathers || (place.row0 < g.M && place.col0 < g.N);
+  if constexpr (BySingleWarps<Epilogue>::VALUE) {
+    if (gathers && threadIdx.x == 0) exchange.begin();
+    if (live) Epilogue::template ahead<Shape>(g, e, place, scratch);
+  }
   // A block behind the last row or column loads its part for the others.
   Loop::run(maps, g, place, cluster, shared, scratch, barriers, sum);
-  // No block may end while others of its cluster still tell it what they are done with.
+  // No block may end while others of its cluster still load for it.
   const bool meet = !gathers && cluster.columns * cluster.rows > 1;
-  if (meet) cluster_arrive();
-  if (gathers || (place.row0 < g.M && place.col0 < g.N)) Epilogue::template run<Shape>(g, e, place, shared, scratch, sum);
+  if (meet) cluster_arrive_relaxed();
+  if (live) {
+    if constexpr (BySingleWarps<Epilogue>::VALUE) {
+      Epilogue::template run<Shape>(g, e, place, shared, scratch, exchange, sum);
+    } else {
+      Epilogue::template run<Shape>(g, e, place, shared, scratch, sum);
+    }
+  }
   if (meet) cluster_wait();
 }
 
