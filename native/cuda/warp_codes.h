@@ -150,9 +150,9 @@ struct WarpCodes {
     if (FORM == CodesForm::GELU) store_codes(g, place_of_warp(place), second, e.derivative_out);
     if (FORM == CodesForm::GELU_GRADIENT && e.block_sums != nullptr) {
       // Sums of 64 rows need the warps of those rows.
-      Team<WarpgroupTile>::sync();
+      Team<WarpgroupTile<16>>::sync();
       const uint32_t group = threadIdx.x / 128;
-      Codes::template column_sums<WarpgroupTile>(g, e, {place.row0 + 64 * group, place.col0},
+      Codes::template column_sums<WarpgroupTile<16>>(g, e, {place.row0 + 64 * group, place.col0},
                                                  staging + Codes::template codes_bytes<Shape>() + 4 * group * SECOND_BYTES);
     }
     if (gathers) exchange.gather(row_tops);

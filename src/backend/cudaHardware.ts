@@ -46,5 +46,6 @@ export const CUDA_HARDWARE: Readonly<Record<string, { readonly device: string; r
   groupedAttentionBackward: { device: 'NVIDIA H200', date: '2026-11-26' },
   geglu: { device: 'NVIDIA H200', date: '2026-11-26' },
   gegluGradient: { device: 'NVIDIA H200', date: '2026-11-26' },
+  weightGradient4: { device: 'NVIDIA H200', date: '2026-11-26' },
   blake3Trees: { device: 'NVIDIA H200', date: '2026-11-26' },
 };
