@@ -21,10 +21,10 @@ import { type RunResult, runMainJob } from '../node/run.js';
 import {
   hasRun,
   newestRunDirectory,
-  nextRunDirectory,
   type RunJobSettings,
   type RunSettings,
   readSettings,
+  takeRunDirectory,
 } from '../node/runFiles.js';
 import { parseSeed } from '../node/seed.js';
 import { badUnits, committeeDetection, samplesForDetection } from '../protocol/detection.js';
@@ -125,9 +125,9 @@ async function plan(flags: Flags, environment: Environment): Promise<Plan> {
     }
     return { settings: readSettings(directory), directory, resumed: true };
   }
-  const directory = path.resolve(flags.dir ?? nextRunDirectory(environment.home));
-  if (hasRun(directory)) {
-    throw new PogoError('USAGE', `${directory} holds a run already; go on with --resume, or choose another --dir`);
+  const named = flags.dir === undefined ? undefined : path.resolve(flags.dir);
+  if (named !== undefined && hasRun(named)) {
+    throw new PogoError('USAGE', `${named} holds a run already; go on with --resume, or choose another --dir`);
   }
   const cheat = flags.cheat ?? DEFAULT_CHEAT;
   const shown = cheat === 'none' ? undefined : findCheat(cheat).evidenceBytes;
@@ -146,6 +146,8 @@ async function plan(flags: Flags, environment: Environment): Promise<Plan> {
     ...(evidenceBytes === undefined ? {} : { evidenceBytes }),
     ...(flags.job === undefined ? {} : { jobs: [jobOf(flags.job)] }),
   };
+  // Last, so that a command that is refused makes no folder.
+  const directory = named ?? takeRunDirectory(path.resolve(environment.home));
   return { settings, directory, resumed: false, ...(start === undefined ? {} : { start }) };
 }
 

@@ -1,9 +1,9 @@
 /** The folder of a run: what it was started with, so that `--resume` goes on with the same, and where its parts lie. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import * as path from 'node:path';
 import { PogoError } from '../errors.js';
 import { writeFileAtomic } from '../files/durable.js';
-import { realFiles } from '../files/fileLayer.js';
+import { ioError, realFiles } from '../files/fileLayer.js';
 import { fromHex, toHex } from '../hex.js';
 import { decodeRecipe, encodeRecipe, type Recipe } from '../model/recipe.js';
 import { parseStrictJson } from '../model/strictJson.js';
@@ -32,11 +32,35 @@ const FILE = 'run.json';
 /** In the folder of a finished run: the state that its last finalized claim ended in. */
 export const FINAL_STATE = 'state';
 
-/** The next free `<home>/runs/<n>`. */
-export function nextRunDirectory(home: string): string {
+/** Numbers of the folders of runs below a data directory. */
+function runNumbers(home: string): number[] {
   const runs = path.join(home, 'runs');
-  const numbers = existsSync(runs) ? readdirSync(runs).map(Number).filter(Number.isSafeInteger) : [];
-  return path.join(runs, String(Math.max(0, ...numbers) + 1));
+  return existsSync(runs) ? readdirSync(runs).map(Number).filter(Number.isSafeInteger) : [];
+}
+
+/**
+ * Makes the next free `<home>/runs/<n>`. Of several processes that ask at once each gets its own.
+ *
+ * @throws PogoError IO
+ */
+export function takeRunDirectory(home: string): string {
+  const runs = path.join(home, 'runs');
+  try {
+    realFiles.makeDirectory(runs);
+    for (let number = Math.max(0, ...runNumbers(home)) + 1; ; number += 1) {
+      const directory = path.join(runs, String(number));
+      try {
+        mkdirSync(directory);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'EEXIST') continue;
+        throw ioError('create', directory, error);
+      }
+      realFiles.syncDirectory(runs);
+      return directory;
+    }
+  } catch (error) {
+    throw noRunFolder(runs, error);
+  }
 }
 
 /**
@@ -46,15 +70,13 @@ export function nextRunDirectory(home: string): string {
  * @throws PogoError USAGE when there is none
  */
 export function newestRunDirectory(home: string, option = '--resume'): string {
-  const next = nextRunDirectory(home);
-  const newest = path.join(path.dirname(next), String(Number(path.basename(next)) - 1));
-  if (!existsSync(path.join(newest, FILE))) {
-    throw new PogoError(
-      'USAGE',
-      `${option}: expected a run below ${path.dirname(next)}, found none; start one: pogo run`,
-    );
+  const runs = path.join(home, 'runs');
+  // A process that was killed at its start leaves an empty folder.
+  const begun = runNumbers(home).filter((number) => hasRun(path.join(runs, String(number))));
+  if (begun.length === 0) {
+    throw new PogoError('USAGE', `${option}: expected a run below ${runs}, found none; start one: pogo run`);
   }
-  return newest;
+  return path.join(runs, String(Math.max(...begun)));
 }
 
 /** Whether a folder holds a run. */
@@ -62,15 +84,17 @@ export function hasRun(directory: string): boolean {
   return existsSync(path.join(directory, FILE));
 }
 
+function noRunFolder(directory: string, error: unknown): PogoError {
+  const { message } = PogoError.from(error);
+  return new PogoError('IO', `cannot make the run folder ${directory}: ${message}; choose another with --dir`);
+}
+
 /** @throws PogoError IO for a folder that cannot be written */
 export function writeSettings(directory: string, settings: RunSettings): void {
   try {
     realFiles.makeDirectory(directory);
   } catch (error) {
-    throw new PogoError(
-      'IO',
-      `cannot make the run folder ${directory}: ${PogoError.from(error).message}; choose another with --dir`,
-    );
+    throw noRunFolder(directory, error);
   }
   const { recipe, seed, jobs, ...rest } = settings;
   const others = jobs?.map((job) => ({ recipe: toHex(encodeRecipe(job.recipe)), claims: job.claims }));
