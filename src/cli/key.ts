@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Command } from 'commander';
 import { toHex } from '../hex.js';
-import { keystorePublicKey, writeKeystore } from '../node/keyFile.js';
+import { keystorePublicKey, requireFreeKey, writeKeystore } from '../node/keyFile.js';
 import { createNativeBls } from '../protocol/blsNative.js';
 import { printEvent } from './events.js';
 import { passphraseFrom } from './passphrase.js';
@@ -18,10 +18,12 @@ function show(action: 'new' | 'show', file: string, publicKey: Uint8Array, json:
 }
 
 async function newKey(file: string, options: Options): Promise<void> {
+  // Before anybody thinks of a passphrase.
+  requireFreeKey(file);
   const bls = createNativeBls();
   const secret = bls.deriveMasterSecret(Uint8Array.from(randomBytes(32)));
   const keys = { secret, publicKey: bls.publicKeyFromSecret(secret) };
-  await writeKeystore(file, keys, await passphraseFrom(options.passphraseFile)());
+  await writeKeystore(file, keys, await passphraseFrom(options.passphraseFile, { isNew: true })());
   show('new', file, keys.publicKey, options.json === true);
 }
 

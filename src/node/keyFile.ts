@@ -67,7 +67,7 @@ function giveName(unfinished: string, file: string): void {
 }
 
 /** @throws PogoError IO where something is: there is no --force, since a key that is gone is gone */
-function requireFreeKey(file: string): void {
+export function requireFreeKey(file: string): void {
   if (realFiles.status(file) === undefined) return;
   const message = `expected nothing at ${file}, found a file or folder; a key is never replaced: name another file`;
   throw new PogoError('IO', message, { path: file });
