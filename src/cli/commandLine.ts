@@ -6,6 +6,7 @@ import { Command, CommanderError } from 'commander';
 import { EXIT, PogoError } from '../errors.js';
 import { COMMAND_NAMES, registerCommands } from './commands.js';
 import { reportFailure } from './fail.js';
+import { commandLine, programName } from './program.js';
 import { pogoVersion } from './version.js';
 
 /** The words of `argv` that name a command of `program`: `['data', 'build']`. */
@@ -55,7 +56,7 @@ function demandCommand(argv: readonly string[]): void {
   if (word === undefined || word.startsWith('-') || word === 'help' || COMMAND_NAMES.includes(word)) return;
   throw new PogoError(
     'USAGE',
-    `expected a command (${COMMAND_NAMES.join(', ')}), found ${JSON.stringify(word.slice(0, 80))}; see: pogo --help`,
+    `expected a command (${COMMAND_NAMES.join(', ')}), found ${JSON.stringify(word.slice(0, 80))}; see: ${programName()} --help`,
   );
 }
 
@@ -89,13 +90,14 @@ export async function runCommandLine(argv: readonly string[], json: boolean): Pr
         if (found === undefined) process.stderr.write(`${group.helpInformation()}\n`);
         const names = group.commands.map((command) => command.name()).join(', ');
         const shown =
-          found === undefined ? 'none' : `${JSON.stringify(found.slice(0, 80))}; see: pogo ${words.join(' ')} --help`;
+          found === undefined
+            ? 'none'
+            : `${JSON.stringify(found.slice(0, 80))}; see: ${commandLine(...words, '--help')}`;
         const fault = `expected a command (${names}) after ${words.join(' ')}, found ${shown}`;
         return reportFailure(new PogoError('USAGE', fault), json);
       }
       const message = error.message.replace(/^error: /, '');
-      const help = ['pogo', ...words, '--help'].join(' ');
-      return reportFailure(new PogoError('USAGE', `${message}; see: ${help}`), json);
+      return reportFailure(new PogoError('USAGE', `${message}; see: ${commandLine(...words, '--help')}`), json);
     }
     return reportFailure(error, json);
   }

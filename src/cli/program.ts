@@ -1,8 +1,9 @@
 /** How the user called us, so that commands in our output can be typed as they stand. */
 
-/** `pogo`, or `npm start --` where npm started us in a checkout. */
+/** `pogo`; `npm start --` where npm started us in a checkout, `npx pogo` where npx did, since then nobody else may find it. */
 export function programName(environment: NodeJS.ProcessEnv = process.env): string {
   const { npm_lifecycle_event: script, npm_package_name: name } = environment;
+  if (script === 'npx') return 'npx pogo';
   return script === 'start' && name === 'proof-of-gradient' ? 'npm start --' : 'pogo';
 }
 
