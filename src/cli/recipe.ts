@@ -104,6 +104,26 @@ function plan(recipe: Recipe, json: boolean): void {
   }
 }
 
+interface ShowOptions {
+  readonly json?: true;
+  readonly file?: true;
+  readonly plan?: true;
+}
+
+/** @throws PogoError USAGE for views that want a recipe without one, or exclude each other */
+function requireOneView(name: string | undefined, { json, file, plan }: ShowOptions): void {
+  const wants = file === true ? '--file' : plan === true ? '--plan' : undefined;
+  if (wants === undefined) return;
+  if (name === undefined) {
+    throw new PogoError('USAGE', `${wants}: expected a recipe before it, found none; pogo recipe lists them`);
+  }
+  if (wants === '--plan') return;
+  const other = plan === true ? '--plan' : json === true ? '--json' : undefined;
+  if (other === undefined) return;
+  const advice = other === '--json' ? '; the field `view` of its event is the recipe file' : '';
+  throw new PogoError('USAGE', `--file: expected no ${other} beside it, found both: leave one out${advice}`);
+}
+
 function text(value: unknown): string {
   if (typeof value !== 'object' || value === null) return String(value);
   return Object.entries(value)
@@ -185,7 +205,8 @@ export function register(program: Command): void {
     .option('--json', 'events instead of text; the field `view` is a recipe file')
     .option('--file', 'print only the recipe, as a file to start from')
     .option('--plan', 'memory, disk and traffic of lanes, state and verifiers')
-    .action((name: string | undefined, options: { json?: true; file?: true; plan?: true }) => {
+    .action((name: string | undefined, options: ShowOptions) => {
+      requireOneView(name, options);
       if (name === undefined) list(options.json === true);
       else if (options.plan === true) plan(openRecipe(name), options.json === true);
       else if (options.file === true)
