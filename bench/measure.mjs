@@ -22,8 +22,8 @@ const RECIPES = ['gpt-19m', 'moby', 'gpt2-124m'];
 const RECIPE_LINES = 'step,pipeline/scaling,unit-replay,unit-profile/,log-replay';
 /** Of the chosen set: the loss of a sequence, and what processes add, for the cost analysis. */
 const PROCESS_LINES = 'loss-profile/,claim/';
-/** The smallest model: what a process pays to start and end, however small its state is. */
-const START_RECIPE = 'tiny';
+/** What a process pays to start and end: the smallest model, and one between `gpt-19m` and `gpt2-124m` (bench/benchRecipe.ts). */
+const START_RECIPES = ['tiny', 'gpt2-53m'];
 const SET_LINES = 'boundary,ceiling/,gemm/,quantize4,dequantize4,pack-model,commit,commit/ema';
 /** What no instruction set of the CPU kernels changes: measured once. */
 const COMMON_LINES = 'merkle/,hash,diff,patch,leaf-check,element-check,aggregate';
@@ -67,7 +67,7 @@ function partsOf(sets) {
     ...others.map((set) => recipe(set, 'gpt-5m', forced(set))),
     ...others.map((set) => ({ set, recipe: 'kernels', only: SET_LINES, peers: false })),
     recipe(chosen, 'moby', all),
-    { set: chosen, recipe: START_RECIPE, only: 'claim/', peers: false },
+    ...START_RECIPES.map((name) => ({ set: chosen, recipe: name, only: 'claim/', peers: false })),
     recipe(chosen, 'gpt2-124m', all),
     ...others.filter((set) => FORCED_MODES[set]).flatMap((set) => RECIPES.map((name) => recipe(set, name, false))),
   ];

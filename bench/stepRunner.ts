@@ -25,12 +25,22 @@ export interface StepBackend {
   readonly isa: IsaName;
 }
 
-/** Where the time of the lanes went in the rounds so far; all lanes together are 1. */
-export interface Shares {
+/** Where the time of the lanes went; all lanes together are 1. */
+export interface LaneShares {
   /** by kind of task: unit, commit, weights, hash, … */
   readonly byKind: Readonly<Record<string, number>>;
   /** lanes that had nothing to do: waiting for the slowest, and for the main thread */
   readonly idle: number;
+}
+
+/** The round with the least median of its steps: what disturbs a round makes it longer, never shorter. */
+export interface LeastRound extends LaneShares {
+  readonly stepMs: number;
+}
+
+/** Of all rounds so far. */
+export interface Shares extends LaneShares {
+  readonly leastRound: LeastRound;
   /** tasks × the time of a task with next to nothing to do: what the pool itself costs */
   readonly pool: number;
   readonly tasksPerStep: number;
@@ -47,10 +57,9 @@ export class StepRunner {
   readonly #pool: LanePool;
   readonly #trainer: Trainer;
   readonly #emptyTaskMs: number;
-  readonly #busyMs = new Map<string, number>();
+  readonly #rounds: { readonly samples: readonly number[]; readonly busyMs: ReadonlyMap<string, number> }[] = [];
+  #busyMs = new Map<string, number>();
   #tasks = 0;
-  #steps = 0;
-  #wallMs = 0;
 
   private constructor(pool: LanePool, trainer: Trainer, idleBytes: number, emptyTaskMs: number) {
     this.lanes = pool.lanes;
@@ -81,8 +90,7 @@ export class StepRunner {
 
   /** From now on adds up what the tasks of the pool take, by kind. */
   #watch(): void {
-    this.#steps = 0;
-    this.#wallMs = 0;
+    this.#rounds.length = 0;
     const run = this.#pool.run.bind(this.#pool);
     this.#pool.run = async <T extends LaneTask>(task: T, signal?: AbortSignal) => {
       const result = await run(task, signal);
@@ -101,6 +109,7 @@ export class StepRunner {
     const samples: number[] = [];
     let header = trainer.stateRoot();
     await header;
+    this.#busyMs = new Map();
     for (let i = 0; i < steps; i++) {
       const start = performance.now();
       // The hashing of the state before runs beside the units, as it does in the miner.
@@ -119,28 +128,44 @@ export class StepRunner {
       samples.push(performance.now() - start);
     }
     this.peakBytes = Math.max(this.peakBytes, peakResidentBytes());
-    this.#steps += steps;
-    this.#wallMs += samples.reduce((sum, ms) => sum + ms, 0);
+    this.#rounds.push({ samples, busyMs: this.#busyMs });
     return samples;
   }
 
   shares(): Shares {
-    const all = this.#wallMs * this.lanes;
-    const byKind = Object.fromEntries([...this.#busyMs].map(([kind, ms]) => [kind, ms / all]));
-    const busy = Object.values(byKind).reduce((sum, share) => sum + share, 0);
+    const samples = this.#rounds.flatMap((round) => round.samples);
+    const all = this.#laneShares(
+      samples,
+      this.#rounds.map(({ busyMs }) => busyMs),
+    );
+    const rounds = this.#rounds.map((round) => ({
+      stepMs: median(round.samples),
+      ...this.#laneShares(round.samples, [round.busyMs]),
+    }));
     return {
-      byKind,
-      idle: 1 - busy,
-      pool: (this.#tasks * this.#emptyTaskMs) / all,
-      tasksPerStep: this.#tasks / this.#steps,
+      ...all,
+      leastRound: rounds.reduce((least, round) => (round.stepMs < least.stepMs ? round : least)),
+      pool: (this.#tasks * this.#emptyTaskMs) / (sum(samples) * this.lanes),
+      tasksPerStep: this.#tasks / samples.length,
       emptyTaskUs: 1e3 * this.#emptyTaskMs,
     };
+  }
+
+  #laneShares(samples: readonly number[], busyMs: readonly ReadonlyMap<string, number>[]): LaneShares {
+    const all = sum(samples) * this.lanes;
+    const kinds = new Set(busyMs.flatMap((round) => [...round.keys()]));
+    const byKind = Object.fromEntries(
+      [...kinds].map((kind) => [kind, sum(busyMs.map((round) => round.get(kind) ?? 0)) / all]),
+    );
+    return { byKind, idle: 1 - sum(Object.values(byKind)) };
   }
 
   async dispose(): Promise<void> {
     await this.#pool.dispose();
   }
 }
+
+const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
 
 /** Round trip of a task with next to nothing to do, milliseconds; every lane runs and has loaded its kernels then. */
 async function timeEmptyTask(pool: LanePool): Promise<number> {

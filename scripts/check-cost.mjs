@@ -1,11 +1,12 @@
 // Compares the formulas of the cost analysis with real runs: for each recipe two claims are mined and verified, and time, bytes
 // and samples are held against what `pogo cost` says from points in which that recipe has no part.
-//   node scripts/check-cost.mjs [--points FILE | --measure] [--recipes moby,gpt-5m,gpt-19m] [--json] [--write | --anyway]
-// --measure times the points on this machine first (about ten minutes); else they are those of a committed file, which means
-// something only on the machine that made it. --write keeps the result in bench/results/cost/check.jsonl, from where
-// scripts/generate-cost.mjs takes it into docs/cost.md. A busy machine is refused, and what was timed while others computed, or
-// whose least was met by one run only, is timed again; --anyway prints what was found all the same and keeps nothing. What counts of
-// the runs is the least of each time: what the formulas say is of a machine that does nothing else.
+//   node scripts/check-cost.mjs [--points FILE | --measure [--keep FILE]] [--recipes moby,gpt-5m,gpt-19m] [--json] [--write | --anyway]
+// --measure times the points on this machine, too (twenty minutes in all; eight without); else they are those of a committed file,
+// which means something only on the machine that made it. --keep writes them to a file. Points and runs are timed in passes,
+// minutes apart, and what counts is the least of each time: what the formulas say is of a machine that does nothing else.
+// --write keeps the result in bench/results/cost/check.jsonl, from where scripts/generate-cost.mjs takes it into docs/cost.md. A
+// busy machine is refused, and what was timed while others computed, or whose least was met by one run only, is timed again;
+// --anyway prints what was found all the same, of one pass, and keeps nothing.
 // Exit code 0: every time is within 15 % and every count is equal; 1: one is not, and which; 5: the machine is busy.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -19,11 +20,18 @@ import { jsonLines } from './lib/jsonLines.mjs';
 import { cli, EXIT_ENVIRONMENT, progress, ROOT, ScriptError } from './lib/project.mjs';
 
 const BOUND = 0.15;
-/** Their lines are the points: each recipe is predicted from the others. */
-const LINES = 'step,unit-replay,unit-profile/,loss-profile/,claim/';
-const MEASURED_RECIPES = { moby: LINES, 'gpt-5m': LINES, 'gpt-19m': LINES, 'gpt2-124m': LINES, tiny: 'claim/' };
-/** Of each recipe: for a minute at least, at most five, and until the least of each time was met twice (bench/repeatedRuns.ts). */
-const REPETITION = { leastRuns: 3, leastMs: 60_000, mostMs: 300_000 };
+/** Passes over everything that is timed; further ones follow while the least of a time was met by one run only. */
+const PASSES = 3;
+const MOST_PASSES = 4;
+/** Lines that are points beside whole processes; each recipe is predicted from the others, and the largest is not run here. */
+const LINES = 'step,unit-replay,unit-profile/,loss-profile/';
+const LINES_OF = ['moby', 'gpt-5m', 'gpt-19m', 'gpt2-124m'];
+/** Of these whole processes are points, too: how long one starts and ends, however small and somewhat larger than those below. */
+const START_RECIPES = ['tiny', 'gpt2-53m'];
+/** And of the largest, whose run takes three minutes, once. */
+const LARGEST = 'gpt2-124m';
+/** Of each recipe in a pass: for this long at least and at most, a run at least beside the first (bench/repeatedRuns.ts). */
+const REPETITION = { leastRuns: 1, leastMs: 20_000, mostMs: 60_000 };
 /** As long as the machine is looked at before anything is timed, milliseconds. */
 const LOOK_MS = 3000;
 
@@ -54,31 +62,61 @@ async function undisturbed({ watchOthers, BUSY_SHARE }, what, anyway, work) {
   }
 }
 
-async function measurePoints(folder, bench, anyway) {
-  const file = join(folder, 'points.jsonl');
-  const lines = [];
-  for (const [recipe, only] of Object.entries(MEASURED_RECIPES)) {
-    progress(`cost: timing ${recipe}`);
-    const args = [join(ROOT, 'scripts', 'bench.mjs'), '--json', '--no-peers', '--only', only, '--recipe', recipe];
-    lines.push(...(await undisturbed(bench, recipe, anyway, () => jsonLines(process.execPath, args))));
-  }
-  writeFileSync(file, lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
-  return file;
+/** Lines of `pogo bench` of a recipe. */
+async function linesOf(bench, recipe, only, anyway) {
+  progress(`cost: timing ${recipe}`);
+  const args = [join(ROOT, 'scripts', 'bench.mjs'), '--json', '--no-peers', '--only', only, '--recipe', recipe];
+  const lines = await undisturbed(bench, recipe, anyway, () => jsonLines(process.execPath, args));
+  // Others say what was skipped, and how the whole went.
+  return lines.filter(({ type }) => type === 'bench');
 }
 
-/** Runs of a recipe, those beside which others computed not counted. @returns runs, and times whose least was met once only */
-async function runsOf({ repeatedRuns, countedRuns, metOnce, BUSY_SHARE }, recipe, folder, anyway) {
-  progress(`cost: mining and verifying two claims of ${recipe}, again and again`);
-  const place = (run) => join(folder, `${recipe}-${run}`);
-  const repetition = anyway ? { ...REPETITION, mostMs: REPETITION.leastMs } : REPETITION;
-  const runs = await repeatedRuns({ root: ROOT, recipe }, place, repetition);
-  const counted = countedRuns(runs);
-  const share = Math.max(...counted.map(({ others = 0 }) => others));
-  if (share > BUSY_SHARE) {
-    refuseBusy(`others used ${percent(share)} of the processors beside every run of ${recipe}`, anyway);
+/** Runs recipes, and times the points where they are asked for, in passes. @returns runs by recipe, and lines */
+async function measured(bench, recipes, folder, { measure, anyway, files }) {
+  const runs = new Map(recipes.map((name) => [name, []]));
+  const lines = measure ? await linesOf(bench, LARGEST, 'claim/', anyway) : [];
+  for (let pass = 1; pass <= (anyway ? 1 : MOST_PASSES); pass++) {
+    progress(`cost: pass ${pass}`);
+    if (measure) for (const name of LINES_OF) lines.push(...(await linesOf(bench, name, LINES, anyway)));
+    for (const [name, some] of runs) {
+      progress(`cost: mining and verifying two claims of ${name}, again and again`);
+      const first = some.length;
+      const place = (run) => join(folder, `${name}-${first + run}`);
+      some.push(...(await bench.repeatedRuns({ root: ROOT, recipe: files.get(name) ?? name }, place, REPETITION)));
+    }
+    if (pass >= PASSES && unsteadyOf(bench, runs).length === 0) break;
   }
-  progress(`cost: ${recipe}: ${runs.length} runs, of which ${counted.length} count`);
-  return { runs, unsteady: metOnce(runs) };
+  for (const [name, some] of runs) {
+    const counted = bench.countedRuns(some);
+    const share = Math.max(...counted.map(({ others = 0 }) => others));
+    if (share > bench.BUSY_SHARE) {
+      refuseBusy(`others used ${percent(share)} of the processors beside every run of ${name}`, anyway);
+    }
+    progress(`cost: ${name}: ${some.length} runs, of which ${counted.length} count`);
+  }
+  return { runs, lines: bench.leastLines(lines) };
+}
+
+/** Times whose least was met by one run only, with their recipes. */
+const unsteadyOf = ({ metOnce }, runs) =>
+  // Of those that are only points a run or two must do.
+  [...runs.entries()]
+    .filter(([name]) => !START_RECIPES.includes(name))
+    .flatMap(([name, some]) => metOnce(some).map((time) => `${name} ${time}`));
+
+/** Files of recipes that are the bench's own, by name. */
+function recipeFiles({ benchRecipe }, { recipeToJson }, names, folder) {
+  const own = names.map((name) => [name, join(folder, `${name}.json`)]);
+  for (const [name, file] of own) writeFileSync(file, JSON.stringify(recipeToJson(benchRecipe(name))));
+  return new Map(own);
+}
+
+/** Lines `claim/…` of the runs: what a recipe's runs are held against, and points for the others. */
+function processLines({ benchRecipe, claimLines }, { runs, lines }) {
+  const { backend, isa, details } = lines.find(({ name }) => name === 'step');
+  return [...runs].flatMap(([name, some]) =>
+    claimLines({ recipe: benchRecipe(name), backend, isa, lanes: details.lanes }, some),
+  );
 }
 
 /** What the formulas say and what was found, by name; parts of a duty are told and not judged. */
@@ -154,6 +192,7 @@ await cli(async (args) => {
     args,
     options: {
       points: { type: 'string' },
+      keep: { type: 'string' },
       measure: { type: 'boolean', default: false },
       recipes: { type: 'string', default: 'moby,gpt-5m,gpt-19m' },
       json: { type: 'boolean', default: false },
@@ -164,11 +203,17 @@ await cli(async (args) => {
   const { anyway } = values;
   if (values.write && anyway) throw new ScriptError('error: expected --write or --anyway, found both', 2);
   const compiled = dirname(await buildBench());
-  const parts = ['claimRuns.js', 'repeatedRuns.js', 'others.js'].map(
-    (name) => import(pathToFileURL(join(compiled, name)).href),
-  );
+  const files = ['benchRecipe.js', 'claimRuns.js', 'repeatedRuns.js', 'leastLines.js', 'lines/claim.js', 'others.js'];
+  const parts = files.map((name) => import(pathToFileURL(join(compiled, name)).href));
   const bench = Object.assign({}, ...(await Promise.all(parts)));
-  const modules = ['cost/points.js', 'cost/device.js', 'cost/workload.js', 'cost/analysis.js', 'model/recipe.js'];
+  const modules = [
+    'cost/points.js',
+    'cost/device.js',
+    'cost/workload.js',
+    'cost/analysis.js',
+    'model/recipe.js',
+    'model/recipeJson.js',
+  ];
   const cost = Object.assign({}, ...(await Promise.all(modules.map((name) => built(name)))));
 
   const look = bench.watchOthers();
@@ -178,15 +223,19 @@ await cli(async (args) => {
 
   const folder = mkdtempSync(join(tmpdir(), 'pogo-cost-'));
   try {
-    const file = values.measure
-      ? await measurePoints(folder, bench, anyway)
-      : join(ROOT, values.points ?? newestResults());
-    const lines = readLines(file);
-    const [rows, unsteady] = [[], []];
-    for (const name of values.recipes.split(',')) {
-      const found = await runsOf(bench, name, folder, anyway);
-      unsteady.push(...found.unsteady.map((time) => `${name} ${time}`));
-      const compared = comparison(bench, cost, lines, name, found.runs);
+    const { measure } = values;
+    const recipes = values.recipes.split(',');
+    const also = measure ? START_RECIPES.filter((name) => !recipes.includes(name)) : [];
+    const recipesAt = recipeFiles(bench, cost, also, folder);
+    const found = await measured(bench, [...recipes, ...also], folder, { measure, anyway, files: recipesAt });
+    const file = values.points ?? newestResults();
+    const lines = measure ? [...found.lines, ...processLines(bench, found)] : readLines(join(ROOT, file));
+    if (values.keep !== undefined)
+      writeFileSync(values.keep, lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+    const unsteady = unsteadyOf(bench, found.runs);
+    const rows = [];
+    for (const name of recipes) {
+      const compared = comparison(bench, cost, lines, name, found.runs.get(name));
       rows.push(...compared.rows);
       for (const row of [...compared.rows, ...compared.parts]) {
         process.stdout.write(values.json ? `${JSON.stringify(row)}\n` : rowText(row));
@@ -202,7 +251,7 @@ await cli(async (args) => {
     }
     if (values.write) {
       const { cpu, cores, isa } = lines.find((line) => line.name === 'step');
-      const points = values.measure ? 'timed in the same run' : file.slice(ROOT.length + 1);
+      const points = measure ? 'timed in the same run' : file;
       const head = { type: 'cost-check-run', date: new Date().toISOString().slice(0, 10), cpu, cores, isa, points };
       mkdirSync(dirname(join(ROOT, CHECKED)), { recursive: true });
       writeFileSync(join(ROOT, CHECKED), [head, ...rows].map((line) => `${JSON.stringify(line)}\n`).join(''));

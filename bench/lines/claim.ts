@@ -56,9 +56,11 @@ async function runsOf({ recipe, backend, quick, lanes, signal, benchFolder }: Be
   }
 }
 
-async function* claimLines(context: BenchContext): AsyncGenerator<BenchLine> {
-  const { recipe, backend, lanes } = context;
-  const runs = await runsOf(context);
+/** Both lines, of runs that were made. */
+export function claimLines(
+  { recipe, backend, isa, lanes }: { recipe: Recipe; backend: string; isa: string; lanes: number },
+  runs: readonly ClaimRun[],
+): [BenchLine, BenchLine] {
   const counted = countedRuns(runs);
   const { duty, stepMs, mineMs, mineAroundMs, verifyMs, verifyAroundMs } = leastTimes(runs);
   const { steps, samples, drawnSteps } = duty;
@@ -74,8 +76,8 @@ async function* claimLines(context: BenchContext): AsyncGenerator<BenchLine> {
     // Of the processors, by others: above some hundredths the line is not of an idle machine.
     ...(others.length === 0 ? {} : { othersShare: round(Math.max(...others), 3) }),
   };
-  const machine = { backend: backend.name, isa: backend.isa };
-  yield lineOf(
+  const machine = { backend, isa };
+  const mine = lineOf(
     {
       ...machine,
       name: 'claim/mine',
@@ -84,7 +86,7 @@ async function* claimLines(context: BenchContext): AsyncGenerator<BenchLine> {
     },
     counted.flatMap(({ stepsMs }) => stepsMs),
   );
-  yield lineOf(
+  const verify = lineOf(
     {
       ...machine,
       name: 'claim/verify',
@@ -106,12 +108,14 @@ async function* claimLines(context: BenchContext): AsyncGenerator<BenchLine> {
     },
     counted.map(({ dutyMs }) => dutyMs),
   );
+  return [mine, verify];
 }
 
 /** Both are of one run, so either name gives both. */
 export const claim: BenchGroup = {
   names: ['claim/'],
   async *lines(context) {
-    yield* claimLines(context);
+    const { recipe, backend, lanes } = context;
+    yield* claimLines({ recipe, backend: backend.name, isa: backend.isa, lanes }, await runsOf(context));
   },
 };

@@ -4,6 +4,7 @@
  * `pipeline/scaling`: the same with 1 … n lanes, against n times one lane.
  */
 
+import { leastRoundPercent } from '../../src/cost/resultLines.js';
 import { toHex } from '../../src/hex.js';
 import { unitFileBytes } from '../../src/model/layout.js';
 import { laneBytes } from '../../src/model/tape.js';
@@ -14,13 +15,15 @@ import { type BenchContext, type BenchGroup, type GroupOutput, skipped } from '.
 import { type BenchLine, type Job, lineOf, median, type PeerResult, requireSameBytes, round } from '../harness.js';
 import { bestOf, interleave, type PeerProcess, ROUNDS } from '../interleave.js';
 import { startLlmC, startTorch, targetKind, torchModes } from '../peers.js';
-import { requireReferenceStep, StepRunner } from '../stepRunner.js';
+import { type LaneShares, requireReferenceStep, StepRunner } from '../stepRunner.js';
 
 const MIB = 2 ** 20;
 /** Fewest steps of a round; most beside a peer, which takes as many and is slower; most of ours alone. */
 const MIN_STEPS = 1;
 const MAX_STEPS = 8;
 const MAX_STEPS_ALONE = 64;
+/** Rounds of ours without a peer: with peers there are as many for each of them. */
+const ROUNDS_ALONE = 5;
 
 /** What the memory target allows, bytes: 20 a parameter, the lanes' activations, 0.6 a parameter and unit in flight. */
 function memoryBudget(plan: ModelPlan, lanes: number): number {
@@ -29,14 +32,17 @@ function memoryBudget(plan: ModelPlan, lanes: number): number {
   return 1.3 * (20 * n + lanes * activations + 0.6 * n * (plan.recipe.unitsPerStep + lanes));
 }
 
+const percent = (share: number): number => round(100 * share, 3);
+
 /** Where the lanes' time went, in percent of all lanes. */
 function shareDetails(runner: StepRunner): Record<string, number> {
-  const { byKind, idle, pool, tasksPerStep, emptyTaskUs } = runner.shares();
-  const percent = (share: number): number => round(100 * share, 3);
-  const kinds = Object.entries(byKind).map(([kind, share]) => [`${kind}Percent`, percent(share)] as const);
+  const { leastRound, pool, tasksPerStep, emptyTaskUs, ...all } = runner.shares();
+  const percents = ({ byKind, idle }: LaneShares, name: (kind: string) => string): Record<string, number> =>
+    Object.fromEntries(Object.entries({ ...byKind, idle }).map(([kind, share]) => [name(kind), percent(share)]));
   return {
-    ...Object.fromEntries(kinds),
-    idlePercent: percent(idle),
+    ...percents(all, (kind) => `${kind}Percent`),
+    leastRoundMs: round(leastRound.stepMs, 5),
+    ...percents(leastRound, leastRoundPercent),
     poolPercent: percent(pool),
     tasksPerStep: round(tasksPerStep, 4),
     emptyTaskUs: round(emptyTaskUs, 3),
@@ -95,7 +101,7 @@ async function* stepLines(context: BenchContext, plan: ModelPlan): AsyncGenerato
   const { backend, recipe, lanes, signal } = context;
   const runner = await StepRunner.open(backend, plan, lanes, signal);
   try {
-    const count = await stepsOfRound(context, runner, MAX_STEPS);
+    const count = await stepsOfRound(context, runner, context.peers ? MAX_STEPS : MAX_STEPS_ALONE);
     const samples: number[] = [];
     const peers: PeerResult[] = [];
     if (!context.peers) yield skipped('step/pytorch', 'not asked for (--no-peers)');
@@ -114,7 +120,8 @@ async function* stepLines(context: BenchContext, plan: ModelPlan): AsyncGenerato
         await peer.close();
       }
     }
-    while (samples.length < ROUNDS * count) samples.push(...(await runner.round(count)));
+    while (samples.length < (context.quick ? ROUNDS : ROUNDS_ALONE) * count)
+      samples.push(...(await runner.round(count)));
     const best = bestOf(peers, [targetKind(backend.isa)]) ?? bestOf(peers, ['fp32', 'bf16']);
     const job = stepJob(context, plan, 'step', runner);
     const line = lineOf({ ...job, peers }, samples, runner.root);

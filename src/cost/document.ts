@@ -248,7 +248,7 @@ function formulas(): string {
     [
       'start and end',
       'once a process; by the bytes of the state',
-      '`mineAroundMs`, `verifyAroundMs` of `claim/…`, of `tiny`, too, where it was run',
+      '`mineAroundMs`, `verifyAroundMs` of `claim/…`, of `tiny` and `gpt2-53m`, too, where they were run',
     ],
   ];
   return table(['what', 'formula', 'its point'], rows);
@@ -257,11 +257,11 @@ function formulas(): string {
 /** What of repeated runs the points are, and what of those that the formulas are held against. */
 function runsText({ process }: MeasuredPoints): string {
   const least =
-    'the least of each time counts, without the first run, which reads files for the first time, and runs beside which others computed: what disturbs a run makes it longer. Runs go on for most of a minute and until their least was met twice within 5 %';
+    'the least of each time counts, without the first run, which reads files for the first time, and runs beside which others computed: what disturbs a run makes it longer. Runs go on until their least was met twice within 5 %';
   if (process?.least === true) {
     return `Of the runs of \`claim/…\`, and of those below, ${least}; of \`gpt2-124m\`, whose run takes three minutes, there is one.`;
   }
-  return `Of the runs below ${least}. The lines \`claim/…\` of these results are older: medians of three runs of \`moby\`, and the first run of larger models.`;
+  return `Of the runs below, and of the points timed beside them, ${least}; they are timed in three passes, minutes apart. The lines \`claim/…\` of these results are older: medians of three runs of \`moby\`, and the first run of larger models.`;
 }
 
 /** The section of the page that says how the formulas did; each miss by name. */

@@ -9,7 +9,7 @@
 
 import { commitBytes, hashBytes, unitFileLength, weightBytes } from './passBytes.js';
 import { type ProcessPoints, processOf } from './processPoints.js';
-import { detail, type Located, type PointLine, recipeOf, secondsOfStep, unitsOf } from './resultLines.js';
+import { detail, type Located, type PointLine, recipeOf, secondsOfStep, shareOfStep, unitsOf } from './resultLines.js';
 
 /** Seconds of a pass = operations · perOperation + bytes · perByte. */
 export interface PassRate {
@@ -117,7 +117,7 @@ export function readPoints(lines: readonly PointLine[], file: string, except?: s
   const stepSeconds = secondsOfStep(last);
   const lanes = detail(last, 'lanes');
   const rate = (kind: string, bytes: number): Point => {
-    const seconds = (detail(last, `${kind}Percent`) / 100) * lanes * stepSeconds;
+    const seconds = shareOfStep(last, kind) * lanes * stepSeconds;
     return { value: bytes / seconds, source: last.source };
   };
   const length = unitFileLength(detail(last, 'unitBytes'));
@@ -150,7 +150,7 @@ function togetherOf(lines: readonly Located[], steps: readonly Located[], file: 
   const ratios = steps.flatMap((step) => {
     const alone = lines.find((one) => one.line.name === 'unit-replay' && recipeOf(one) === recipeOf(step));
     if (alone === undefined) return [];
-    const inLanes = ((detail(step, 'unitPercent') / 100) * detail(step, 'lanes') * secondsOfStep(step)) / unitsOf(step);
+    const inLanes = (shareOfStep(step, 'unit') * detail(step, 'lanes') * secondsOfStep(step)) / unitsOf(step);
     return [(1e3 * inLanes) / Number(alone.line.value)];
   });
   return {
@@ -161,7 +161,7 @@ function togetherOf(lines: readonly Located[], steps: readonly Located[], file: 
 
 function waitOf(step: Located): number {
   const seconds = secondsOfStep(step);
-  const idle = (detail(step, 'idlePercent') / 100) * seconds;
+  const idle = shareOfStep(step, 'idle') * seconds;
   return idle / Math.sqrt(seconds - idle);
 }
 

@@ -13,7 +13,7 @@ import { DUTY_SHARE, shortestClaimWithin } from '../../src/cost/dutyLength.js';
 import { MEASURED } from '../../src/cost/measured.js';
 import { commitBytes, hashBytes } from '../../src/cost/passBytes.js';
 import { fitRate, passSeconds, readPoints } from '../../src/cost/points.js';
-import type { PointLine } from '../../src/cost/resultLines.js';
+import { leastRoundPercent, type PointLine, secondsOfStep, shareOfStep } from '../../src/cost/resultLines.js';
 import { figureText } from '../../src/cost/text.js';
 import { workloadOf } from '../../src/cost/workload.js';
 import { PogoError } from '../../src/errors.js';
@@ -165,9 +165,20 @@ describe('points', () => {
       expect(Math.abs((1e3 * device.unitSeconds(work).value) / Number(unit?.value) - 1), `${name}: unit`).toBeLessThan(
         0.15,
       );
-      const seconds = work.tokensPerStep / Number(line.value);
+      const seconds = secondsOfStep({ line, source: '' });
       expect(Math.abs(stepSeconds(work, device, 1).value / seconds - 1), `${name}: step`).toBeLessThan(0.15);
     }
+  });
+
+  test('a step is its least round where the line says so, with the shares of that round; else the median of all', () => {
+    const details = { tokensPerStep: 4096, unitPercent: 84, idlePercent: 11 };
+    const older = { line: { type: 'bench', name: 'step', value: 128_000, details }, source: '' };
+    expect(secondsOfStep(older)).toBe(0.032);
+    expect([shareOfStep(older, 'unit'), shareOfStep(older, 'idle')]).toEqual([0.84, 0.11]);
+    const least = { leastRoundMs: 28, [leastRoundPercent('unit')]: 85, [leastRoundPercent('idle')]: 10 };
+    const line = { ...older, line: { ...older.line, details: { ...details, ...least } } };
+    expect(secondsOfStep(line)).toBe(0.028);
+    expect([shareOfStep(line, 'unit'), shareOfStep(line, 'idle')]).toEqual([0.85, 0.1]);
   });
 
   test('a file without steps is refused', () => {
