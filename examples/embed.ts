@@ -1,10 +1,16 @@
 /**
  * A chain of claims inside one program: the embedded ledger, a miner and two verifiers, until two claims are final.
  *
- * npm run setup
+ * In a checkout, after `npm run setup`:
+ *
  * npx tsc examples/embed.ts --ignoreConfig --rootDir examples --outDir .tools/examples --module nodenext \
  *   --target es2022 --skipLibCheck --types node
  * node .tools/examples/embed.js
+ *
+ * In a project with `"type": "module"` that has the package, TypeScript and @types/node:
+ *
+ * npx tsc node_modules/proof-of-gradient/examples/embed.ts --ignoreConfig --outDir out --module nodenext --target es2022 --types node
+ * node out/embed.js
  */
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';

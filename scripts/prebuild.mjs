@@ -1,33 +1,35 @@
 // Stages the package as it is shipped in `.tools/package`: `dist/` compiled afresh, and the addons in
 // `prebuilds/<platform>-<arch>/` (prebuildify), from which an installed package loads them.
 //   node scripts/prebuild.mjs            stage; `npm pack ./.tools/package` makes the tarball
-//   node scripts/prebuild.mjs --check    also pack it, install it in an empty folder and run it there
+//   node scripts/prebuild.mjs --check    also pack it, install it in an empty folder and use it there (lib/packageCheck.mjs)
 // Nothing is put into the checkout itself: the doors look into `prebuilds/` first, and an old one would hide later builds.
 // prebuildify builds native/cpu in a copy of the sources, because it moves the result out of the build folder.
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { capture, cli, logExcerpt, progress, ROOT, runProgram, ScriptError, TOOLS, which } from './lib/project.mjs';
+import { checkPackage } from './lib/packageCheck.mjs';
+import { cli, logExcerpt, progress, ROOT, runProgram, ScriptError, TOOLS, which } from './lib/project.mjs';
 import { scratchTree } from './lib/scratch.mjs';
 import { nodeDirectory } from './lib/toolchains.mjs';
-import { npmCommand, setup } from './setup.mjs';
+import { setup } from './setup.mjs';
 
 const STAGE = join(TOOLS, 'package');
 const TARGET = `${process.platform}-${process.arch}`;
 /** Node-API addons run on every newer Node: one build is enough. */
 const NAPI = ['--napi', `--target=${process.versions.node}`];
 
-/** Pages that go with the package. */
-const PAGES = ['README.md', 'LICENSE'];
+/** Pages that go with the package, and what they link to: an installed package has no other place for its answers. */
+const PAGES = [
+  'README.md',
+  'LICENSE',
+  'CHANGELOG.md',
+  'CONTRIBUTING.md',
+  'docs',
+  'examples',
+  'bench/README.md',
+  'bench/results/convergence.md',
+  'native/cpu/README.md',
+  'native/cuda/README.md',
+];
 
 /** `package.json` as it is shipped: whoever installs it has no use for what a checkout does. */
 function shippedManifest() {
@@ -54,7 +56,7 @@ export async function prebuild() {
   rmSync(STAGE, { recursive: true, force: true });
   mkdirSync(STAGE, { recursive: true });
   writeFileSync(join(STAGE, 'package.json'), shippedManifest());
-  for (const name of PAGES) copyFileSync(join(ROOT, name), join(STAGE, name));
+  for (const name of PAGES) cpSync(join(ROOT, name), join(STAGE, name), { recursive: true });
   const strip = process.platform !== 'linux' || which('strip') !== undefined;
   const args = [
     join(ROOT, 'node_modules', 'prebuildify', 'bin.js'),
@@ -76,31 +78,6 @@ export async function prebuild() {
   return files;
 }
 
-/** A stranger's program: every entry, by `import` and from CommonJS. */
-const CHECK_PROGRAM = `
-import { createRequire } from 'node:module';
-const entries = Object.keys(createRequire(import.meta.url)('./node_modules/proof-of-gradient/package.json').exports);
-for (const entry of entries) {
-  const name = entry.replace(/^[.]/, 'proof-of-gradient');
-  if (Object.keys(await import(name)).length === 0) throw new Error(name + ' exports nothing');
-}
-`;
-const COMMON_JS_PROGRAM = `
-Promise.all(['', '/light', '/kernels'].map((entry) => import('proof-of-gradient' + entry))).then(([library]) => {
-  if (library.loadRecipe('tiny').name !== 'tiny') throw new Error('no recipe');
-});
-`;
-/** What an editor of a strict TypeScript project sees; our declarations may need no others' that are not installed. */
-const TYPES_PROGRAM = `
-import { type Backend, createMiner, type Ledger, loadRecipe, type MemberOptions, openBackend, PogoError, verifyBundle } from 'proof-of-gradient';
-import { openBackend as openKernels } from 'proof-of-gradient/kernels';
-import { checkEvidence, createNobleBls } from 'proof-of-gradient/light';
-const backend: Backend = openBackend();
-declare const ledger: Ledger;
-export const chain: MemberOptions['ledger'] = ledger;
-export { backend, checkEvidence, createMiner, createNobleBls, ledger, loadRecipe, openKernels, PogoError, verifyBundle };
-`;
-
 /** `dist/` of the package: compiled from nothing, so that no output of a deleted source is shipped. */
 async function stageLibrary() {
   const tsc = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc');
@@ -119,72 +96,6 @@ async function stageLibrary() {
   if (result.code !== 0) throw new ScriptError(`prebuild: TypeScript does not compile:\n${logExcerpt(result.log, 12)}`);
 }
 
-/** Packs the staged package and uses it as a stranger would: no scripts, no compiler on PATH, an empty folder. */
-export async function checkPackage() {
-  const folder = mkdtempSync(join(tmpdir(), 'pogo-package-'));
-  try {
-    const [npm, prefix] = npmCommand();
-    const demand = (result, what) => {
-      if (result.code !== 0) throw new ScriptError(`prebuild: ${what} failed:\n${logExcerpt(result.log, 12)}`);
-    };
-    const options = { log: 'package' };
-    demand(
-      await runProgram(npm, [...prefix, 'pack', STAGE, '--ignore-scripts', '--pack-destination', folder], options),
-      'npm pack',
-    );
-    const tarball = readdirSync(folder).find((name) => name.endsWith('.tgz'));
-    writeFileSync(join(folder, 'package.json'), '{ "name": "stranger", "private": true, "type": "module" }\n');
-    const inFolder = { ...options, cwd: folder };
-    const install = ['install', '--ignore-scripts', '--no-audit', '--no-fund', `./${tarball}`];
-    demand(await runProgram(npm, [...prefix, ...install], inFolder), 'npm install of the package');
-    // With a lockfile npm ignores "gypfile": a binding.gyp in the package would now start a build.
-    const noCompiler = { ...process.env, CXX: '/nonexistent', CC: '/nonexistent' };
-    demand(
-      await runProgram(npm, [...prefix, 'ci', '--no-audit', '--no-fund'], { ...inFolder, env: noCompiler }),
-      'npm ci there',
-    );
-    for (const [name, text] of [
-      ['check.mjs', CHECK_PROGRAM],
-      ['check.cjs', COMMON_JS_PROGRAM],
-    ]) {
-      writeFileSync(join(folder, name), text);
-      demand(await runProgram(process.execPath, [name], inFolder), `import of the package (${name})`);
-    }
-    writeFileSync(join(folder, 'check.ts'), TYPES_PROGRAM);
-    const tsc = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc');
-    const strict = [
-      '--strict',
-      '--exactOptionalPropertyTypes',
-      '--noEmit',
-      '--skipLibCheck',
-      'false',
-      '--target',
-      'es2022',
-    ];
-    const types = ['--types', 'node', '--typeRoots', join(ROOT, 'node_modules', '@types')];
-    demand(
-      await runProgram(process.execPath, [tsc, ...strict, '--module', 'node16', ...types, 'check.ts'], inFolder),
-      'types of the package',
-    );
-    const installed = join(folder, 'node_modules', 'proof-of-gradient');
-    const { bin } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'));
-    const text = await capture(process.execPath, [join(installed, bin.pogo), 'doctor', '--json', '--quick'], {
-      cwd: folder,
-    });
-    const report = JSON.parse(text ?? '{"backends":[]}');
-    for (const backend of ['cpu', 'merkle']) {
-      if (!report.backends.some((entry) => entry.backend === backend && entry.state === 'ok')) {
-        throw new ScriptError(
-          `prebuild: the installed package has no working ${backend} addon: ${text ?? 'doctor failed'}`,
-        );
-      }
-    }
-    progress('prebuild: the packed package installs without a compiler, and its addons pass their vectors');
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
-
 await cli(async (args) => {
   // `npm pack` of the checkout itself would leave the addons out: the package would compute, but slowly.
   if (args.includes('--refuse')) {
@@ -195,5 +106,5 @@ await cli(async (args) => {
   }
   await prebuild();
   await stageLibrary();
-  if (args.includes('--check')) await checkPackage();
+  if (args.includes('--check')) await checkPackage(STAGE);
 });
