@@ -10,13 +10,18 @@ export const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '..', '
 /** `linux-x64`: the folder below `prebuilds` with this machine's addons. */
 export const prebuildTarget = `${process.platform}-${process.arch}`;
 
+/** Whether there are sources to build native parts from: an installed package brings what is built, and has none. */
+export function isCheckout(root = packageRoot): boolean {
+  return existsSync(join(root, 'scripts', 'setup.mjs'));
+}
+
 /**
  * What makes a native part: set-up in a checkout. A package that was installed has no sources to build from.
  * @param options of set-up, such as `--cuda`
  */
 export function setupFix(options = '', root = packageRoot): string {
   const command = options === '' ? 'npm run setup' : `npm run setup -- ${options}`;
-  if (existsSync(join(root, 'scripts', 'setup.mjs'))) return command;
+  if (isCheckout(root)) return command;
   return `install a package with addons for ${prebuildTarget}, which a checkout makes: ${command}, node scripts/prebuild.mjs`;
 }
 

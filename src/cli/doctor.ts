@@ -11,7 +11,7 @@ import { CUDA_HARDWARE } from '../backend/cudaHardware.js';
 import { loadMerkleAddon, MERKLE_FIX } from '../backend/merkleAddon.js';
 import { openBackend } from '../backend/open.js';
 import { type Kernels, OPERATIONS } from '../backend/ops.js';
-import { packageRoot, setupFix } from '../backend/packageRoot.js';
+import { isCheckout, packageRoot, setupFix } from '../backend/packageRoot.js';
 import { referenceKernels } from '../backend/reference.js';
 import { selfTest } from '../backend/selfTest.js';
 import type { IsaName } from '../backend/types.js';
@@ -180,7 +180,7 @@ export async function examine(options: ExamineOptions = {}): Promise<DoctorRepor
       merkleBackend(),
     ],
     cudaKernels: cudaKernelStatus(),
-    toolchains: await findToolchains(packageRoot),
+    toolchains: isCheckout() ? await findToolchains(packageRoot) : [],
     setup: readSetupReport(packageRoot) ?? [],
   };
 }
@@ -205,6 +205,7 @@ export function describeReport(report: DoctorReport): string {
   }
   lines.push('', `CUDA kernels: ${describeCudaKernels(report.cudaKernels)}`);
   lines.push('', 'Tool chains');
+  if (report.toolchains.length === 0) lines.push('  not needed: an installed package has nothing to build');
   for (const tool of report.toolchains) {
     const found = tool.version ?? `not found (${tool.purpose})`;
     lines.push(`  ${tool.version === undefined ? MARK.missing : MARK.ok} ${tool.name.padEnd(22)} ${found}`);

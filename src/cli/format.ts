@@ -41,8 +41,8 @@ export function traceText(cost: { readonly unit: TraceCost } | undefined): strin
   if (cost === undefined) return 'a unit is too large for disputes: what is false is proven by evidence alone';
   const { unit } = cost;
   const { operations, hashedBytes, publishedBytes, seconds } = unit;
-  const time = seconds < 1 ? 'under a second' : durationText(seconds);
-  return `a disputed unit costs the accused ${operations} operations, ${bytesText(hashedBytes)} of outputs, about ${time} of one core, and publishes ${bytesText(publishedBytes)}`;
+  const time = seconds < 1 ? 'less than a second' : `about ${durationText(seconds)}`;
+  return `a disputed unit costs the accused ${operations} operations, ${bytesText(hashedBytes)} of outputs, ${time} of one core, and publishes ${bytesText(publishedBytes)}`;
 }
 
 /** `5.5477 → 2.5710`; of what was never measured, since nothing was finalized, that it was not. */

@@ -322,7 +322,7 @@ async function finish(
       `  chart       ${chart}`,
       `  files       ${directory}`,
       '',
-      `Next: ${['evidence <a file above>', 'mine --recipe tiny --dir bundle', 'verify bundle', 'doctor', '--help'].map((words) => `${programName()} ${words}`).join(', ')}`,
+      `Next: ${[...(outcomes('slashed') > 0 ? ['evidence <a file above>'] : []), 'mine --recipe tiny --dir bundle', 'verify bundle', 'doctor', '--help'].map((words) => `${programName()} ${words}`).join(', ')}`,
     ].join('\n'),
   );
 }

@@ -4,8 +4,9 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { setupFix } from '../../src/backend/packageRoot.js';
+import { isCheckout, setupFix } from '../../src/backend/packageRoot.js';
 import { COMMAND_NAMES } from '../../src/cli/commands.js';
+import { type DoctorReport, describeReport } from '../../src/cli/doctor.js';
 
 const root = join(import.meta.dirname, '..', '..');
 
@@ -104,6 +105,19 @@ describe('the fix for a native part that is missing', () => {
     expect(setupFix('', join(root, 'no-checkout'))).toMatch(
       /^install a package with addons for .*: npm run setup, node /,
     );
+  });
+
+  it('and asks for tool chains in a checkout alone', () => {
+    expect([isCheckout(), isCheckout(join(root, 'no-checkout'))]).toEqual([true, false]);
+    const tool = { name: 'Rust', purpose: 'native/merkle', fix: 'install it' };
+    const report: DoctorReport = {
+      ...{ node: 'v20.19.0', platform: 'linux-x64', chosen: { backend: 'cpu', isa: 'scalar', reason: '' } },
+      ...{ features: [], backends: [], cudaKernels: [], setup: [], toolchains: [tool] },
+    };
+    expect(describeReport(report)).toContain('fix: install it');
+    const installed = describeReport({ ...report, toolchains: [] });
+    expect(installed).toContain('not needed');
+    expect(installed).not.toContain('fix:');
   });
 });
 
