@@ -5,7 +5,7 @@
  * value in a claim would convict an honest miner. `scripts/find-vector-inputs.mjs` found these inputs.
  */
 import { BORDER_INPUTS } from './vectorBorderInputs.js';
-import type { VectorCase } from './vectorCases.js';
+import type { VectorCase } from './vectorCase.js';
 import type { ArgumentSpec, Dtype, TensorSpec } from './vectorInputs.js';
 
 type Poke = readonly [number, string];

@@ -5,7 +5,7 @@ import { blake3 } from '@noble/hashes/blake3.js';
 import { PogoError } from '../errors.js';
 import { toHex } from '../hex.js';
 import type { Kernels } from './ops.js';
-import type { VectorCase } from './vectorCases.js';
+import type { VectorCase } from './vectorCase.js';
 import { isTensorSpec, makeArgument, type Tensor } from './vectorInputs.js';
 
 /** The bytes of every output array after the call, by argument name; or the code of the error that it threw. */
