@@ -6,15 +6,16 @@ import { type AdapterTarget, attentionSizes, type GemmaOptions } from '../../mod
 import { ropeRow } from '../../model/rope.js';
 import { PANEL } from '../../model/weights.js';
 import type { AdapterBackward } from './adapterProgram.js';
+import type { AttentionShape } from './attentionBlocks.js';
+import { type AttentionTrace, attentionBackward, attentionForward } from './attentionProgram.js';
+import { tableBackward } from './headProgram.js';
 import type { Source } from './program.js';
-import type * as A from './rulesAttention.js';
 import * as E from './rulesEmbedding.js';
 import * as G from './rulesGemma.js';
 import * as L from './rulesLinear.js';
 import * as N from './rulesNorm.js';
 import * as Q from './rulesQuantize.js';
 import {
-  type AttentionTrace,
   type Codes,
   type EvaluationSubject,
   type NormTrace,
@@ -130,7 +131,7 @@ export class GemmaBuilder extends UnitBuilder<LayerTrace> {
     const headsRstd = b.add(`${h}.heads.roots`, 'f32', T * (this.#H + this.#G), G.headsRootRule(heads));
     const qkv = this.codes(`${h}.heads`, G.rotatedValues(heads, headsRstd), T, this.#N, this.#h);
     const attention = this.#attentionShape(h, layer, qkv);
-    const { mixed, lambda } = this.attentionForward(h, attention);
+    const { mixed, lambda } = attentionForward(this, h, attention);
     const o = this.codes(`${h}.o`, Q.bf16Values(mixed, columns), T, columns);
     const attendedRows = this.#rows(h, 'o', o);
     const attended = this.#post(`${h}.postNorm1`, `${h}.xMid`, x, attendedRows);
@@ -155,7 +156,7 @@ export class GemmaBuilder extends UnitBuilder<LayerTrace> {
     return { out: projected.sum, trace };
   }
 
-  #attentionShape(h: string, layer: number, qkv: Codes): A.AttentionShape {
+  #attentionShape(h: string, layer: number, qkv: Codes): AttentionShape {
     const { b, T } = this;
     const { context } = this.recipe;
     const heads = this.#H + 2 * this.#G;
@@ -203,7 +204,7 @@ export class GemmaBuilder extends UnitBuilder<LayerTrace> {
     const sum = this.product(`${h}.dO`, error, wt, T, columns, C);
     const dither = { seed: this.seed(`${h}.o.weight`, PURPOSE.headsError), transposed: false };
     const dO = this.codes(`${h}.dO`, Q.sumValues('heads', sum, columns), T, columns, this.#h, dither);
-    const dqkv = this.attentionBackward(h, layer, dO);
+    const dqkv = attentionBackward(this, h, layer, dO);
     const dHeads = this.#backwardHeads(h, layer, dqkv);
     const wide = this.errorRows(`${h}.qkv`, dHeads, this.#N);
     this.gradient(`${h}.qkv.weight`, this.weightGradient(`${h}.qkv.weight`, wide, layer.norm1, this.#N, C));
@@ -269,7 +270,7 @@ export class GemmaBuilder extends UnitBuilder<LayerTrace> {
     const sum = back.inputSums(`${h}.o`, 'o', oError, o, `${h}.dO`);
     const headsDither = { seed: this.seed(`${h}.o.weight`, PURPOSE.headsError), transposed: false };
     const dO = this.codes(`${h}.dO`, Q.sumValues('heads', sum, columns), T, columns, this.#h, headsDither);
-    const dqkv = this.attentionBackward(h, layer, dO);
+    const dqkv = attentionBackward(this, h, layer, dO);
     const dHeads = this.#headsGradient(h, { shape: layer.heads, rstd: layer.headsRstd, dqkv });
     const qkvError = this.errorCodes(`${h}.qkv`, dHeads, this.#N);
     const qkv = back.gradients(`${h}.qkv`, 'qkv', qkvError, layer.norm1);
@@ -279,6 +280,6 @@ export class GemmaBuilder extends UnitBuilder<LayerTrace> {
   }
 
   embedBackward(dense: Source, norm: Codes, dx: Source, tokens: UnitTokens): void {
-    this.tableBackward(dense, norm, dx, tokens, bitsToFloat(this.#options.embeddingScaleBits));
+    tableBackward(this, dense, norm, dx, tokens, bitsToFloat(this.#options.embeddingScaleBits));
   }
 }

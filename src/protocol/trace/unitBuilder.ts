@@ -14,11 +14,11 @@ import {
   tokensPerUnit,
 } from '../../model/recipe.js';
 import { ditherSeed } from '../../model/seeds.js';
-import { PANEL, panels } from '../../model/weights.js';
+import { PANEL } from '../../model/weights.js';
 import { drawBatch, unitOffsets } from '../draws.js';
 import { AdapterBackward, adapterSums, quantizeAdapters } from './adapterProgram.js';
+import { evaluationHead, headGradient, unitHead } from './headProgram.js';
 import { at, type Program, ProgramBuilder, type Source } from './program.js';
-import * as A from './rulesAttention.js';
 import * as E from './rulesEmbedding.js';
 import * as Head from './rulesHead.js';
 import * as L from './rulesLinear.js';
@@ -62,12 +62,6 @@ export interface Codes {
 export interface UnitTokens {
   readonly tokens: Source;
   readonly targets: Source;
-}
-
-/** What the backward pass of attention reads again. */
-export interface AttentionTrace {
-  readonly attention: A.AttentionShape;
-  readonly lambda: Source;
 }
 
 export interface NormTrace extends Codes {
@@ -274,29 +268,6 @@ export abstract class UnitBuilder<Layer> {
     return { row, rstd, ...this.codes(name, values, T, C) };
   }
 
-  attentionForward(h: string, shape: A.AttentionShape): { readonly mixed: Source; readonly lambda: Source } {
-    const { b, T } = this;
-    const { H } = shape;
-    const columns = H * shape.h;
-    let previous: { readonly running: Source; readonly mix: Source } | undefined;
-    for (let block = 0; block < A.blockCount(shape); block += 1) {
-      const name = `${h}.attention.${block}`;
-      const statistics = b.add(`${name}.statistics`, 'f32', 3 * H * T, A.statisticsRule(shape, block));
-      const codes = b.add(`${name}.codes`, 'u8', A.BLOCK * H * T, A.probabilityCodesRule(shape, block));
-      const mixRule = A.mixRule(shape, statistics, codes, previous, block);
-      const runningRule = A.runningRule(shape, statistics, previous?.running, block);
-      previous = {
-        mix: b.add(`${name}.mix`, 'f32', T * columns, mixRule),
-        running: b.add(`${name}.running`, 'f32', 2 * H * T, runningRule),
-      };
-    }
-    const { running, mix } = previous as NonNullable<typeof previous>;
-    return {
-      mixed: b.add(`${h}.attention`, 'u16', T * columns, A.attentionOutputRule(shape, running, mix)),
-      lambda: b.add(`${h}.lambda`, 'f32', H * T, A.lambdaRule(shape, running)),
-    };
-  }
-
   /** 4-bit codes of a tensor's gradient: f32 [rows, columns]. */
   gradient(name: string, x: Source): void {
     const tensor = this.state.byName(name);
@@ -387,125 +358,6 @@ export abstract class UnitBuilder<Layer> {
     return b.add(`${name}.dy`, 'u16', T * inputs, L.bf16Rule(sum, inputs));
   }
 
-  attentionBackward(h: string, { attention: shape, lambda }: AttentionTrace, dO: Codes): Source {
-    const { b, T } = this;
-    const { H, G } = shape;
-    const columns = H * shape.h;
-    const seed = (purpose: number) => this.seed(`${h}.qkv.weight`, purpose);
-    const g: A.AttentionGradient = {
-      shape,
-      heads: b.add(`${h}.dO.heads`, 'i8', T * columns, L.headsRule(dO.codes, T, H, shape.h)),
-      transposed: b.add(`${h}.dO.transposed`, 'i8', T * columns, L.transposeRule(dO.codes, 'i8', T, columns)),
-      scales: dO.scales,
-      lambda,
-      seedV: seed(PURPOSE.attentionV),
-      seedK: seed(PURPOSE.attentionK),
-      seedQ: seed(PURPOSE.attentionQ),
-      U: T,
-    };
-    const blocks = A.blockCount(shape);
-    let difference: Source | undefined;
-    for (let block = 0; block < blocks; block += 1) {
-      const rule = A.differenceRule(g, difference, block);
-      difference = b.add(`${h}.difference.${block}`, 'f32', H * T, rule);
-    }
-    const D = difference as Source;
-    const codesOf = (part: A.GradientPart, block: number): Codes => {
-      const name = `${h}.d${part}.${block}`;
-      const type = part === 'V' ? 'u8' : 'i8';
-      return {
-        codes: b.add(`${name}.codes`, type, A.BLOCK * H * T, A.gradientCodesRule(g, part, D, block)),
-        scales: b.add(`${name}.scales`, 'f32', H * T, A.gradientScalesRule(g, part, D, block)),
-      };
-    };
-    let dQ: Source | undefined;
-    for (let block = 0; block < blocks; block += 1) {
-      const { codes, scales } = codesOf('Q', block);
-      dQ = b.add(`${h}.dQ.${block}.sum`, 'f32', T * columns, A.querySumRule(g, codes, scales, dQ, block));
-    }
-    // The sums of a key go on over the query heads of its group; all heads have their codes with the first.
-    const keySums = (part: 'K' | 'V'): Source => {
-      const made: Codes[] = [];
-      let sum: Source | undefined;
-      for (let member = 0; member < H / G; member += 1) {
-        for (let block = 0; block < blocks; block += 1) {
-          if (member === 0) made.push(codesOf(part, block));
-          const { codes, scales } = made[block] as Codes;
-          const name = `${h}.d${part}.${block}.sum${member === 0 ? '' : `.${member}`}`;
-          const rule = A.keySumRule(g, part, codes, scales, sum, { member, b: block });
-          sum = b.add(name, 'f32', T * G * shape.h, rule);
-        }
-      }
-      return sum as Source;
-    };
-    const rule = A.attentionGradientRule(shape, dQ as Source, keySums('K'), keySums('V'));
-    return b.add(`${h}.dqkv`, 'u16', T * (H + 2 * G) * shape.h, rule);
-  }
-
-  /** Logits with their maxima and sums by panels: what a loss needs, and the codes of a gradient. */
-  #headSums(norm: NormTrace): { readonly head: Head.HeadShape; readonly maxima: Source; readonly sums: Source } {
-    const { b, T, recipe } = this;
-    const V = this.layout.byName('wte').rows;
-    const logits = this.product('head', norm, this.weight('wte'), T, V, recipe.width);
-    const head: Head.HeadShape = { T, V, vocab: recipe.vocab, logits };
-    const groups = panels(V);
-    const maxima = b.add('head.maxima', 'f32', T * groups, Head.panelMaximumRule(head));
-    const sums = b.add('head.sums', 'f32', T * groups, Head.panelSumRule(head, maxima));
-    return { head, maxima, sums };
-  }
-
-  head(norm: NormTrace, targets: Source): { readonly error: Codes; readonly losses: Source } {
-    const { b, T } = this;
-    const { head, maxima, sums } = this.#headSums(norm);
-    const seed = this.seed('wte', PURPOSE.probabilities);
-    const codes = b.add('head.codes', 'i8', T * head.V, Head.numeratorCodesRule(head, maxima, seed));
-    const normalizer = b.add('head.normalizer', 'f32', T, Head.normalizerRule(head, maxima, sums));
-    const scales = b.add('head.scales', 'f32', panels(head.V) * T, Head.numeratorScalesRule(head, maxima, normalizer));
-    const losses = b.add('losses', 'f32', T, Head.lossRule(head, normalizer, targets));
-    return { error: { codes, scales }, losses };
-  }
-
-  /** f32 [T]: losses without what a gradient needs. */
-  evaluationHead(norm: NormTrace, targets: Source): Source {
-    const { b, T } = this;
-    const { head, maxima, sums } = this.#headSums(norm);
-    const normalizer = b.add('head.normalizer', 'f32', T, Head.normalizerRule(head, maxima, sums));
-    return b.add('losses', 'f32', T, Head.lossRule(head, normalizer, targets));
-  }
-
-  headGradient(error: Codes, targets: Source): Source {
-    const { b, T, recipe } = this;
-    const { width: C } = recipe;
-    const V = this.layout.byName('wte').rows;
-    const { transposed, codes, scales } = this.weight('wte');
-    const sum = this.product('head.inputGradient', error, transposed, T, C, V);
-    const rule = Head.headGradientRule(sum, codes, scales, targets, { T, V, C });
-    return b.add('head.dy', 'u16', T * C, rule);
-  }
-
-  /** The gradient of wte: the head's dense part, targets, and tokens times the embedding's factor. */
-  tableBackward(dense: Source, norm: Codes, dx: Source, { tokens, targets }: UnitTokens, scale: number): void {
-    const { b, T, recipe, layout } = this;
-    const { width: C } = recipe;
-    const V = layout.byName('wte').rows;
-    const sizes = { T, C, V };
-    const last = (name: string, of: Source): Source =>
-      b.add(`${name}.last`, 'i32', (Math.ceil(T / E.LOOKUP) + 1) * V, E.lastOccurrenceRule(of, b.next(), T, V));
-    const lastTarget = last('wte.targets', targets);
-    const targetRule = E.targetScatterRule(norm.codes, norm.scales, targets, lastTarget, b.next(), sizes);
-    const targetSums = b.add('wte.targets.sums', 'f32', T * C, targetRule);
-    const lastToken = last('wte.tokens', tokens);
-    const tokenRule = E.tokenScatterRule(dx, tokens, lastToken, b.next(), { C, V, scale });
-    const tokenSums = b.add('wte.tokens.sums', 'f32', T * C, tokenRule);
-    const tableRule = E.tableGradientRule(
-      dense,
-      { last: lastTarget, sums: targetSums },
-      { last: lastToken, sums: tokenSums },
-      sizes,
-    );
-    this.gradient('wte', b.add('wte.gradient', 'f32', V * C, tableRule));
-  }
-
   /** bf16 [T, width]: the residual stream at its start. */
   abstract embed(tokens: Source): Source;
   abstract forwardLayer(layer: number, x: Source): { readonly out: Source; readonly trace: Layer };
@@ -528,7 +380,7 @@ export abstract class UnitBuilder<Layer> {
   /** From the head back to every gradient. */
   backward(layers: readonly Layer[], norm: NormTrace, error: Codes, tokens: UnitTokens): void {
     const { recipe, layout } = this;
-    const dy = this.headGradient(error, tokens.targets);
+    const dy = headGradient(this, error, tokens.targets);
     if (recipe.adapter !== undefined) {
       const { dx } = this.normGradient('norm', norm, dy, undefined);
       this.#backwardToAdapters(recipe.adapter, layers, dx);
@@ -560,7 +412,7 @@ export abstract class UnitBuilder<Layer> {
       x = out;
     }
     const norm = this.norm('norm', x);
-    const { error, losses } = this.head(norm, tokens.targets);
+    const { error, losses } = unitHead(this, norm, tokens.targets);
     this.backward(layers, norm, error, tokens);
     const segments = Math.ceil(T / L.SEGMENT);
     const sum = b.add('loss.sums', 'f32', segments, Head.lossSumRule(losses, b.next(), T, L.SEGMENT));
@@ -585,7 +437,7 @@ export abstract class UnitBuilder<Layer> {
       const { tokens, targets } = this.tokens(() => all().slice(first, first + size));
       let x = this.embed(tokens);
       for (let i = 0; i < recipe.layers; i += 1) x = this.forwardLayer(i, x).out;
-      const losses = this.evaluationHead(this.norm('norm', x), targets);
+      const losses = evaluationHead(this, this.norm('norm', x), targets);
       const rule = Head.lossSumRule(losses, b.next(), T, L.SEGMENT, sum);
       sum = at(b.add('loss.sums', 'f32', segments, rule), segments - 1);
     }

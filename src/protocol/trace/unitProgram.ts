@@ -11,14 +11,15 @@ import { targetShape } from '../../model/adapter.js';
 import { type AdapterTarget, attentionSizes, tokensPerUnit } from '../../model/recipe.js';
 import { PANEL } from '../../model/weights.js';
 import type { AdapterBackward } from './adapterProgram.js';
+import { type AttentionShape, BLOCK } from './attentionBlocks.js';
+import { type AttentionTrace, attentionBackward, attentionForward } from './attentionProgram.js';
 import { GemmaBuilder } from './gemmaProgram.js';
+import { tableBackward } from './headProgram.js';
 import { at, type Program, type Source } from './program.js';
-import * as A from './rulesAttention.js';
 import * as E from './rulesEmbedding.js';
 import * as L from './rulesLinear.js';
 import * as Q from './rulesQuantize.js';
 import {
-  type AttentionTrace,
   type Codes,
   type NormTrace,
   type ProgramRecipe,
@@ -58,7 +59,7 @@ export class GptBuilder extends UnitBuilder<LayerTrace> {
     const qkvValues = Q.sumValues('qkv', y, 3 * C, this.bias(`${h}.qkv`));
     const qkv = this.codes(`${h}.qkv`, qkvValues, T, 3 * C, C / recipe.heads);
     const attention = this.attentionShape(h, qkv);
-    const { mixed, lambda } = this.attentionForward(h, attention);
+    const { mixed, lambda } = attentionForward(this, h, attention);
     const o = this.codes(`${h}.o`, Q.bf16Values(mixed, C), T, C);
     const oSum = this.linear(h, 'o', o);
     const xMid = b.add(`${h}.xMid`, 'u16', T * C, L.residualRule(x, oSum, C, this.bias(`${h}.o`)));
@@ -73,7 +74,7 @@ export class GptBuilder extends UnitBuilder<LayerTrace> {
     return { out, trace };
   }
 
-  attentionShape(h: string, qkv: Codes): A.AttentionShape {
+  attentionShape(h: string, qkv: Codes): AttentionShape {
     const { b, T, recipe } = this;
     const { width: C, heads: H, context } = recipe;
     const size = C / H;
@@ -123,7 +124,7 @@ export class GptBuilder extends UnitBuilder<LayerTrace> {
     const sum = this.product(`${h}.dO`, error, wt, T, C, C);
     const dither = { seed: this.seed(`${h}.o.weight`, PURPOSE.headsError), transposed: false };
     const dO = this.codes(`${h}.dO`, Q.sumValues('heads', sum, C), T, C, C / H, dither);
-    const dqkv = this.attentionBackward(h, layer, dO);
+    const dqkv = attentionBackward(this, h, layer, dO);
     const wide = this.errorRows(`${h}.qkv`, dqkv, 3 * C);
     this.gradient(`${h}.qkv.weight`, this.weightGradient(`${h}.qkv.weight`, wide, layer.norm1, 3 * C, C));
     const dy = this.inputGradient(`${h}.qkv`, wide, 3 * C, C);
@@ -157,7 +158,7 @@ export class GptBuilder extends UnitBuilder<LayerTrace> {
     const sum = back.inputSums(`${h}.o`, 'o', oError, o, `${h}.dO`);
     const headsDither = { seed: this.seed(`${h}.o.weight`, PURPOSE.headsError), transposed: false };
     const dO = this.codes(`${h}.dO`, Q.sumValues('heads', sum, C), T, C, C / H, headsDither);
-    const qkvError = this.errorCodes(`${h}.qkv`, this.attentionBackward(h, layer, dO), 3 * C);
+    const qkvError = this.errorCodes(`${h}.qkv`, attentionBackward(this, h, layer, dO), 3 * C);
     const qkv = back.gradients(`${h}.qkv`, 'qkv', qkvError, layer.norm1);
     if (lowest === 'qkv') return undefined;
     const dy = back.rounded(`${h}.qkv`, 'qkv', qkvError, qkv);
@@ -167,7 +168,7 @@ export class GptBuilder extends UnitBuilder<LayerTrace> {
   embedBackward(dense: Source, norm: Codes, dx: Source, tokens: UnitTokens): void {
     const { b, T, recipe } = this;
     const { width: C, context } = recipe;
-    this.tableBackward(dense, norm, dx, tokens, 1);
+    tableBackward(this, dense, norm, dx, tokens, 1);
     const positions = b.add('wpe.sums', 'f32', T * C, E.positionScatterRule(dx, b.next(), C, context));
     this.gradient('wpe', at(positions, (T - context) * C));
   }
@@ -190,7 +191,7 @@ export function unitOperations(recipe: ProgramRecipe): number {
   const segments = (elements: number): number => Math.ceil(elements / L.SEGMENT);
   const { width, hidden, context, layers } = recipe;
   const { heads, keyValueHeads, headSize } = attentionSizes(recipe);
-  const blocks = (14 + 2 * (heads / keyValueHeads - 1)) * (context / A.BLOCK);
+  const blocks = (14 + 2 * (heads / keyValueHeads - 1)) * (context / BLOCK);
   const linear = 12 * segments(width) + 6 * segments(hidden) + 6 * segments(tokensPerUnit(recipe));
   const gemma = recipe.gemma === undefined ? 0 : 64 + 6 * segments(heads * headSize) + 12 * segments(width + hidden);
   // Of an adapter: its weights 10, forward 4, backward 26, and the segments of two more products.
