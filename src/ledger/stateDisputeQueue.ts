@@ -35,7 +35,7 @@ export function hasDispute(state: LedgerState, claimRoot: Uint8Array, challenger
   );
 }
 
-function sameSubject(a: DisputeSubject, b: DisputeSubject): boolean {
+export function sameSubject(a: DisputeSubject, b: DisputeSubject): boolean {
   return DisputeSubjectType.equals(a, b);
 }
 

@@ -505,7 +505,7 @@ attack(
     attack: 'disputes are flooded, or stalled move by move',
     gain: 'an honest miner that must answer without end, or a claim that never settles',
     defence: 'a bond for each dispute, one a challenger, few at once, a bounded queue, a clock for every move',
-    file: 'src/ledger/stateDisputes.ts',
+    file: 'src/ledger/stateDisputeOpen.ts',
     stoppedBy: 'REJECTED',
     harm: '64 disputes at once',
   },

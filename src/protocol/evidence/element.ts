@@ -3,7 +3,8 @@
  * receipt, contradicts the accused's own roots.
  * Pure TypeScript.
  */
-import { checkElementProof, checkReceiptProof, checkWitnessedProof } from '../dispute/elementProof.js';
+import { checkElementProof, checkWitnessedProof } from '../dispute/elementProof.js';
+import { checkReceiptProof } from '../dispute/receiptProof.js';
 import type { EvidenceExecutors, Finding } from './head.js';
 import type { EvidenceBody } from './types.js';
 

@@ -56,6 +56,7 @@ export function sees({ window }: AttentionSizes, query: number, key: number): bo
   return key <= query && (window === 0 || key > query - window);
 }
 
+/** Queries, keys, values. */
 export type Part = 0 | 1 | 2;
 
 /** Inputs 0, 1, 2 of every rule here. */
@@ -65,6 +66,7 @@ export const common = (shape: AttentionShape): Source[] => [shape.heads, shape.t
 export const partHead = ({ H, G }: AttentionSizes, part: Part, head: number): number =>
   part === 0 ? head : H + (part - 1) * G + Math.floor(head / (H / G));
 
+/** Codes of `count` tokens of a head. */
 export const rowsOf = (
   read: Reader,
   s: AttentionShape,
@@ -74,6 +76,7 @@ export const rowsOf = (
   count: number,
 ): Int8Array => read.i8(0, (partHead(s, part, head) * s.T + token) * s.h, count * s.h);
 
+/** Codes of dimension d over `count` tokens. */
 export const columnOf = (
   read: Reader,
   s: AttentionShape,
@@ -84,6 +87,7 @@ export const columnOf = (
   count: number,
 ): Int8Array => read.i8(1, (partHead(s, part, head) * s.h + d) * s.T + token, count);
 
+/** Scales of `count` tokens of a head. */
 export const scalesOf = (
   read: Reader,
   s: AttentionShape,
