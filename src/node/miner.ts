@@ -72,7 +72,7 @@ export class Miner {
 
   /** Does the first duty; false when there is none. */
   async act(state: LedgerState): Promise<boolean> {
-    if (await serveJobs(this.#context, this.#environment.bls, state, this.#recipeRoot)) return true;
+    if (await serveJobs({ ...this.#context, bls: this.#environment.bls }, state, this.#recipeRoot)) return true;
     const duties = dutiesOf(state, this.#keys.publicKey);
     for (const duty of duties) if (duty.duty === 'show-piece' && (await this.#show(duty))) return true;
     for (const turn of disputeDutiesOf(state, this.#keys.publicKey)) {

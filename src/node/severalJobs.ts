@@ -5,12 +5,11 @@
 import * as path from 'node:path';
 import { equalBytes, toHex } from '../hex.js';
 import type { LedgerBlock } from '../ledger/ledger.js';
+import { submitOrder } from '../ledger/orders.js';
 import type { LedgerEvent } from '../ledger/stateEvents.js';
 import { findByKey, JOB_STATUS, type LedgerState } from '../ledger/stateTypes.js';
 import { type Recipe, recipeRoot } from '../model/recipe.js';
-import type { Bls } from '../protocol/bls.js';
-import { signOrder } from '../protocol/ledgerTypes.js';
-import type { MemberContext } from './roles/common.js';
+import type { MemberContext, SigningMember } from './roles/common.js';
 
 export interface Duties {
   see(block: LedgerBlock<LedgerEvent>): void;
@@ -48,18 +47,16 @@ export function forRecipes<C extends MemberContext>(
 
 /** Takes part in the next open job of an owner whose recipe this member has. @returns false where there is none */
 export async function serveJobs(
-  { keys, ledger }: Pick<MemberContext, 'keys' | 'ledger'>,
-  bls: Bls,
+  member: Pick<SigningMember, 'keys' | 'ledger' | 'bls'>,
   state: LedgerState,
   recipeRootOfMember: Uint8Array,
 ): Promise<boolean> {
-  if (findByKey(state.members, keys.publicKey) === undefined) return false;
+  const { publicKey } = member.keys;
+  if (findByKey(state.members, publicKey) === undefined) return false;
   for (const { job, status, servers } of state.jobs) {
-    const served = servers.some((key) => equalBytes(key, keys.publicKey));
+    const served = servers.some((key) => equalBytes(key, publicKey));
     if (status !== JOB_STATUS.open || served || !equalBytes(job.recipeRoot, recipeRootOfMember)) continue;
-    const nonce = findByKey(state.accounts, keys.publicKey)?.nonce ?? 0;
-    const order = { nonce, job: job.id, serves: 1 };
-    return (await ledger.submit(signOrder(bls, keys, state.chainId, 'serve-job', order))).accepted;
+    return (await submitOrder(member, state, 'serve-job', { job: job.id, serves: 1 })).accepted;
   }
   return false;
 }

@@ -1,11 +1,11 @@
 /** What the role processes of a run have in common: their options, and the ledger's state as it changes. */
 import { type BackendName, CPU_ISAS, type IsaName } from '../../backend/types.js';
 import type { Ledger, LedgerBlock } from '../../ledger/ledger.js';
-import { type LedgerState, LedgerStateType } from '../../ledger/state.js';
+import { readState } from '../../ledger/orders.js';
+import type { LedgerState } from '../../ledger/state.js';
 import type { LedgerEvent } from '../../ledger/stateEvents.js';
 import { decodeRecipe, type Recipe } from '../../model/recipe.js';
-import type { KeyPair } from '../../protocol/bls.js';
-import { decodeStrict } from '../../protocol/ssz.js';
+import type { Bls, KeyPair } from '../../protocol/bls.js';
 import type { Environment, EnvironmentOptions } from '../environment.js';
 import type { RoleContext } from '../role.js';
 
@@ -42,6 +42,11 @@ export interface MemberContext {
   /** Largest evidence that a verifier sends, bytes; what would be larger is disputed to one element. */
   readonly evidenceBytes?: number;
   report(event: RoleReport): void;
+}
+
+/** A member that signs: orders, votes, shares. */
+export interface SigningMember extends MemberContext {
+  readonly bls: Bls;
 }
 
 /** The context of a role's process. @param role of the key's derivation */
@@ -191,7 +196,7 @@ export async function followLedger(
       onBlock(value);
       seen = value.height;
     }
-    const state = decodeStrict(LedgerStateType, await ledger.query('/state'));
+    const state = await readState(ledger);
     // A state newer than the blocks seen so far is looked at again after those blocks.
     const acted = state.height === seen && (await act(state));
     if (signal.aborted) return;
