@@ -29,8 +29,8 @@ import type { Environment } from './environment.js';
 import { readStateFolder, readStateHeader } from './files/stateFolder.js';
 import { hashFile } from './hashFile.js';
 import { Published } from './published.js';
-import { genesisOfRun } from './run.js';
 import { readSettings } from './runFiles.js';
+import { genesisOfRun } from './runGenesis.js';
 
 export interface ProveOriginOptions {
   /** Safetensors file of a whole state, state folder, or packed 4-bit model. */

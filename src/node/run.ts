@@ -13,25 +13,16 @@ import { realFiles, removeTree } from '../files/fileLayer.js';
 import { lockDirectory } from '../files/lock.js';
 import { equalBytes, toHex } from '../hex.js';
 import { createEmbeddedLedger } from '../ledger/embedded.js';
-import type { Ledger, LedgerBlock } from '../ledger/ledger.js';
-import { type LedgerState, LedgerStateType } from '../ledger/state.js';
-import { silenceFrom } from '../ledger/stateAvailability.js';
-import { disputeTick, turnOf } from '../ledger/stateDisputeDuties.js';
-import { tickFor, waitingTicks } from '../ledger/stateDuties.js';
+import type { LedgerBlock } from '../ledger/ledger.js';
+import { readState } from '../ledger/orders.js';
+import type { LedgerState } from '../ledger/state.js';
 import type { LedgerEvent } from '../ledger/stateEvents.js';
-import { COIN, createDemoGenesis, type DemoGenesis } from '../ledger/stateGenesis.js';
-import { scopeOfClaim, scopesOf } from '../ledger/stateScope.js';
-import { findByKey } from '../ledger/stateTypes.js';
+import type { DemoGenesis } from '../ledger/stateGenesis.js';
 import { encodeRecipe } from '../model/recipe.js';
-import { START_SCALARS, seedState } from '../model/state.js';
 import { type ModelPlan, modelPlan } from '../model/unit.js';
-import type { Bls, KeyPair } from '../protocol/bls.js';
 import { checkEvidence } from '../protocol/evidence.js';
-import { encodeTransaction, ROLE, signOrder } from '../protocol/ledgerTypes.js';
-import { decodeStrict } from '../protocol/ssz.js';
-import { headerOf, rootStartHeader } from '../protocol/stateHeader.js';
-import { type ClaimHeader, stateRoot } from '../protocol/types.js';
-import { ChildProcesses } from './children.js';
+import type { ClaimHeader } from '../protocol/types.js';
+import { type ChildExit, ChildProcesses } from './children.js';
 import type { Environment } from './environment.js';
 import { readStateFolder, writeStateFolder } from './files/stateFolder.js';
 import { Published } from './published.js';
@@ -39,6 +30,8 @@ import { publishStart } from './publishedStart.js';
 import type { RoleOptions, RoleReport } from './roles/common.js';
 import type { MinerOptions } from './roles/miner.js';
 import { FINAL_STATE, type RunSettings, writeSettings } from './runFiles.js';
+import { createJobs, genesisOfRun, ownerOf } from './runGenesis.js';
+import { RunTicks } from './runTicks.js';
 
 export interface RunJobOptions {
   readonly settings: RunSettings;
@@ -82,44 +75,6 @@ export async function runMainJob(options: RunJobOptions): Promise<RunResult> {
   }
 }
 
-/** Root of the state that a recipe starts from. */
-export function startStateRoot(plan: ModelPlan): Uint8Array {
-  const { start, ema } = plan.recipe;
-  return stateRoot(
-    start.kind === 'root'
-      ? rootStartHeader(plan.root, start.root, ema, plan.layout.length, hashBytes)
-      : headerOf(plan.root, START_SCALARS, seedState(plan), hashBytes),
-  );
-}
-
-/** The genesis of a run, with all keys: both follow from its settings. */
-export function genesisOfRun(settings: RunSettings, bls: Bls, plan: ModelPlan): DemoGenesis {
-  return createDemoGenesis({
-    bls,
-    seed: settings.seed,
-    miners: settings.cheat === undefined ? 1 : 2,
-    verifiers: settings.verifiers,
-    recipe: settings.recipe,
-    startStateRoot: startStateRoot(plan),
-    ...(settings.jobs === undefined
-      ? {}
-      : {
-          accounts: [{ publicKey: ownerOf(settings, bls).publicKey, balance: OWNED }],
-          jobRecipes: settings.jobs.map((job) => job.recipe),
-        }),
-  });
-}
-
-/** What the owner of a run's jobs has. */
-const OWNED = 1_000_000n * COIN;
-/** Heights after which a job of a run opens no claim any more: far behind its last one. */
-const JOB_HEIGHTS = 1_000_000;
-
-/** Key of the owner of a run's jobs. */
-function ownerOf({ seed }: RunSettings, bls: Bls): KeyPair {
-  return bls.deriveKey(seed, 'owner', 0);
-}
-
 class RunJob {
   readonly #options: RunJobOptions;
   readonly #plan: ModelPlan;
@@ -127,8 +82,6 @@ class RunJob {
   readonly #finalized: ClaimHeader[] = [];
   readonly #outcomes: Extract<LedgerEvent, { type: 'outcome' }>[] = [];
   readonly #claims = new Map<string, ClaimHeader>();
-  /** Verifiers that could not decide a claim, by its turn: nothing is waited for once all others have voted. */
-  readonly #abstained = new Map<string, Set<string>>();
   #reached: { readonly finalized: number; readonly outcomes: number } | undefined;
   readonly #endedJobs = new Set<number>();
   #failure: PogoError | undefined;
@@ -141,10 +94,9 @@ class RunJob {
   }
 
   async run(): Promise<RunResult> {
-    const { environment, directory, signal } = this.#options;
+    const { environment, directory, settings, signal, startTheta } = this.#options;
     // Token files are made once, here, before several roles want them.
-    await environment.tokens(this.#options.settings.recipe);
-    const { startTheta } = this.#options;
+    await environment.tokens(settings.recipe);
     const { blobs } = Published.open(path.join(directory, 'published'));
     environment.models.add(blobs);
     if (startTheta !== undefined) publishStart(this.#plan, startTheta, blobs);
@@ -160,24 +112,27 @@ class RunJob {
     signal.addEventListener('abort', abort);
     // Opening took a while: an event that came meanwhile is over.
     if (signal.aborted) stop.abort();
+    const ticks = new RunTicks({
+      ledger,
+      nameOf: (publicKey) => this.of(publicKey),
+      onFailure: (error) => {
+        // Nobody else makes the block that was to come: without it the run would wait for ever.
+        this.#failure ??= error;
+        stop.abort();
+      },
+    });
     const children = new ChildProcesses({
       ledger,
-      onReport: (name, event) => this.#onReport(name, event as RoleReport, ledger),
-      onExit: (exit) => {
-        if (exit.stopped || exit.willRestart) return;
-        this.#failure ??= exit.error ?? new PogoError('INTERNAL', `${exit.name} ended with code ${exit.code}`);
-        // A full disk or a lost device is this machine's trouble: the ledger must not tell it as somebody's missed turn,
-        // or the run would end in another state than an undisturbed one after it is resumed.
-        const ours = exit.error?.exitCode === EXIT.environment;
-        if (ours || exit.name === 'miner-0') stop.abort();
-        // Any other miner that is gone misses its turn; a verifier's vote is not waited for.
-        else void this.#tickGone(ledger, exit.name);
+      onReport: (name, event) => {
+        this.#options.onReport(name, event as RoleReport);
+        ticks.heard(name, event as RoleReport);
       },
+      onExit: (exit) => this.#onExit(exit, ticks, stop),
     });
     try {
       // A resumed run first reads what happened before; only then anybody goes on.
       const { height: past } = await ledger.head();
-      await this.#createJobs(ledger);
+      await createJobs(settings, environment, ledger);
       if (past === 0 && !stop.signal.aborted) this.#start(children);
       for await (const block of ledger.subscribe(1, stop.signal)) {
         this.#take(block);
@@ -190,9 +145,7 @@ class RunJob {
         }
         if (block.height < past) continue;
         if (block.height === past) this.#start(children);
-        const state = await readState(ledger);
-        for (const tick of waitingTicks(state)) await ledger.submit(tick);
-        await this.#tickDecided(ledger);
+        await ticks.follow(await readState(ledger));
       }
       if (signal.aborted) {
         throw new PogoError(
@@ -208,37 +161,15 @@ class RunJob {
     }
   }
 
-  /** The owner's jobs, each once, however often the run was interrupted. */
-  async #createJobs(ledger: Pick<Ledger, 'query' | 'submit'>): Promise<void> {
-    const { settings, environment } = this.#options;
-    const owner = ownerOf(settings, environment.bls);
-    for (const [index, { recipe, claims }] of (settings.jobs ?? []).entries()) {
-      const state = await readState(ledger);
-      if (state.jobs.length > index) continue;
-      const plan = modelPlan(recipe);
-      await environment.tokens(recipe);
-      const { claimReward, usefulnessBonus, verifierReward } = state.parameters;
-      const rules = {
-        leastSteps: recipe.minStepsPerClaim,
-        mostSteps: recipe.maxStepsPerClaim,
-        targetHeights: 0,
-        claims,
-        deadline: state.height + JOB_HEIGHTS,
-        // All verifiers of the run: its committees, and so its beacons, are the same however fast each of them is.
-        leastStake: state.members.reduce((sum, { roles, stake }) => sum + (roles === ROLE.verifier ? stake : 0n), 0n),
-        ...{ claimReward, usefulnessBonus, verifierReward },
-      };
-      const order = {
-        nonce: findByKey(state.accounts, owner.publicKey)?.nonce ?? 0,
-        recipeRoot: plan.root,
-        startStateRoot: startStateRoot(plan),
-        firstSteps: recipe.stepsPerClaim,
-        rules,
-        fund: BigInt(claims) * (claimReward + usefulnessBonus + verifierReward),
-      };
-      const sent = await ledger.submit(signOrder(environment.bls, owner, state.chainId, 'create-job', order));
-      if (!sent.accepted) throw new PogoError('INTERNAL', `expected the run’s job to be taken: ${sent.reason}`);
-    }
+  #onExit(exit: ChildExit, ticks: RunTicks, stop: AbortController): void {
+    if (exit.stopped || exit.willRestart) return;
+    this.#failure ??= exit.error ?? new PogoError('INTERNAL', `${exit.name} ended with code ${exit.code}`);
+    // A full disk or a lost device is this machine's trouble: the ledger must not tell it as somebody's missed turn,
+    // or the run would end in another state than an undisturbed one after it is resumed.
+    const ours = exit.error?.exitCode === EXIT.environment;
+    if (ours || exit.name === 'miner-0') stop.abort();
+    // Any other miner that is gone misses its turn; a verifier's vote is not waited for.
+    else ticks.gone(exit.name);
   }
 
   of(publicKey: Uint8Array): string {
@@ -309,83 +240,6 @@ class RunJob {
     );
   }
 
-  #onReport(name: string, report: RoleReport, ledger: Pick<Ledger, 'query' | 'submit'>): void {
-    this.#options.onReport(name, report);
-    if (report.type === 'withheld') void this.#recordSilence(ledger);
-    if (report.type === 'gave-up') void this.#endTurns(ledger, (dispute) => dispute.id === report.dispute);
-    if (report.type !== 'abstained') return;
-    const turn = `${report.job}/${report.claim}/${report.attempt}`;
-    this.#abstained.set(turn, (this.#abstained.get(turn) ?? new Set()).add(name));
-    void this.#tickDecided(ledger);
-  }
-
-  /** Ends the round of a claim on which every verifier has voted or said that it cannot. */
-  async #tickDecided(ledger: Pick<Ledger, 'query' | 'submit'>): Promise<void> {
-    if (this.#abstained.size === 0) return;
-    const state = await readState(ledger);
-    for (const { job, open: claims } of scopesOf(state)) {
-      for (const open of claims) {
-        const silent = this.#abstained.get(`${job.id}/${open.claimNumber}/${open.attempt}`);
-        if (silent === undefined || open.attestations.length + silent.size < open.committee.length) continue;
-        silent.clear();
-        await ledger.submit(tickFor(open, job.id));
-      }
-    }
-  }
-
-  /** A miner cannot show what it was asked for: lets the heights of its answer pass, then has its silence recorded. */
-  async #recordSilence(ledger: Pick<Ledger, 'query' | 'submit'>): Promise<void> {
-    try {
-      for (;;) {
-        const state = await readState(ledger);
-        const [challenge] = state.pieces;
-        if (challenge === undefined) return;
-        const scope = scopeOfClaim(state, challenge.piece.claimRoot);
-        const open = scope.open.find(({ claimRoot }) => equalBytes(claimRoot, challenge.piece.claimRoot));
-        if (open === undefined) return;
-        const over = state.height + 1 >= silenceFrom(state, challenge);
-        const next = over ? encodeTransaction('piece-silence', challenge.piece) : tickFor(open, scope.job.id);
-        if (!(await ledger.submit(next)).accepted) return;
-      }
-    } catch (error) {
-      this.#failure ??= PogoError.from(error);
-    }
-  }
-
-  /** Ends the turns of disputes that nobody will take: silence loses. */
-  async #endTurns(
-    ledger: Pick<Ledger, 'query' | 'submit'>,
-    which: (dispute: LedgerState['disputes'][number]) => boolean,
-  ): Promise<void> {
-    try {
-      const { disputes } = await readState(ledger);
-      for (const dispute of disputes.filter(which)) await ledger.submit(disputeTick(dispute));
-    } catch (error) {
-      this.#failure ??= PogoError.from(error);
-    }
-  }
-
-  /** Whose process is gone takes no turn any more, and is waited for nowhere. */
-  async #tickGone(ledger: Pick<Ledger, 'query' | 'submit'>, name: string): Promise<void> {
-    await this.#endTurns(ledger, (dispute) => {
-      const side = turnOf(dispute);
-      return side !== undefined && this.of(dispute[side]) === name;
-    });
-    await this.#tickOpen(ledger);
-  }
-
-  /** Ends the present stage of the open claims: whoever should have acted is gone or cannot decide. */
-  async #tickOpen(ledger: Pick<Ledger, 'query' | 'submit'>): Promise<void> {
-    try {
-      const state = await readState(ledger);
-      for (const { job, open } of scopesOf(state)) {
-        for (const claim of open) await ledger.submit(tickFor(claim, job.id));
-      }
-    } catch (error) {
-      this.#failure ??= PogoError.from(error);
-    }
-  }
-
   #result(state: LedgerState): RunResult {
     const finalized = this.#finalized.slice(0, this.#reached?.finalized);
     const outcomes = this.#outcomes.slice(0, this.#reached?.outcomes);
@@ -406,8 +260,4 @@ function keepFinalState(directory: string, last: ClaimHeader | undefined, plan: 
     writeStateFolder(folder, header, vectors);
     return;
   }
-}
-
-async function readState(ledger: Pick<Ledger, 'query'>): Promise<LedgerState> {
-  return decodeStrict(LedgerStateType, await ledger.query('/state'));
 }
