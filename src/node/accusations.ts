@@ -44,18 +44,22 @@ export class Accusations {
    * Commits to evidence, does what stands between (a vote against the claim), reveals. A negative vote stands only on a
    * commitment, and the reveal settles the claim: after it there is nothing left to vote on. Whoever is later finds the
    * accused convicted already.
+   *
+   * @returns why the ledger refused the commitment, or what `between` returns
    */
   async commitAndReveal(
     claim: SignedClaim,
     evidence: Uint8Array,
-    between: () => Promise<void> = async () => undefined,
-  ): Promise<void> {
+    between: () => Promise<string | undefined> = async () => undefined,
+  ): Promise<string | undefined> {
     const { ledger } = this.#member;
     this.write(claim, evidence);
     const order = { claimRoot: claimRootOf(claim.header), commitment: this.#commitmentTo(evidence) };
-    if (!(await submitOrder(this.#member, await readState(ledger), 'commit-evidence', order)).accepted) return;
-    await between();
+    const result = await submitOrder(this.#member, await readState(ledger), 'commit-evidence', order);
+    if (!result.accepted) return result.reason;
+    const refusal = await between();
     await ledger.submit(this.#reveal(evidence));
+    return refusal;
   }
 
   /** Reveals evidence that an earlier process of this verifier committed to. @returns whether it was taken */

@@ -1,6 +1,7 @@
 /** The turns that a verifier takes in disputes: in those that it opened, and in those over its own votes and receipts. */
 import { PogoError } from '../errors.js';
-import { submitOrder } from '../ledger/orders.js';
+import type { SubmitResult } from '../ledger/ledger.js';
+import { readState, submitOrder } from '../ledger/orders.js';
 import { type DisputeDuty, disputeDutiesOf } from '../ledger/stateDisputeDuties.js';
 import type { LedgerState } from '../ledger/stateTypes.js';
 import type { Accusations } from './accusations.js';
@@ -46,24 +47,35 @@ export class DisputeTurns {
     return false;
   }
 
-  /** @returns false where its own computation gives what the accused published */
+  /** @returns false where it has no move that the ledger takes */
   async #challenge(state: LedgerState, duty: DisputeDuty): Promise<boolean> {
-    const { dispute, claim } = duty;
     const move = await this.#moveOf(state, duty);
+    if (move.kind === 'nothing') return this.#giveUp(duty, 'its own computation gives what the accused published');
+    const result = await this.#make(state, duty, move);
+    // The dispute may have ended meanwhile; a move that is refused in its turn would be refused for ever.
+    if (result.accepted || !(await this.#isDue(duty))) return true;
+    return this.#giveUp(duty, result.reason);
+  }
+
+  async #isDue(duty: DisputeDuty): Promise<boolean> {
+    const state = await readState(this.#member.ledger);
+    return disputeDutiesOf(state, this.#member.keys.publicKey).some((other) => turnName(other) === turnName(duty));
+  }
+
+  async #make(
+    state: LedgerState,
+    { dispute: { id: dispute }, claim }: DisputeDuty,
+    move: Exclude<ChallengeMove, { kind: 'nothing' }>,
+  ): Promise<SubmitResult> {
     switch (move.kind) {
-      case 'nothing':
-        return this.#giveUp(duty, 'its own computation gives what the accused published');
       case 'prove':
         this.#accusations.write(claim, move.evidence);
-        await this.#member.ledger.submit(move.transaction);
-        return true;
+        return this.#member.ledger.submit(move.transaction);
       case 'contest':
-        await submitOrder(this.#member, state, 'contest-node', { dispute: dispute.id, child: move.child });
-        return true;
+        return submitOrder(this.#member, state, 'contest-node', { dispute, child: move.child });
       case 'name': {
         const { operation, list } = move;
-        await submitOrder(this.#member, state, 'name-operation', { dispute: dispute.id, operation, list });
-        return true;
+        return submitOrder(this.#member, state, 'name-operation', { dispute, operation, list });
       }
     }
   }

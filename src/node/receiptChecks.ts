@@ -90,8 +90,8 @@ export class ReceiptChecks {
     }
     if (result.disputed !== undefined) return this.#disputeVote(duty, booked, result.disputed);
     const evidence = result.evidence ?? this.#falseVote(duty, booked, falseUnit, tokens);
-    if (evidence !== undefined) return this.#accusations.commitAndReveal(booked.claim, evidence);
-    await this.#compareLosses(duty, booked.claim);
+    if (evidence === undefined) return this.#compareLosses(duty, booked.claim);
+    await this.#accusations.commitAndReveal(booked.claim, evidence);
   }
 
   /**
@@ -132,7 +132,8 @@ export class ReceiptChecks {
     const { recipe } = this.#member;
     const evidence = await this.#heldOutEvidence(claim, vote, isAfter);
     if (evidence.length <= this.#accusations.evidenceLimit || !hasProgram(recipe, { kind: SUBJECT_KIND.heldOut })) {
-      return this.#accusations.commitAndReveal(claim, evidence);
+      await this.#accusations.commitAndReveal(claim, evidence);
+      return;
     }
     const state = await readState(this.#member.ledger);
     const bond = heldOutBonds(recipe) * leastBond(state.parameters);

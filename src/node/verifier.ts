@@ -67,7 +67,7 @@ export class Verifier {
   readonly #accusations: Accusations;
   readonly #receiptChecks: ReceiptChecks;
   readonly #disputeTurns: DisputeTurns;
-  /** Claim roots (with their round) that were found to have missing bytes: looked at again in the next round. */
+  /** Claim roots, with the round, that this process could not decide or vote on: looked at again in the next round. */
   readonly #abstained = new Set<string>();
   /** Rounds whose receipts were opened by this process. */
   readonly #revealed = new Set<string>();
@@ -124,27 +124,45 @@ export class Verifier {
   }
 
   async #attest(duty: AttestDuty): Promise<void> {
-    const { job, claimNumber: claim, attempt } = duty.claim.header;
     try {
-      const { found, losses, opening } = await this.#check(duty);
-      if (found === undefined) {
-        await this.#commitReceipt(duty, opening);
-        await this.#vote(duty, 'positive', losses);
-      } else if ('evidence' in found) {
-        await this.#accusations.commitAndReveal(duty.claim, found.evidence, () => this.#vote(duty, 'negative', losses));
-      } else {
-        await this.#dispute(duty, found.subject);
-        await this.#vote(duty, 'negative', losses);
-      }
+      const refusal = await this.#conclude(duty, await this.#check(duty));
+      // Tried again at once it would be checked for ever; the round does without this vote, as without one that is missing.
+      if (refusal !== undefined && (await this.#isDue(duty))) this.#abstain(duty, 'REJECTED', refusal);
     } catch (error) {
       if (!decidesNothing(error)) throw error;
       const failure = PogoError.from(error);
       if (failure.code === 'MISSING') await this.#ask(duty, failure);
       // Missing bytes are no evidence against anybody: no vote, and the next round tries again.
-      this.#abstained.add(roundName(duty));
-      const { code, message } = failure;
-      this.#member.report({ type: 'abstained', job, claim, attempt, code, message });
+      this.#abstain(duty, failure.code, failure.message);
     }
+  }
+
+  /** Votes by what the check found, with evidence or a dispute before a negative vote. @returns why the ledger refused it */
+  async #conclude(duty: AttestDuty, { found, losses, opening }: Checked): Promise<string | undefined> {
+    if (found === undefined) {
+      await this.#commitReceipt(duty, opening);
+      return this.#vote(duty, 'positive', losses);
+    }
+    if ('evidence' in found) {
+      const vote = () => this.#vote(duty, 'negative', losses);
+      return this.#accusations.commitAndReveal(duty.claim, found.evidence, vote);
+    }
+    await this.#dispute(duty, found.subject);
+    return this.#vote(duty, 'negative', losses);
+  }
+
+  /** Whether this round still waits for the vote: not where evidence has settled the claim meanwhile. */
+  async #isDue(duty: AttestDuty): Promise<boolean> {
+    const state = await readState(this.#member.ledger);
+    return dutiesOf(state, this.#member.keys.publicKey).some(
+      (other) => other.duty === 'attest' && roundName(other) === roundName(duty),
+    );
+  }
+
+  #abstain(duty: AttestDuty, code: string, message: string): void {
+    const { job, claimNumber: claim, attempt } = duty.claim.header;
+    this.#abstained.add(roundName(duty));
+    this.#member.report({ type: 'abstained', job, claim, attempt, code, message });
   }
 
   async #check(duty: AttestDuty): Promise<Checked> {
@@ -253,7 +271,7 @@ export class Verifier {
     { claim, claimRoot, beacon2 }: AttestDuty,
     verdict: 'positive' | 'negative',
     losses: Losses,
-  ): Promise<void> {
+  ): Promise<string | undefined> {
     const { bls, keys, ledger } = this.#member;
     const attestation = signAttestation(bls, keys, {
       chainId: claim.header.chainId,
@@ -263,8 +281,8 @@ export class Verifier {
       heldOutBeforeBits: losses.before,
       heldOutAfterBits: losses.after,
     });
-    // Refused when evidence has settled the claim meanwhile: nothing is left to vote on.
-    await ledger.submit(encodeTransaction('attestation', attestation));
+    const result = await ledger.submit(encodeTransaction('attestation', attestation));
+    return result.accepted ? undefined : result.reason;
   }
 
   /** Asks the claim's miner for the file that the check missed: once for a claim, since the answer costs. */

@@ -3,8 +3,9 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadCudaAddon } from '../../src/backend/cudaAddon.js';
-import type { LedgerEvent, Member, MemberOptions } from '../../src/index.js';
+import type { Ledger, LedgerEvent, Member, MemberOptions, RoleReport } from '../../src/index.js';
 import * as pogo from '../../src/index.js';
+import { TRANSACTION_TYPES } from '../../src/protocol/ledgerTypes.js';
 import { temporaryFolder } from '../support/bundles.js';
 
 const folder = temporaryFolder();
@@ -24,8 +25,15 @@ afterAll(async () => {
   folder.remove();
 });
 
-/** A chain with one miner and two verifiers, run until `done` says so. */
-async function runChain(name: string, done: (event: LedgerEvent) => boolean): Promise<LedgerEvent[]> {
+/** A chain with one miner and two verifiers, run until `done` says so, or `until` settles. @param first changes the first verifier */
+async function runChain(
+  name: string,
+  done: (event: LedgerEvent) => boolean,
+  {
+    first = (options) => options,
+    until,
+  }: { readonly first?: (options: MemberOptions) => MemberOptions; readonly until?: Promise<unknown> } = {},
+): Promise<LedgerEvent[]> {
   const seed = new Uint8Array(32).fill(3);
   const demo = pogo.createDemoGenesis({ bls, seed, miners: 1, verifiers: 2, recipe, startStateRoot });
   const ledger = await pogo.createEmbeddedLedger({
@@ -45,7 +53,10 @@ async function runChain(name: string, done: (event: LedgerEvent) => boolean): Pr
   });
   const members: Member[] = [
     pogo.createMiner(options('miner', demo.miners[0]!)),
-    ...demo.verifiers.map((keys, i) => pogo.createVerifier(options(`verifier-${i}`, keys))),
+    ...demo.verifiers.map((keys, i) => {
+      const own = options(`verifier-${i}`, keys);
+      return pogo.createVerifier(i === 0 ? first(own) : own);
+    }),
   ];
   const running = members.map((member) => member.run());
   const events: LedgerEvent[] = [];
@@ -58,7 +69,8 @@ async function runChain(name: string, done: (event: LedgerEvent) => boolean): Pr
       }
     };
     // A member that fails would leave the chain waiting for ever.
-    await Promise.race([follow(), Promise.all(running).then(() => Promise.reject(new Error('the members left')))]);
+    const end = until === undefined ? follow() : Promise.race([follow(), until]);
+    await Promise.race([end, Promise.all(running).then(() => Promise.reject(new Error('the members left')))]);
     return events;
   } finally {
     await Promise.all(members.map((member) => member.dispose()));
@@ -80,6 +92,33 @@ describe('the library', () => {
     expect(events.filter((event) => event.type === 'attestation').every(({ verdict }) => verdict === 'positive')).toBe(
       true,
     );
+  });
+
+  it('abstains from a round whose ledger takes no vote of it, instead of checking the claim for ever', async () => {
+    const checked: unknown[] = [];
+    let told: (code: string) => void = () => undefined;
+    const abstained = new Promise<string>((resolve, reject) => {
+      told = (code) => (code === 'checked' ? reject(new Error('the claim is checked again')) : resolve(code));
+    });
+    const onReport = (report: RoleReport): void => {
+      if (report.type === 'checked' && checked.push(report) > 1) told('checked');
+      if (report.type === 'abstained') told(report.code);
+    };
+    const refused = { accepted: false, height: 0, code: 'REJECTED', reason: 'the account holds too little' } as const;
+    const refusing = (ledger: Ledger): Ledger => ({
+      submit: async (bytes) => (bytes[0] === TRANSACTION_TYPES.attestation[0] ? refused : ledger.submit(bytes)),
+      subscribe: (from, signal) => ledger.subscribe(from, signal),
+      head: () => ledger.head(),
+      query: (route, data) => ledger.query(route, data),
+    });
+    const first = (options: MemberOptions): MemberOptions => ({
+      ...options,
+      ledger: refusing(options.ledger),
+      onReport,
+    });
+    await expect(runChain('refused', () => false, { first, until: abstained })).resolves.toBeDefined();
+    expect(await abstained).toBe('REJECTED');
+    expect(checked).toHaveLength(1);
   });
 
   it('disposes of a member that never ran, and of one twice', async () => {
