@@ -164,25 +164,24 @@ POGO_HD I hmaxes(const I* v) {
 }
 
 #define POGO_OWN_STNIBBLES
-/** 64 words whose low nibbles are codes, to 32 bytes. */
+/** See simd_generic.h. The conversion rounds as an operation does, to nearest even, and leaves nothing to mask before packs saturate. */
+POGO_HD I nibble_word(F y) { return {_mm256_cvtps_epi32(y.v)}; }
+template <bool PAST = false>
 POGO_HD void stnibbles(uint8_t* out, const I* c) {
-  const __m256i high_bytes = _mm256_set1_epi16(-256), nibble = _mm256_set1_epi8(15);
+  const __m256i nibble = _mm256_set1_epi8(15), weights = _mm256_set1_epi16(0x1001);
   __m256i x[2];
   for (int h = 0; h < 2; h++) {
-    // Byte j of word i: code of lane i of c[4 h + j]; then even words: the high nibble from the word after.
     const I* p = c + 4 * h;
-    __m256i low = _mm256_blend_epi16(p[0].v, _mm256_slli_epi32(p[2].v, 16), 0xAA);
-    __m256i high = _mm256_blend_epi16(p[1].v, _mm256_slli_epi32(p[3].v, 16), 0xAA);
-    __m256i y = _mm256_blendv_epi8(low, _mm256_slli_epi16(high, 8), high_bytes);
-    y = _mm256_and_si256(y, nibble);
-    x[h] = _mm256_or_si256(y, _mm256_srli_epi64(y, 28));
+    __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(p[0].v, p[1].v), _mm256_packs_epi32(p[2].v, p[3].v));
+    // even + 16 odd per 16-bit lane
+    x[h] = _mm256_maddubs_epi16(_mm256_and_si256(bytes, nibble), weights);
   }
-  // Words [j] of x[0] for four lane pairs, then of x[1]; in each half to [j][lane pair].
-  __m256i y = _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(x[0]), _mm256_castsi256_ps(x[1]), 0x88));
-  y = _mm256_permute4x64_epi64(y, 0xD8);
-  y = _mm256_shuffle_epi8(y, _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15,  //
-                                              0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
-  _mm256_storeu_si256((__m256i*)out, y);
+  // In each half words [vector], a half of a vector's four bytes: first the halves of the same four vectors to one half.
+  __m256i y = _mm256_permute4x64_epi64(_mm256_packus_epi16(x[0], x[1]), 0xD8);
+  y = _mm256_shuffle_epi8(y, _mm256_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15,  //
+                                              0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15));
+  if constexpr (PAST) _mm256_stream_si256((__m256i*)out, y);
+  else _mm256_storeu_si256((__m256i*)out, y);
 }
 
 /** T64. Pair sums of two vectors come out in the order 0 1 4 5 2 3 6 7; the tree's last three levels undo it. */

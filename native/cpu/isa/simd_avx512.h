@@ -169,20 +169,18 @@ POGO_HD I hmaxes(const I* v) {
 }
 
 #define POGO_OWN_STNIBBLES
-/** 64 words whose low nibbles are codes, to 32 bytes. */
+/** See simd_generic.h. The conversion rounds as an operation does, to nearest even, and leaves nothing to mask before packs saturate. */
+POGO_HD I nibble_word(F y) { return {_mm512_cvtps_epi32(y.v)}; }
+template <bool PAST = false>
 POGO_HD void stnibbles(uint8_t* out, const I* c) {
-  // Byte j of word i: code of lane i of c[j].
-  __m512i low = _mm512_mask_blend_epi16(0xAAAAAAAA, c[0].v, _mm512_slli_epi32(c[2].v, 16));
-  __m512i high = _mm512_mask_blend_epi16(0xAAAAAAAA, c[1].v, _mm512_slli_epi32(c[3].v, 16));
-  __m512i x = _mm512_mask_blend_epi8(0xAAAAAAAAAAAAAAAA, low, _mm512_slli_epi16(high, 8));
-  // Even words: the low nibble of a byte stays, its high nibble comes from the word after.
-  x = _mm512_ternarylogic_epi32(x, _mm512_srli_epi64(x, 28), _mm512_set1_epi8(15), 0xE4);
-  // Eight words of four bytes [lane pair][j] to [j][lane pair].
-  const __m256i bytes = _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15,  //
-                                         0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  __m256i y = _mm256_shuffle_epi8(_mm512_cvtepi64_epi32(x), bytes);
-  y = _mm256_permutevar8x32_epi32(y, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-  _mm256_storeu_si256((__m256i*)out, y);
+  __m512i x = _mm512_packs_epi16(_mm512_packs_epi32(c[0].v, c[1].v), _mm512_packs_epi32(c[2].v, c[3].v));
+  // even + 16 odd per 16-bit lane
+  x = _mm512_maddubs_epi16(_mm512_and_si512(x, _mm512_set1_epi8(15)), _mm512_set1_epi16(0x1001));
+  // Words of two bytes [quarter][vector] to [vector][quarter].
+  const __m256i order = _mm256_setr_epi16(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  __m256i y = _mm256_permutexvar_epi16(order, _mm512_cvtepi16_epi8(x));
+  if constexpr (PAST) _mm256_stream_si256((__m256i*)out, y);
+  else _mm256_storeu_si256((__m256i*)out, y);
 }
 
 /** T64. Quarter q of a vector of pair sums holds 2q, 2q+1, 8+2q, 9+2q: the tree's later levels are in this order. */

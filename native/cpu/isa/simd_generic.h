@@ -29,7 +29,10 @@ POGO_HD void settled(int8_t*) {}
 #endif
 
 #ifndef POGO_OWN_STNIBBLES
-/** 64 words whose low nibbles are codes, to 32 bytes. */
+/** A word with the 4-bit code of y: what else it holds is the set's own. Of a y that is not finite, or beyond 8, it is anything. */
+POGO_HD I nibble_word(F y) { return pogo_nearest_bits(y); }
+/** 64 such words to 32 bytes; PAST: past the caches where the set can, to an address that is a multiple of 32. */
+template <bool PAST = false>
 POGO_HD void stnibbles(uint8_t* out, const I* c) {
   alignas(64) int8_t codes[64];
   for (int i = 0; i < 16 / W; i++) stcodes(codes + 4 * W * i, c + 4 * i);
