@@ -73,6 +73,9 @@ POGO_HD I pogo_imax(I a, I b) { return {_mm256_max_epu32(a.v, b.v)}; }
 
 /** Asks for the cache line at an address; never faults, so it may lie beyond an array. */
 POGO_HD void prefetch(uintptr_t p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
+#define POGO_OWN_PREFETCH_ONCE
+/** The same for a line that is not needed again once it left the L1 cache: it takes no other's place in the outer ones. */
+POGO_HD void prefetch_once(uintptr_t p) { _mm_prefetch((const char*)p, _MM_HINT_NTA); }
 
 POGO_HD F ld(const float* p) { return {_mm256_loadu_ps(p)}; }
 POGO_HD void st(float* p, F a) { _mm256_storeu_ps(p, a.v); }

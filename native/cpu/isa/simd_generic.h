@@ -28,6 +28,11 @@ POGO_HD float tree_sum(const Tree64& t) { return t64(t.x); }
 POGO_HD void settled(int8_t*) {}
 #endif
 
+#ifndef POGO_OWN_PREFETCH_ONCE
+/** Asks for a line that is not needed again soon. */
+POGO_HD void prefetch_once(uintptr_t p) { prefetch(p); }
+#endif
+
 #ifndef POGO_OWN_STNIBBLES
 /** A word with the 4-bit code of y: what else it holds is the set's own. Of a y that is not finite, or beyond 8, it is anything. */
 POGO_HD I nibble_word(F y) { return pogo_nearest_bits(y); }
