@@ -24,10 +24,12 @@ function writeChanged(path, text) {
 
 /** @returns path of the translated main program */
 export async function buildBench() {
-  const { default: typescript } = await import('typescript');
   mkdirSync(OUT, { recursive: true });
   const link = join(OUT, 'src');
   if (!existsSync(link)) symlinkSync(join(ROOT, 'dist'), link, 'junction');
+  // A bundle (scripts/cpu-bundle.mjs) has no sources, only what was made of them.
+  if (!existsSync(join(ROOT, 'bench', 'main.ts'))) return join(OUT, 'bench', 'main.js');
+  const { default: typescript } = await import('typescript');
   const { config } = typescript.readConfigFile(join(ROOT, 'tsconfig.json'), typescript.sys.readFile);
   const { options } = typescript.convertCompilerOptionsFromJson(config.compilerOptions, ROOT);
   // Of a single file the compiler cannot see that package.json says `module`.

@@ -133,12 +133,10 @@ function measurePeaks(): ReadonlyMap<string, number> | string {
   return typeof text === 'string' ? text : new Map(text.rows.map(([isa, rate]) => [isa, Number(rate)]));
 }
 
-/** Compiles a program of `native/` and runs it. @returns words of its lines, or why there are none */
-function runNative(
-  name: string,
-  flags: readonly string[],
-  args: readonly string[],
-): { readonly rows: readonly (readonly string[])[] } | string {
+/** Compiles a program of `native/` and runs it, or one that a bundle has as a program. @returns words of its lines, or why there are none */
+function runNative(name: string, flags: readonly string[], args: readonly string[]): Words | string {
+  const built = join(folder, name);
+  if (existsSync(built)) return wordsOf(execFileSync(built, args, { encoding: 'utf8' }));
   const source = join(folder, `${name}.c`);
   if (!existsSync(source)) return `no ${source} at hand`;
   const scratch = mkdtempSync(join(tmpdir(), 'pogo-bench-'));
@@ -150,10 +148,18 @@ function runNative(
     } catch {
       return `no C compiler (${compiler}) that builds ${name}.c`;
     }
-    const text = execFileSync(program, args, { encoding: 'utf8' });
-    const lines = text.split('\n').filter((line) => line !== '');
-    return { rows: lines.map((line) => line.split(' ')) };
+    return wordsOf(execFileSync(program, args, { encoding: 'utf8' }));
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
+}
+
+/** The output of a program of `native/`. */
+interface Words {
+  readonly rows: readonly (readonly string[])[];
+}
+
+function wordsOf(text: string): Words {
+  const lines = text.split('\n').filter((line) => line !== '');
+  return { rows: lines.map((line) => line.split(' ')) };
 }

@@ -1,6 +1,6 @@
 // The whole measurement of a machine: every instruction set, the recipes, the peers, into one file of lines.
 //   node bench/measure.mjs --out bench/results/2026-11-26-zen5-2cores.jsonl [--minutes 20] [--parts PART,…] [--only NAME,…] [--again]
-//                          [--quick] [--no-peers] [--list]
+//                          [--quick] [--no-peers] [--peer-modes MODE,…] [--list]
 //
 // The machine must be idle. Parts run one after the other, the important ones first; a part's lines are written when it is
 // complete, so the same command goes on where it was stopped, also after a kill. A part that does not fit the minutes that are left
@@ -127,6 +127,7 @@ const { values } = parseArgs({
     quick: { type: 'boolean', default: false },
     list: { type: 'boolean', default: false },
     peers: { type: 'boolean', default: true },
+    'peer-modes': { type: 'string' },
     seconds: { type: 'string', default: '120' },
   },
   allowNegative: true,
@@ -166,6 +167,7 @@ for (const part of parts) {
   const flags = part.recipe === 'kernels' ? ['--recipe', 'moby'] : ['--recipe', part.recipe];
   flags.push('--seconds', values.seconds);
   if (part.peers === false || !values.peers) flags.push('--no-peers');
+  else if (values['peer-modes'] !== undefined) flags.push('--peer-modes', values['peer-modes']);
   else flags.push(...part.peers(known.flatMap(({ lines }) => lines)));
   if (values.quick) flags.push('--quick');
   process.stderr.write(`${part.name}: ${part.only} ${flags.join(' ')}\n`);

@@ -1,12 +1,14 @@
 // Divergence that shows only late: trains `tiny` for 1,000 steps on every native instruction set of this machine with 1, 2 and 3
 // lanes, and for 20 on the reference. All runs must have the same roots after every step: state, units, losses.
-//   node scripts/long-exactness.mjs [--steps N] [--write]      --write: the result into docs/long-exactness.md
+//   node scripts/long-exactness.mjs [--steps N] [--sets SET,…] [--write]      --write: the result into docs/long-exactness.md
+//     --sets: some of the instruction sets of this machine
 // Exit code 0 one log, 1 two. Needs `dist/` and the native addons. Takes minutes; the tests have the short form
 // (test/integration/exactness.test.ts).
 import { createHash } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
+import { parseArgs } from 'node:util';
 import { cli, progress, ROOT, ScriptError } from './lib/project.mjs';
 import { supportModule } from './lib/supportModule.mjs';
 
@@ -44,15 +46,27 @@ Sets that this machine lacks have not run here; what else was verified, and on w
 }
 
 await cli(async (args) => {
-  const given = args.indexOf('--steps');
-  const steps = given < 0 ? 1000 : Number(args[given + 1]);
+  const { values } = parseArgs({
+    args,
+    options: {
+      steps: { type: 'string', default: '1000' },
+      sets: { type: 'string' },
+      write: { type: 'boolean', default: false },
+    },
+  });
+  const steps = Number(values.steps);
   if (!Number.isInteger(steps) || steps < REFERENCE_STEPS) {
-    throw new ScriptError(`expected --steps of at least ${REFERENCE_STEPS}, found ${args[given + 1]}`, 2);
+    throw new ScriptError(`expected --steps of at least ${REFERENCE_STEPS}, found ${values.steps}`, 2);
   }
   const { loadRecipe, nativeIsas, trainFor } = await supportModule('trainers');
   const { openBackend } = await import('../dist/backend/open.js');
   const recipe = loadRecipe(RECIPE);
-  const isas = await nativeIsas();
+  const usable = await nativeIsas();
+  const isas = values.sets?.split(',') ?? usable;
+  const lacking = isas.filter((isa) => !usable.includes(isa));
+  if (lacking.length > 0) {
+    throw new ScriptError(`expected --sets of ${usable.join(', ')}, found ${lacking.join(', ')}`, 2);
+  }
   const { features } = await openBackend({ backend: 'cpu' });
   const plan = [
     { name: 'reference', backend: 'reference', isa: 'typescript', lanes: 1, shards: 1, count: REFERENCE_STEPS },
@@ -87,5 +101,5 @@ await cli(async (args) => {
   };
   progress(`state root after step ${REFERENCE_STEPS}: ${result.referenceRoot}`);
   progress(`state root after step ${steps}: ${result.root}`);
-  if (args.includes('--write')) writeFileSync(join(ROOT, 'docs', 'long-exactness.md'), report(result));
+  if (values.write) writeFileSync(join(ROOT, 'docs', 'long-exactness.md'), report(result));
 });

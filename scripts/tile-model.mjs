@@ -7,9 +7,10 @@
 // Needs `npm run setup` before, and AVX-512 with VNNI (the model replaces the tiles alone): without that it says so and
 // ends with 0.
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { capture, cli, logExcerpt, progress, ROOT, runProgram, ScriptError } from './lib/project.mjs';
 import { scratchTree } from './lib/scratch.mjs';
+import { buildTileLoops } from './lib/tileLoops.mjs';
 import { nodeDirectory } from './lib/toolchains.mjs';
 
 /** Replaces a text that must be there, so that a change of the sources cannot turn this check into nothing. */
@@ -80,6 +81,13 @@ await cli(async (args) => {
     progress(`tile model: ${what} passed in ${result.seconds.toFixed(1)} s`);
   };
   const vectors = join(ROOT, 'scripts', 'vector-check.mjs');
+  const model = join(dirname(file), '..', '..', 'native', 'cpu', 'isa', 'tiles.h');
+  // What bench/native/tileloops.cc times is checked here: every order of its sweep gives the bits of plain sums.
+  const sanitizers = sanitize ? ['-fsanitize=address,undefined', '-fno-sanitize-recover=all'] : [];
+  const loops = await buildTileLoops({ model, flags: sanitizers });
+  if (loops === undefined)
+    throw new ScriptError('tile model: bench/native/tileloops.cc does not build (.tools/logs/tileloops.log)');
+  await check('orders of the sweep', loops, ['--check'], 'tile-model-loops');
   await check('vectors', process.execPath, [vectors, '--require', 'amx'], 'tile-model-vectors');
   const vitest = join(ROOT, 'node_modules', 'vitest', 'vitest.mjs');
   const tests = ['unit/cpu', 'unit/cpuEdges', 'property/cpuKernels', 'property/cpuFusions'].map(

@@ -13,6 +13,7 @@ const SHAPES: readonly (readonly [number, number, number])[] = [
   [2048, 768, 256],
   [1024, 2048, 512],
   [1024, 3072, 768],
+  [1024, 768, 3072],
 ];
 /** Rows that the reference computes too: all of them would take it minutes. */
 const CHECKED_ROWS = 4;
