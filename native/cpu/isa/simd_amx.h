@@ -2,8 +2,8 @@
 //
 // A GEMM's tile is 32 x 32: four tiles of sums, two of a, two of b. Rows of a go into a tile as they are; b is packed
 // as TDPBSSD wants it, a row of a tile holding 4 codes of each of 16 columns. A panel of 1024 codes is 16 steps of four
-// products. Its sums are stored, and promoted to fp32 two rows a step between the products of the next panel: the
-// vector units work while the tile unit does.
+// products. Its sums are stored, and promoted to fp32 between the products of the next panel, as many rows a step as end
+// with its last step: the vector units work while the tile unit does, and one buffer of sums is enough.
 #ifndef POGO_CPU_SIMD_AMX_H
 #define POGO_CPU_SIMD_AMX_H
 
@@ -81,15 +81,12 @@ class GemmTiles {
    */
   void tile(const int8_t* a, int64_t ars, const int8_t* b, int64_t steps, int rows, const float* sa, const float* sb,
             float* y, int64_t ldy, bool first) {
-    int32_t* sums = sums_[current_];
     if (rows > 16) {
-      products<true>(a, 64 * ars, b, steps, sums);
+      products<true>(a, 64 * ars, b, steps);
     } else {
-      products<false>(a, 64 * ars, b, steps, sums);
+      products<false>(a, 64 * ars, b, steps);
     }
-    finish();
     pending_ = {sa, sb, y, ldy, rows, 0, first};
-    current_ ^= 1;
   }
 
   /** Promotes what is waiting. */
@@ -97,16 +94,15 @@ class GemmTiles {
 
  private:
   TileUnit unit_;
-  alignas(64) int32_t sums_[2][32 * 32];
+  alignas(64) int32_t sums_[32 * 32];
   TileSums pending_;
-  int current_ = 0;
 
-  /** The next `count` rows of the sums that wait: those of the buffer that is not being filled. */
+  /** The next `count` rows of the sums that wait. */
   void promote(int count) {
     TileSums& p = pending_;
     int last = p.done + count < p.rows ? p.done + count : p.rows;
     if (p.done >= last) return;
-    const uint32_t* sums = (const uint32_t*)sums_[current_ ^ 1];
+    const uint32_t* sums = (const uint32_t*)sums_;
     F s0 = ld(p.sb), s1 = ld(p.sb + 16);
     for (int r = p.done; r < last; r++) {
       F row = pogo_fill(s0, p.sa[r]);
@@ -118,9 +114,10 @@ class GemmTiles {
     p.done = last;
   }
 
-  /** Sums of 32 (or, with LOWER false, 16) rows and 32 columns into sums[32][32]. */
+  /** Sums of 32 (or, with LOWER false, 16) rows and 32 columns into sums_[32][32], once those that wait there are promoted. */
   template <bool LOWER>
-  void products(const int8_t* a, int64_t stride, const int8_t* b, int64_t steps, int32_t* sums) {
+  void products(const int8_t* a, int64_t stride, const int8_t* b, int64_t steps) {
+    const int rows_a_step = (int)((32 + steps - 1) / steps);
     tile_zero<0>();
     tile_zero<1>();
     if constexpr (LOWER) {
@@ -138,15 +135,15 @@ class GemmTiles {
       tile_load<7>(b + 1024, 64);
       tile_dot_signed<1, 4, 7>();
       if constexpr (LOWER) tile_dot_signed<3, 5, 7>();
-      promote(2);
+      promote(rows_a_step);
       a += 64;
       b += 2048;
     }
-    tile_store<0>(sums, 128);
-    tile_store<1>(sums + 16, 128);
+    tile_store<0>(sums_, 128);
+    tile_store<1>(sums_ + 16, 128);
     if constexpr (LOWER) {
-      tile_store<2>(sums + 16 * 32, 128);
-      tile_store<3>(sums + 16 * 32 + 16, 128);
+      tile_store<2>(sums_ + 16 * 32, 128);
+      tile_store<3>(sums_ + 16 * 32 + 16, 128);
     }
   }
 };
