@@ -70,16 +70,12 @@ const isRounded = (node) => {
 };
 
 /**
- * @param files absolute paths
- * @param options compiler options beside those of tsconfig.json
- * @returns {{file: string, line: number, column: number, message: string}[]}
+ * Which expressions are floats: rounded results, elements of float arrays, and whatever they are assigned to, returned from, or
+ * computed with.
+ *
+ * @returns {{isNumber: (node: ts.Node) => boolean, isFloat: (node: ts.Node) => boolean}}
  */
-export function lintFround(files, options = {}) {
-  const config = ts.readConfigFile(join(ROOT, 'tsconfig.json'), ts.sys.readFile).config;
-  const parsed = ts.parseJsonConfigFileContent({ ...config, include: [], files: [] }, ts.sys, ROOT).options;
-  const program = ts.createProgram(files, { ...parsed, ...options, noEmit: true });
-  const checker = program.getTypeChecker();
-  const sources = program.getSourceFiles().filter((file) => !file.isDeclarationFile);
+function inferFloats(checker, sources) {
   /** Symbols and functions whose value is a float; grows until nothing changes. */
   const floats = new Set();
 
@@ -163,6 +159,21 @@ export function lintFround(files, options = {}) {
     return changed;
   };
   while (sources.map((file) => propagate(file)).some(Boolean));
+  return { isNumber, isFloat };
+}
+
+/**
+ * @param files absolute paths
+ * @param options compiler options beside those of tsconfig.json
+ * @returns {{file: string, line: number, column: number, message: string}[]}
+ */
+export function lintFround(files, options = {}) {
+  const config = ts.readConfigFile(join(ROOT, 'tsconfig.json'), ts.sys.readFile).config;
+  const parsed = ts.parseJsonConfigFileContent({ ...config, include: [], files: [] }, ts.sys, ROOT).options;
+  const program = ts.createProgram(files, { ...parsed, ...options, noEmit: true });
+  const checker = program.getTypeChecker();
+  const sources = program.getSourceFiles().filter((file) => !file.isDeclarationFile);
+  const { isNumber, isFloat } = inferFloats(checker, sources);
 
   const problems = [];
   const report = (node, message) => {

@@ -4,6 +4,7 @@
  */
 import { type FileHandle, open } from 'node:fs/promises';
 import { parentPort, workerData } from 'node:worker_threads';
+import type { SchemaTree } from 'hyparquet';
 import { invariant, PogoError } from '../../errors.js';
 
 /** What the thread is started with. */
@@ -60,13 +61,6 @@ async function decodeFile(
       return bytes.buffer;
     },
   };
-  const damaged = (cause: unknown): PogoError => {
-    if (cause instanceof PogoError) return cause;
-    const reason = cause instanceof Error ? cause.message.slice(0, 200) : 'other bytes';
-    return new PogoError('DATA', `expected a Parquet file at ${path}, found: ${reason}; fetch it again`, {
-      source: path,
-    });
-  };
   const compressors = Object.fromEntries(
     Object.entries(codecs).map(([name, codec]) => [
       name,
@@ -77,26 +71,15 @@ async function decodeFile(
     ]),
   );
   const metadata = await parquetMetadataAsync(file).catch((cause: unknown) => {
-    throw damaged(cause);
+    throw damaged(path, cause);
   });
-  let columns: ReturnType<typeof parquetSchema>['children'];
+  let columns: readonly SchemaTree[];
   try {
     columns = parquetSchema(metadata).children;
   } catch (cause) {
-    throw damaged(cause);
+    throw damaged(path, cause);
   }
-  const found = columns.find(({ element }) => element.name === column);
-  if (found === undefined || found.children.length > 0 || found.element.type !== 'BYTE_ARRAY') {
-    const names = columns.map(
-      ({ element }) => `${element.name} (${element.converted_type ?? element.type ?? 'a group'})`,
-    );
-    throw new PogoError(
-      'DATA',
-      `expected a column ${JSON.stringify(column)} of text in ${path}, found the columns ${names.join(', ').slice(0, 400)}; ` +
-        'name the column with --field',
-      { source: path, field: column },
-    );
-  }
+  requireTextColumn(columns, path, column);
   let row = 0;
   for (const group of metadata.row_groups) {
     const rows = Number(group.num_rows);
@@ -118,7 +101,7 @@ async function decodeFile(
         },
       } as Parameters<typeof parquetRead>[0]);
     } catch (cause) {
-      throw damaged(cause);
+      throw damaged(path, cause);
     }
     const texts = values.map((value) => {
       if (value === null || value === undefined) return null;
@@ -127,6 +110,29 @@ async function decodeFile(
     await post({ kind: 'rows', row, rows: Number(metadata.num_rows), values: texts });
     row += rows;
   }
+}
+
+function damaged(path: string, cause: unknown): PogoError {
+  if (cause instanceof PogoError) return cause;
+  const reason = cause instanceof Error ? cause.message.slice(0, 200) : 'other bytes';
+  return new PogoError('DATA', `expected a Parquet file at ${path}, found: ${reason}; fetch it again`, {
+    source: path,
+  });
+}
+
+/** @throws PogoError DATA naming the columns that there are */
+function requireTextColumn(columns: readonly SchemaTree[], path: string, column: string): void {
+  const found = columns.find(({ element }) => element.name === column);
+  if (found !== undefined && found.children.length === 0 && found.element.type === 'BYTE_ARRAY') return;
+  const names = columns.map(
+    ({ element }) => `${element.name} (${element.converted_type ?? element.type ?? 'a group'})`,
+  );
+  throw new PogoError(
+    'DATA',
+    `expected a column ${JSON.stringify(column)} of text in ${path}, found the columns ${names.join(', ').slice(0, 400)}; ` +
+      'name the column with --field',
+    { source: path, field: column },
+  );
 }
 
 const port = parentPort;
