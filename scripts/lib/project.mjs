@@ -1,6 +1,16 @@
 // Paths, progress lines and child processes shared by the scripts. Plain Node: it runs before anything is installed.
 import { spawn } from 'node:child_process';
-import { accessSync, closeSync, constants, mkdirSync, openSync, readFileSync, realpathSync } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stripVTControlCharacters } from 'node:util';
@@ -53,9 +63,39 @@ export function which(name, path = process.env.PATH ?? '') {
   return undefined;
 }
 
+/** The folder that holds the lock of set-up; what its owner has started is noted in it. */
+export const LOCK = join(TOOLS, 'lock');
+
+/** Which start of the machine this is, where it says so: process ids are given anew with each. */
+export function bootId() {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8');
+  } catch {
+    return '';
+  }
+}
+
 /**
- * Runs a program to its end. With `log` (a name), output goes to `.tools/logs/<log>.log`, else to our stderr. SIGINT and SIGTERM
- * end it, too: a logged one with all that it started, and this process with it (130); another one ends by itself.
+ * Notes in the lock a program with a group of its own, which outlives us if we are killed: the next set-up waits for it.
+ * @returns takes the note back
+ */
+function noteStarted(pid) {
+  const note = join(LOCK, `started-${pid}`);
+  try {
+    if (readFileSync(join(LOCK, 'pid'), 'utf8') !== String(process.pid)) return () => {};
+    writeFileSync(note, bootId());
+  } catch {
+    return () => {}; // Nobody holds the lock: no set-up.
+  }
+  return () => rmSync(note, { force: true });
+}
+
+/** What ends a set-up from outside: Ctrl-C, a request, a terminal that is closed. */
+const ENDINGS = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+
+/**
+ * Runs a program to its end. With `log` (a name), output goes to `.tools/logs/<log>.log`, else to our stderr. SIGINT, SIGTERM and
+ * SIGHUP end it, too: a logged one with all that it started, and this process with it (130); another one ends by itself.
  * @returns exit code (a signal counts as 1), seconds, and the path of the log
  */
 export function runProgram(command, args, { cwd = ROOT, env = process.env, log, stdio } = {}) {
@@ -82,9 +122,11 @@ export function runProgram(command, args, { cwd = ROOT, env = process.env, log, 
         // It has just ended by itself.
       }
     };
-    process.on('SIGINT', stop).on('SIGTERM', stop);
+    for (const signal of ENDINGS) process.on(signal, stop);
+    const forget = detached && child.pid !== undefined ? noteStarted(child.pid) : () => {};
     const finish = (code, reason) => {
-      process.off('SIGINT', stop).off('SIGTERM', stop);
+      for (const signal of ENDINGS) process.off(signal, stop);
+      forget();
       if (descriptor !== undefined) closeSync(descriptor);
       if (stopped && log !== undefined) {
         progress('error INTERRUPTED: set-up was stopped; run the same command again');

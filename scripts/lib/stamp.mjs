@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { progress, ROOT, ScriptError, TOOLS } from './project.mjs';
+import { bootId, LOCK, progress, ROOT, ScriptError, TOOLS } from './project.mjs';
 
 const OUTPUTS = new Set(['node_modules', 'build', 'target', 'dist', '.git']);
 
@@ -63,12 +63,25 @@ function isAlive(pid) {
   }
 }
 
+/** What a dead owner of the lock has started and still runs, such as npm: two of them would destroy each other's files. */
+function leftRunning() {
+  try {
+    const notes = readdirSync(LOCK).flatMap((name) => /^started-(\d+)$/.exec(name)?.[1] ?? []);
+    return notes.map(Number).find((pid) => {
+      const sameBoot = pid > 0 && readFileSync(join(LOCK, `started-${pid}`), 'utf8') === bootId();
+      return sameBoot && isAlive(-pid);
+    });
+  } catch {
+    return undefined; // The lock is gone by now.
+  }
+}
+
 /**
- * Runs `work` while holding `.tools/lock`. A second process waits, and says so; the lock of a dead process is taken over.
- * The lock is a folder because mkdir is atomic everywhere; the owner's pid lies in it.
+ * Runs `work` while holding `.tools/lock`. A second process waits, and says so; the lock of a dead process is taken over once
+ * what it had started has ended. The lock is a folder because mkdir is atomic everywhere; the owner's pid lies in it.
  */
 export async function withLock(work, { waitMs = 15 * 60_000 } = {}) {
-  const lock = join(TOOLS, 'lock');
+  const lock = LOCK;
   const owner = join(lock, 'pid');
   mkdirSync(TOOLS, { recursive: true });
   const deadline = Date.now() + waitMs;
@@ -91,7 +104,9 @@ export async function withLock(work, { waitMs = 15 * 60_000 } = {}) {
       // Between mkdir and the write of the pid, or left by a crash in between.
     }
     unowned = pid > 0 ? 0 : unowned + 1;
-    if ((pid > 0 && !isAlive(pid)) || unowned > 20) {
+    const left = pid > 0 && !isAlive(pid) ? leftRunning() : undefined;
+    if (left !== undefined) pid = left;
+    else if ((pid > 0 && !isAlive(pid)) || unowned > 20) {
       // Only one waiter can rename the folder away; the others find it gone and try again.
       try {
         renameSync(lock, `${lock}.${process.pid}`);

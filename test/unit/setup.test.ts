@@ -188,4 +188,24 @@ describe('lock of the set-up', () => {
     writeFileSync(join(folder, 'lock', 'pid'), '4999999');
     expect(await run("await withLock(async () => process.stdout.write('mine'));")).toBe('mine');
   });
+
+  // Windows has no groups of processes.
+  it.skipIf(process.platform === 'win32')('of a killed process waits for what that one had started', async () => {
+    const project = join(root, 'scripts', 'lib', 'project.mjs');
+    const done = join(folder, 'done');
+    const work = "setTimeout(() => require('fs').writeFileSync(process.argv[1], ''), 1000)";
+    // It kills itself while a program of its own runs on.
+    const killed = run(`const { runProgram } = await import(${JSON.stringify(project)});
+      const { existsSync, readdirSync } = await import('node:fs');
+      await withLock(async () => {
+        void runProgram(process.execPath, ['-e', ${JSON.stringify(work)}, ${JSON.stringify(done)}], { log: 'left' });
+        process.stdout.write(readdirSync(${JSON.stringify(join(folder, 'lock'))}).filter((name) => name !== 'pid').length + ' noted');
+        process.kill(process.pid, 'SIGKILL');
+      });`);
+    expect(await killed).toBe('1 noted');
+    expect(existsSync(done)).toBe(false);
+    const next = `const { existsSync } = await import('node:fs');
+      await withLock(async () => process.stdout.write(String(existsSync(${JSON.stringify(done)}))));`;
+    expect(await run(next)).toBe('true');
+  });
 });
