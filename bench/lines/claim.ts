@@ -11,7 +11,7 @@ import { createLayout, packedModelLayout, unitFileBytes } from '../../src/model/
 import { prepareData } from '../../src/model/node/dataset.js';
 import type { Recipe } from '../../src/model/recipe.js';
 import { recipeToJson } from '../../src/model/recipeJson.js';
-import { pogoHome } from '../../src/node/environment.js';
+import { pogoHome } from '../../src/node/home.js';
 import { stepTokens } from '../benchRecipe.js';
 import type { ClaimRun } from '../claimRuns.js';
 import type { BenchContext, BenchGroup } from '../group.js';

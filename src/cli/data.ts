@@ -19,7 +19,7 @@ import { openTokenizer, type Tokenizer } from '../model/tokenizer.js';
 import { type BuiltData, buildData, type DatasetSpec } from '../node/data/build.js';
 import { baseFor, checkData, manifestText, parseManifest, recipeOnData } from '../node/data/manifest.js';
 import type { SourceFormat } from '../node/data/sources.js';
-import { pogoHome } from '../node/environment.js';
+import { pogoHome } from '../node/home.js';
 import { printEvent } from './events.js';
 import { interruptible } from './interrupt.js';
 import { addForceOption } from './options.js';

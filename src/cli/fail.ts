@@ -1,5 +1,7 @@
 /** How a command ends in failure: one line on stderr, an event with `--json`, and the code's exit status. */
+import * as path from 'node:path';
 import { EXIT, PogoError } from '../errors.js';
+import { pogoHome } from '../node/home.js';
 import { printEvent } from './events.js';
 
 /** A message may quote what a stranger's file holds: no line breaks, and nothing that a terminal obeys. */
@@ -18,12 +20,25 @@ function loadingFailure(thrown: unknown): unknown {
   return new PogoError('ENVIRONMENT', message, { system: code }, thrown);
 }
 
+/** What keeps a folder from being written. */
+const REFUSALS: readonly unknown[] = ['EACCES', 'EPERM', 'EROFS', 'ENOTDIR'];
+
+/** The data directory is nothing that a command line names: where it cannot be written, the variable that moves it is said. */
+function withHomeAdvice(error: PogoError): PogoError {
+  const { system, path: place } = error.details;
+  if (error.code !== 'IO' || !REFUSALS.includes(system) || typeof place !== 'string') return error;
+  const home = path.resolve(pogoHome());
+  if (path.resolve(place) !== home && !path.resolve(place).startsWith(home + path.sep)) return error;
+  const message = `${error.message}; POGO_HOME chooses another data directory than ${home}`;
+  return new PogoError('IO', message, error.details, error);
+}
+
 /**
  * @param json whether stdout carries events
  * @returns the process exit code
  */
 export function reportFailure(thrown: unknown, json: boolean): number {
-  const error = PogoError.from(loadingFailure(thrown));
+  const error = withHomeAdvice(PogoError.from(loadingFailure(thrown)));
   process.stderr.write(`error ${error.code}: ${oneLine(error.message)}\n`);
   if (error.exitCode === EXIT.internal && error.stack !== undefined && process.env['POGO_DEBUG'] !== undefined) {
     process.stderr.write(`${error.stack}\n`);

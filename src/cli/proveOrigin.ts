@@ -10,7 +10,8 @@ import { encodeOriginChain, originFiles, verifyOriginChain } from '../ledger/ori
 import type { Origin, OriginPins } from '../ledger/originCheck.js';
 import { originGrounds } from '../lightChecks.js';
 import { modelPlan } from '../model/unit.js';
-import { pogoHome, withEnvironment } from '../node/environment.js';
+import { withEnvironment } from '../node/environment.js';
+import { pogoHome } from '../node/home.js';
 import { checkpointRoots, proveOrigin } from '../node/proveOrigin.js';
 import { hasRun, newestRunDirectory } from '../node/runFiles.js';
 import { createNativeBls } from '../protocol/blsNative.js';

@@ -18,8 +18,8 @@ import {
   tokensPerStep,
   tokensPerUnit,
 } from '../model/recipe.js';
-import { pogoHome } from '../node/environment.js';
 import { FrozenModels } from '../node/frozenModels.js';
+import { pogoHome } from '../node/home.js';
 import { keepRecipe } from '../node/recipeStore.js';
 import { openStartSource, type StartVector, startFrom } from '../node/startSource.js';
 import { printEvent } from './events.js';

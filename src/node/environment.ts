@@ -20,6 +20,7 @@ import { BackendExecutor } from '../pipeline/unitExecutor.js';
 import type { Bls } from '../protocol/bls.js';
 import { createNativeBls } from '../protocol/blsNative.js';
 import { FrozenModels } from './frozenModels.js';
+import { pogoHome } from './home.js';
 
 export interface EnvironmentOptions {
   readonly backend?: OpenBackendOptions['backend'];
@@ -112,12 +113,6 @@ export class Environment {
     this.#executor = undefined;
     await pool?.dispose();
   }
-}
-
-/** POGO_HOME, or `.pogo` in the working directory. */
-export function pogoHome(env: NodeJS.ProcessEnv = process.env): string {
-  const home = env['POGO_HOME'];
-  return home === undefined || home === '' ? '.pogo' : home;
 }
 
 /** Runs `work` with an environment that is disposed of afterwards, whatever happens. */

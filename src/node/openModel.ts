@@ -19,7 +19,7 @@ import type { Recipe } from '../model/recipe.js';
 import { ropeRootOf } from '../model/rope.js';
 import type { Tokenizer } from '../model/tokenizer.js';
 import { type ModelPlan, modelPlan } from '../model/unit.js';
-import { pogoHome } from './environment.js';
+import { pogoHome } from './home.js';
 
 export interface OpenedModel {
   readonly path: string;

@@ -85,8 +85,8 @@ export function hasRun(directory: string): boolean {
 }
 
 function noRunFolder(directory: string, error: unknown): PogoError {
-  const { message } = PogoError.from(error);
-  return new PogoError('IO', `cannot make the run folder ${directory}: ${message}; choose another with --dir`);
+  const { message, details } = PogoError.from(error);
+  return new PogoError('IO', `cannot make the run folder ${directory}: ${message}; choose another with --dir`, details);
 }
 
 /** @throws PogoError IO for a folder that cannot be written */

@@ -206,7 +206,9 @@ describe('a folder that cannot be made', () => {
     ['run', ['run', ...RUN, '--dir', join(file, 'run')], {}],
     ['run, for its data', ['run', ...RUN, '--dir', at('no-home')], { POGO_HOME: join(file, 'home') }],
   ])('stops %s with one line', async (_name, args, environment) => {
-    failed(await run(args, environment), 5, 'IO');
+    const line = failed(await run(args, environment), 5, 'IO');
+    // What no argument names is moved by a variable.
+    expect(line.includes('POGO_HOME')).toBe('POGO_HOME' in environment);
   });
 });
 
