@@ -1,5 +1,6 @@
 /** `pogo run`: the main job, shown. */
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { totalmem } from 'node:os';
 import * as path from 'node:path';
 import { type Command, Option } from 'commander';
 import { PogoError } from '../errors.js';
@@ -29,7 +30,7 @@ import {
 import { parseSeed } from '../node/seed.js';
 import { badUnits, committeeDetection, samplesForDetection } from '../protocol/detection.js';
 import { type LossPoint, svgChart, terminalChart } from './chart.js';
-import { lossChange } from './format.js';
+import { bytesText, lossChange } from './format.js';
 import { interruptible } from './interrupt.js';
 import { integerOption } from './options.js';
 import { commandLine, programName } from './program.js';
@@ -83,6 +84,21 @@ export function register(program: Command): void {
 
 function count(name: string, text: string | undefined, preset: number): number {
   return text === undefined ? preset : integerOption(name, 1, MAX_COUNT)(text);
+}
+
+/** Memory that a verifier's process takes: 107 MB resident for `tiny` (Linux on x64, Node 20), a part of it shared; bytes. */
+const VERIFIER_BYTES = 64e6;
+
+/** @throws PogoError ENVIRONMENT for more processes than memory could ever hold: they would take the machine with them */
+function verifierCount(text: string | undefined): number {
+  const wanted = count('--verifiers', text, DEFAULT_VERIFIERS);
+  const memory = Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY);
+  const most = Math.max(1, Math.floor(memory / VERIFIER_BYTES));
+  if (wanted <= most) return wanted;
+  throw new PogoError(
+    'ENVIRONMENT',
+    `--verifiers: expected at most ${most} on a machine of ${bytesText(memory)} (each is a process), found ${wanted}`,
+  );
 }
 
 const evidenceBytesOption = integerOption('--evidence-bytes', 0, Number.MAX_SAFE_INTEGER);
@@ -141,7 +157,7 @@ async function plan(flags: Flags, environment: Environment): Promise<Plan> {
     recipe,
     seed: parseSeed(flags.seed),
     claims: count('--claims', flags.claims, DEFAULT_CLAIMS),
-    verifiers: count('--verifiers', flags.verifiers, DEFAULT_VERIFIERS),
+    verifiers: verifierCount(flags.verifiers),
     ...(cheat === 'none' ? {} : { cheat }),
     ...(evidenceBytes === undefined ? {} : { evidenceBytes }),
     ...(flags.job === undefined ? {} : { jobs: [jobOf(flags.job)] }),

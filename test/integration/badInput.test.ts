@@ -18,7 +18,7 @@
  */
 import { spawn } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadCpuAddon } from '../../src/backend/cpuAddon.js';
@@ -278,6 +278,15 @@ describe('a machine without an addon', () => {
     const args = ['mine', '--recipe', 'tiny', '--dir', at('slow')];
     const demanded = failed(await run(args, { ...without, POGO_BACKEND: 'cpu' }), 5, 'ENVIRONMENT');
     expect(demanded).toContain('npm run setup');
+  });
+});
+
+describe('a run of more processes than memory holds', () => {
+  // 10,000 of them: 640 GB.
+  it.skipIf(totalmem() > 600e9)('is refused before any of them is started', async () => {
+    const args = ['run', '--recipe', 'tiny', '--dir', at('none'), '--verifiers', '10000', '--json'];
+    expect(failed(await run(args), 5, 'ENVIRONMENT')).toMatch(/--verifiers: expected at most \d+ .*found 10000$/);
+    expect(existsSync(at('none'))).toBe(false);
   });
 });
 
