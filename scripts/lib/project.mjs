@@ -168,11 +168,19 @@ export function logExcerpt(file, lines = 6) {
   return (errors.length > 0 ? errors.slice(0, lines) : all.slice(-lines)).join('\n');
 }
 
+/** What `parseArgs` says of arguments that a script does not know, as bad usage. */
+function usageError(error) {
+  if (!/^ERR_PARSE_ARGS_/.test(error?.code ?? '')) return undefined;
+  const [first] = error.message.split(/[.\n]/);
+  return new ScriptError(`error USAGE: ${first}; see the first lines of ${process.argv[1]}`, 2);
+}
+
 /** Entry of a script: runs `main` and turns failures into one line and an exit code. */
 export async function cli(main) {
   try {
     process.exitCode = (await main(process.argv.slice(2))) ?? 0;
-  } catch (error) {
+  } catch (thrown) {
+    const error = usageError(thrown) ?? thrown;
     process.stderr.write(`${error instanceof ScriptError ? error.message : (error?.stack ?? error)}\n`);
     process.exitCode = error instanceof ScriptError ? error.exitCode : 1;
   }

@@ -1,5 +1,5 @@
 /** The scripts that run before anything is installed: their decisions, without building anything. */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -122,12 +122,22 @@ describe('the fix for a native part that is missing', () => {
 });
 
 describe('a script', () => {
+  it.each([['--bogus'], ['word']])('refuses %s as bad usage, on one line', (word) => {
+    const { status, stderr } = spawnSync(process.execPath, [join(root, 'scripts', 'setup.mjs'), word], {
+      encoding: 'utf8',
+      env: { ...process.env, POGO_TOOLS: join(root, '.tools', 'usage-test') },
+    });
+    expect(stderr).toMatch(/^error USAGE: .*\n$/);
+    expect(stderr).toContain(word);
+    expect(status).toBe(2);
+  });
+
   it('that is started by a path with a link in it runs', async () => {
     const link = join(mkdtempSync(join(tmpdir(), 'pogo-link-')), 'checkout');
     symlinkSync(root, link);
     try {
       const child = spawn(process.execPath, [join(link, 'scripts', 'setup.mjs'), '--no-such-option']);
-      expect(await new Promise((resolve) => child.once('close', resolve))).toBe(1);
+      expect(await new Promise((resolve) => child.once('close', resolve))).toBe(2);
     } finally {
       rmSync(dirname(link), { recursive: true });
     }
