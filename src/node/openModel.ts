@@ -78,7 +78,7 @@ async function openHf(folder: string, path: string, dataFolder: string, given: R
   const file = join(folder, 'tokenizer.json');
   const found = await openTokenizerFile(file);
   if (found === undefined) return { recipe: given, codec: await openRecipeTokenizer(given, dataFolder) };
-  requireVocabulary(given, found.tokenizer, file);
+  requireVocabulary(given.vocab, `recipe ${given.name}`, found.tokenizer, file);
   requireTokenizer(given, found.tokenizer, file);
   return { recipe: given, codec: found.tokenizer };
 }

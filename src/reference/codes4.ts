@@ -10,6 +10,12 @@ import { absmax, bf16Up, bf16Value, f32, nearest } from './scalars.js';
 /** Elements of one scale. */
 export const GROUP4 = 64;
 
+/** The scale of one group of x, bf16 bits; 0 where its absmax is below 2⁻¹⁰⁰. @throws PogoError NON_FINITE */
+export function blockScale(x: Float32Array, start: number, count: number, inverseC: number, operation: string): number {
+  const largest = absmax(x, start, count, operation, (at) => `elements from ${at}`);
+  return largest < K.F32_ABSMAX_MIN ? 0 : bf16Up(f32(largest * inverseC), operation);
+}
+
 /** Codes of one group x[start … start + count − 1]: the scale's bf16 bits; `codes` gets −7 … 7 (or −127 … 127). */
 export function quantizeBlock(
   x: Float32Array,
@@ -20,12 +26,11 @@ export function quantizeBlock(
   codes: Int8Array,
   operation: string,
 ): number {
-  const largest = absmax(x, start, count, operation, (at) => `elements from ${at}`);
-  if (largest < K.F32_ABSMAX_MIN) {
+  const scale = blockScale(x, start, count, inverseC, operation);
+  if (scale === 0) {
     codes.fill(0, 0, count);
     return 0;
   }
-  const scale = bf16Up(f32(largest * inverseC), operation);
   const k = f32(1 / bf16Value(scale));
   for (let i = 0; i < count; i += 1) {
     const y = f32(x[start + i] * k);

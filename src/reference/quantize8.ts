@@ -55,7 +55,22 @@ export function quantizeGroup(
       codes[codesStart + i] = nearest(f32(f32(x[start + i] * k) + delta));
     }
   }
-  return f32(largest * K.F32_Q8_R);
+  return scaleOf(largest);
+}
+
+function scaleOf(largest: number): number {
+  return largest < K.F32_ABSMAX_MIN ? 0 : f32(largest * K.F32_Q8_R);
+}
+
+/** The scale alone of {@link quantizeGroup}. @throws PogoError NON_FINITE */
+export function groupScale(
+  x: Float32Array,
+  start: number,
+  count: number,
+  operation: string,
+  where: (start: number) => string,
+): number {
+  return scaleOf(absmax(x, start, count, operation, where));
 }
 
 /** The unsigned form for x ≥ 0: codes 0 … 255 of x[0 … count − 1], nearest or with one dither value an element. */

@@ -148,9 +148,12 @@ describe('a changed byte', () => {
     writeFileSync(recipe, other);
     expect((await pogo('data', 'check', manifest, '--recipe', recipe)).event['code']).toBe('MISMATCH');
     writeFileSync(recipe, text);
+    const prepared = () => prepareData(openRecipe(recipe), out);
     appendFileSync(String(event['file']), Buffer.alloc(2));
     expect((await pogo('data', 'check', manifest)).event['code']).toBe('CORRUPT');
+    await expect(prepared()).rejects.toThrow(/found other bytes there; make it with: .* --force$/);
     rmSync(String(event['file']));
+    await expect(prepared()).rejects.toThrow(/found no such file; make it with: .* --name checked$/);
     expect((await pogo('data', 'check', manifest)).event['code']).toBe('MISSING');
     rmSync(copy);
     expect((await build('checked', SOURCES[0]!, SOURCES[2]!)).event['code']).toBe('IO');

@@ -3,7 +3,7 @@
 import { merkleKernels } from '../../src/backend/merkleAddon.js';
 import { openBackend } from '../../src/backend/open.js';
 import { CPU_ISAS, type IsaName } from '../../src/backend/types.js';
-import { loadRecipe, type Recipe } from '../../src/model/recipe.js';
+import { loadRecipe, type Recipe, validateRecipe } from '../../src/model/recipe.js';
 import { mix } from '../../src/model/seeds.js';
 import { seedState } from '../../src/model/state.js';
 import { LanePool, type LanePoolOptions } from '../../src/pipeline/lanePool.js';
@@ -18,6 +18,15 @@ export interface Setup extends LanePoolOptions {
 }
 
 export const DRAW = new Uint8Array(32).fill(7);
+
+/** `tiny` with all that GPT-2 has: LayerNorm, biases, learned positions, GELU; and a vocabulary with masked rows. */
+export const GPT2_TINY = validateRecipe({
+  ...loadRecipe('tiny'),
+  name: 'gpt2-tiny',
+  norm: 'layer',
+  bias: true,
+  vocab: 300,
+});
 
 /** Bytes with the structure of text: few distinct values, repeated pairs. */
 export function syntheticTokens(count: number): Uint16Array {

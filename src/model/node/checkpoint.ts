@@ -300,7 +300,7 @@ export async function readHfWeights(
     if (!(await files.equal(head, table))) {
       throw new PogoError(
         'SHAPE',
-        `${files.path}: expected ${head.name} to equal ${table.name} (the head is tied), found another; ` +
+        `${files.path}: expected ${head.name} to equal ${table.name} (the head of these models is the table), found another; ` +
           'tie the head first, as transformers does with tie_word_embeddings, and train that model on',
         { path: files.path, tensor: head.name },
       );

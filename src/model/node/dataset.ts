@@ -6,6 +6,7 @@
  * does not match is made anew.
  */
 
+import { existsSync } from 'node:fs';
 import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hashBytes } from '../../backend/merkleAddon.js';
@@ -142,10 +143,11 @@ export async function prepareData(recipe: Recipe, directory: string): Promise<Pr
 
   const text = await readBuiltInText(data.textRoot);
   if (text === undefined) {
+    const isThere = existsSync(path);
     throw new PogoError(
       'DATA',
-      `expected the token file ${path} of data "${data.name}" (text root ${toHex(data.textRoot)}), found none that matches; ` +
-        `make it with: pogo data build FILES -o ${directory} --name ${data.name}`,
+      `expected the token file ${path} of data "${data.name}" (text root ${toHex(data.textRoot)}), found ${isThere ? 'other bytes there' : 'no such file'}; ` +
+        `make it with: pogo data build FILES -o ${directory} --name ${data.name}${isThere ? ' --force' : ''}`,
       { path },
     );
   }

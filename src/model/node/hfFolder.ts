@@ -35,7 +35,7 @@ export async function readHfTokenizer(folder: string, vocab: number): Promise<To
   const path = join(folder, 'tokenizer.json');
   const found = await openTokenizerFile(path);
   if (found !== undefined) {
-    requireVocabulary({ name: 'of config.json', vocab }, found.tokenizer, path);
+    requireVocabulary(vocab, 'config.json', found.tokenizer, path);
     return found;
   }
   if (vocab === 256) return { tokenizer: await openTokenizer('bytes'), file: undefined };

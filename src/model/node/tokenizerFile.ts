@@ -92,18 +92,18 @@ export async function openRecipeTokenizer(recipe: Recipe, directory: string): Pr
   const { guardedTokenizer } = await import('./guardedTokenizer.js');
   const file = await keptTokenizerFile(recipe, directory);
   const tokenizer = guardedTokenizer(file, keptPath(directory, recipe.data.tokenizerRoot));
-  requireVocabulary(recipe, tokenizer);
+  requireVocabulary(recipe.vocab, `recipe ${recipe.name}`, tokenizer);
   return tokenizer;
 }
 
 /** @throws PogoError MISMATCH for a tokenizer with more tokens than the model has rows for */
-export function requireVocabulary(recipe: Pick<Recipe, 'name' | 'vocab'>, tokenizer: Tokenizer, source = ''): void {
-  if (tokenizer.entries <= recipe.vocab) return;
+export function requireVocabulary(vocab: number, owner: string, tokenizer: Tokenizer, source = ''): void {
+  if (tokenizer.entries <= vocab) return;
   throw new PogoError(
     'MISMATCH',
-    `expected a tokenizer of at most ${recipe.vocab} tokens (the vocabulary of recipe ${recipe.name}), found one of ` +
+    `expected a tokenizer of at most ${vocab} tokens (the vocabulary of ${owner}), found one of ` +
       `${tokenizer.entries}${source === '' ? '' : ` in ${source}`}; take the tokenizer that belongs to the model`,
-    { vocab: recipe.vocab, entries: tokenizer.entries },
+    { vocab, entries: tokenizer.entries },
   );
 }
 

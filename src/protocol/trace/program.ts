@@ -57,7 +57,7 @@ export interface Rule {
    * @throws PogoError NON_FINITE where the numerics do not go on: then the whole unit is the null unit
    */
   compute(read: Reader, start: number, out: ElementArray): void;
-  /** All elements at once, for speed. The same bits as {@link compute}. */
+  /** All elements at once, for speed. The same bits as {@link compute}, and NON_FINITE where it has that. */
   whole?(inputs: WholeInputs, out: ElementArray): void;
 }
 

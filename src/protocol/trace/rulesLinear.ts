@@ -9,6 +9,8 @@ import type { Values } from './rulesQuantize.js';
 
 /** Contracted elements of one operation: longer rows are cut, and every cut's sum is committed. */
 export const SEGMENT = 4096;
+/** Rows and columns of a transpose that are worked on together. */
+const TILE = 64;
 
 interface Product {
   readonly M: number;
@@ -114,7 +116,16 @@ export function transposeRule<T extends ElementType>(x: Source, type: T, rows: n
     },
     whole({ read }, out) {
       const from = read[type](0, 0, rows * columns);
-      for (let r = 0; r < rows; r += 1) for (let c = 0; c < columns; c += 1) out[c * rows + r] = from[r * columns + c];
+      // Tile by tile: down whole columns every element would be another cache line.
+      for (let top = 0; top < rows; top += TILE) {
+        const end = Math.min(rows, top + TILE);
+        for (let left = 0; left < columns; left += TILE) {
+          const right = Math.min(columns, left + TILE);
+          for (let c = left; c < right; c += 1) {
+            for (let r = top; r < end; r += 1) out[c * rows + r] = from[r * columns + c];
+          }
+        }
+      }
     },
   };
 }

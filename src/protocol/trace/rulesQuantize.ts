@@ -6,7 +6,7 @@
 import { PogoError } from '../../errors.js';
 import * as K from '../../reference/constants.js';
 import { ditherColumn, ditherColumns, ditherRow, ditherRows } from '../../reference/dither.js';
-import { type GroupDither, PANEL, quantizeGroup } from '../../reference/quantize8.js';
+import { type GroupDither, groupScale, PANEL, quantizeGroup } from '../../reference/quantize8.js';
 import { bf16Row, f32, gelu, geluDerivative, nearest } from '../../reference/scalars.js';
 import { type Reader, type Rule, rowGroups, type Source, single } from './program.js';
 
@@ -35,46 +35,89 @@ interface Groups {
   readonly dither?: Dither;
 }
 
-function groupDither(dither: Dither | undefined, row: number, first: number, count: number): GroupDither | undefined {
-  if (dither === undefined) return undefined;
+/** The dither of columns [first, first + count): of any row, for the group that begins at a column of them. */
+function groupDither(
+  dither: Dither | undefined,
+  first: number,
+  count: number,
+): (row: number, column: number) => GroupDither | undefined {
+  if (dither === undefined) return () => undefined;
+  const { transposed } = dither;
   const seed = dither.seed();
-  if (dither.transposed) return { columns: ditherRows(seed, first, count), first: 0, row: ditherColumn(seed, row) };
-  return { columns: ditherColumns(seed, first, count), first: 0, row: ditherRow(seed, row) };
+  const columns = transposed ? ditherRows(seed, first, count) : ditherColumns(seed, first, count);
+  return (row, column) => ({
+    columns,
+    first: column - first,
+    row: transposed ? ditherColumn(seed, row) : ditherRow(seed, row),
+  });
 }
 
-function quantize(read: Reader, values: Values, groups: Groups, row: number, first: number, codes: Int8Array): number {
-  const x = new Float32Array(codes.length);
-  values.fill(read, row, first, x);
-  const dither = groupDither(groups.dither, row, first, codes.length);
-  return quantizeGroup(x, 0, codes.length, codes, 0, dither, values.name, () => `row ${row}, columns from ${first}`);
-}
+const placeOf = (row: number, first: number) => (): string => `row ${row}, columns from ${first}`;
 
 /** i8 [rows, columns]. */
-export function codesRule(values: Values, groups: Groups): Rule {
-  const { columns } = groups;
+export function codesRule(values: Values, { rows, columns, group, dither }: Groups): Rule {
   return {
     kind: `${values.name}.codes`,
     inputs: values.inputs,
-    span: rowGroups(columns, groups.group),
+    span: rowGroups(columns, group),
     compute(read, start, out) {
-      quantize(read, values, groups, Math.floor(start / columns), start % columns, out as Int8Array);
+      const row = Math.floor(start / columns);
+      const first = start % columns;
+      const x = new Float32Array(out.length);
+      values.fill(read, row, first, x);
+      const rounding = groupDither(dither, first, x.length)(row, first);
+      quantizeGroup(x, 0, x.length, out as Int8Array, 0, rounding, values.name, placeOf(row, first));
+    },
+    whole({ read }, out) {
+      const rounding = groupDither(dither, 0, columns);
+      eachGroup(values, read, { rows, columns, group }, (row, first, x) => {
+        const start = row * columns + first;
+        const place = placeOf(row, first);
+        quantizeGroup(x, 0, x.length, out as Int8Array, start, rounding(row, first), values.name, place);
+      });
     },
   };
 }
 
-/** f32 [⌈columns / group⌉, rows]. */
-export function scalesRule(values: Values, groups: Groups): Rule {
-  const { rows, columns, group, factor = 1 } = groups;
+/** f32 [⌈columns / group⌉, rows]. Scales need no codes, and so no dither. */
+export function scalesRule(values: Values, { rows, columns, group, factor = 1 }: Groups): Rule {
+  const scale = (x: Float32Array, row: number, first: number): number =>
+    f32(groupScale(x, 0, x.length, values.name, placeOf(row, first)) * factor);
   return {
     kind: `${values.name}.scales`,
     inputs: values.inputs,
     span: single,
     compute(read, start, out) {
+      const row = start % rows;
       const first = Math.floor(start / rows) * group;
-      const codes = new Int8Array(Math.min(group, columns - first));
-      out[0] = f32(quantize(read, values, groups, start % rows, first, codes) * factor);
+      const x = new Float32Array(Math.min(group, columns - first));
+      values.fill(read, row, first, x);
+      out[0] = scale(x, row, first);
+    },
+    whole({ read }, out) {
+      eachGroup(values, read, { rows, columns, group }, (row, first, x) => {
+        out[Math.floor(first / group) * rows + row] = scale(x, row, first);
+      });
     },
   };
+}
+
+/** Values of all groups, row by row, as they lie in their inputs; the array is used again for the next group. */
+function eachGroup(
+  values: Values,
+  read: Reader,
+  { rows, columns, group }: Groups,
+  visit: (row: number, first: number, x: Float32Array) => void,
+): void {
+  const whole = new Float32Array(Math.min(group, columns));
+  const rest = whole.subarray(0, columns % group);
+  for (let row = 0; row < rows; row += 1) {
+    for (let first = 0; first < columns; first += group) {
+      const x = first + group <= columns ? whole : rest;
+      values.fill(read, row, first, x);
+      visit(row, first, x);
+    }
+  }
 }
 
 /** bf16 [rows, columns] as values. */

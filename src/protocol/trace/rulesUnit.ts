@@ -1,7 +1,7 @@
 // exact-arithmetic
 /** Rules of 4-bit and 8-bit files: gradient units and packed models (docs/numerics.md §2.5 and §2.6). */
 import type { Layout, PackedModelLayout, PackedTensor } from '../../model/layout.js';
-import { GROUP4, nibbleAt, packNibbles, quantizeBlock } from '../../reference/codes4.js';
+import { blockScale, GROUP4, nibbleAt, packNibbles, quantizeBlock } from '../../reference/codes4.js';
 import * as K from '../../reference/constants.js';
 import { ditherColumns, ditherOf, ditherRow } from '../../reference/dither.js';
 import { bf16Value, f32 } from '../../reference/scalars.js';
@@ -20,22 +20,47 @@ export interface Gradient4 {
   readonly seed: () => Uint32Array;
 }
 
-/** One group of 64: the scale's bits; `codes` gets −7 … 7. */
-function gradientGroup(read: Reader, g: Gradient4, group: number, codes: Int8Array): number {
-  const start = group * GROUP4;
-  const size = g.rows * g.columns;
-  if (start >= size) return 0;
-  const row = Math.floor(start / g.columns);
-  const first = start % g.columns;
-  const count = Math.min(GROUP4, g.columns - first);
-  const x = read.f32(0, start, count).slice();
-  for (let i = 0; i < count; i += 1) if (start + i >= g.zero[0] && start + i < g.zero[1]) x[i] = 0;
+/** Elements [start, start + count) of a gradient. */
+function gradientValues(read: Reader, { zero }: Gradient4, start: number, count: number): Float32Array {
+  const x = read.f32(0, start, count);
+  const from = Math.max(0, zero[0] - start);
+  const to = Math.min(count, zero[1] - start);
+  return from < to ? x.slice().fill(0, from, to) : x;
+}
+
+/** Elements from `start` to the end of its group. */
+function restOfGroup({ columns }: Gradient4, start: number): number {
+  return Math.min(GROUP4, columns - (start % columns));
+}
+
+/** Codes −7 … 7 of groups [first, end), one after the other; the array is used again for the next group. */
+function gradientGroups(
+  read: Reader,
+  g: Gradient4,
+  first: number,
+  end: number,
+  visit: (group: number, codes: Int8Array) => void,
+): void {
+  const { rows, columns } = g;
+  const start = first * GROUP4;
+  const stop = Math.min(end * GROUP4, rows * columns);
+  if (start >= stop) return;
+  const x = gradientValues(read, g, start, stop - start);
   const seed = g.seed();
-  const columns = ditherColumns(seed, first, count);
-  const word = ditherRow(seed, row);
-  const deltas = new Float32Array(count);
-  for (let i = 0; i < count; i += 1) deltas[i] = ditherOf(columns[i], word);
-  return quantizeBlock(x, 0, count, K.F32_Q4_R, deltas, codes, 'quantize4');
+  // All rows have the same words of their columns: one group needs its own, several those of a row.
+  const column = end - first === 1 ? start % columns : 0;
+  const words = ditherColumns(seed, column, end - first === 1 ? restOfGroup(g, start) : columns);
+  const codes = new Int8Array(GROUP4);
+  const deltas = new Float32Array(GROUP4);
+  for (let at = start; at < stop; at += GROUP4) {
+    const count = restOfGroup(g, at);
+    const word = ditherRow(seed, Math.floor(at / columns));
+    const left = (at % columns) - column;
+    for (let i = 0; i < count; i += 1) deltas[i] = ditherOf(words[left + i], word);
+    codes.fill(0, count);
+    quantizeBlock(x, at - start, count, K.F32_Q4_R, deltas, codes, 'quantize4');
+    visit(Math.floor(at / GROUP4), codes);
+  }
 }
 
 /** u8 [padded size / 2]: nibbles. */
@@ -45,22 +70,38 @@ export function gradientCodesRule4(g: Gradient4): Rule {
     inputs: [g.x],
     span: rowGroups(CODE_BYTES, CODE_BYTES),
     compute(read, start, out) {
-      const codes = new Int8Array(GROUP4);
-      gradientGroup(read, g, Math.floor(start / CODE_BYTES), codes);
+      const group = Math.floor(start / CODE_BYTES);
       out.fill(0);
-      packNibbles(codes, GROUP4, out as Uint8Array, 0);
+      gradientGroups(read, g, group, group + 1, (_, codes) => packNibbles(codes, GROUP4, out as Uint8Array, 0));
+    },
+    whole({ read }, out) {
+      const groups = Math.floor(out.length / CODE_BYTES);
+      gradientGroups(read, g, 0, groups, (group, codes) => {
+        packNibbles(codes, GROUP4, out as Uint8Array, group * GROUP4);
+      });
     },
   };
 }
 
-/** bf16 [padded size / 64]: scales. */
+/** bf16 [padded size / 64]: scales. They need no codes, and so no dither. */
 export function gradientScalesRule4(g: Gradient4): Rule {
+  const size = g.rows * g.columns;
+  const scale = (x: Float32Array, at: number, count: number): number =>
+    blockScale(x, at, count, K.F32_Q4_R, 'quantize4');
   return {
     kind: 'quantize4.scales',
     inputs: [g.x],
     span: single,
-    compute(read, start, out) {
-      out[0] = gradientGroup(read, g, start, new Int8Array(GROUP4));
+    compute(read, group, out) {
+      const start = group * GROUP4;
+      const count = restOfGroup(g, start);
+      out[0] = start < size ? scale(gradientValues(read, g, start, count), 0, count) : 0;
+    },
+    whole({ read }, out) {
+      const x = gradientValues(read, g, 0, size);
+      for (let start = 0; start < size; start += GROUP4) {
+        out[Math.floor(start / GROUP4)] = scale(x, start, restOfGroup(g, start));
+      }
     },
   };
 }
@@ -89,6 +130,13 @@ export function unitFileRule(
           ? read.u8(2 * id, Math.floor(inside / 2), out.length)
           : read.u8(2 * id + 1, Math.floor(inside / 32), out.length),
       );
+    },
+    whole({ read, length }, out) {
+      const file = out as Uint8Array;
+      layout.tensors.forEach(({ offset }, id) => {
+        file.set(read.u8(2 * id, 0, length(2 * id, 'u8')), Math.floor(offset / 2));
+        file.set(read.u8(2 * id + 1, 0, length(2 * id + 1, 'u8')), codesBytes + Math.floor(offset / 32));
+      });
     },
   };
 }

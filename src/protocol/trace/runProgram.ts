@@ -8,13 +8,14 @@ import { canonicalNaN, readerOver, typedView } from './arrays.js';
 import {
   ELEMENT_BYTES,
   type ElementArray,
+  type ElementType,
   type FastKernels,
   type Operation,
   outputBytes,
   type Program,
   type Reader,
+  type Rule,
   type Source,
-  type WholeInputs,
 } from './program.js';
 
 export interface RunOptions {
@@ -101,27 +102,40 @@ function runOperation(
   options: RunOptions,
 ): number | undefined {
   const out = typedView(type, bytes) as ElementArray;
-  if (rule.whole !== undefined && options.rulesOnly !== true) {
-    const whole: WholeInputs = {
-      read,
-      kernels: options.kernels,
-      length(input, as) {
-        const source = rule.inputs[input] as Source;
-        return bytesOf(source).length / ELEMENT_BYTES[as] - source.offset;
-      },
-    };
-    rule.whole(whole, out);
-    return undefined;
-  }
+  if (options.rulesOnly !== true && runWhole(rule, out, read, bytesOf, options.kernels)) return undefined;
   for (let start = 0; start < length; ) {
     const [, end] = rule.span(start);
     try {
       rule.compute(read, start, out.subarray(start, end));
     } catch (error) {
-      if (error instanceof PogoError && error.code === 'NON_FINITE') return start;
+      if (isNonFinite(error)) return start;
       throw error;
     }
     start = end;
   }
   return undefined;
 }
+
+/** @returns false where a rule has no fast form, or the form met an Inf or NaN: the rule itself finds the element */
+function runWhole(
+  rule: Rule,
+  out: ElementArray,
+  read: Reader,
+  bytesOf: (source: Source) => LongBytes,
+  kernels: FastKernels | undefined,
+): boolean {
+  if (rule.whole === undefined) return false;
+  const length = (input: number, as: ElementType): number => {
+    const source = rule.inputs[input] as Source;
+    return bytesOf(source).length / ELEMENT_BYTES[as] - source.offset;
+  };
+  try {
+    rule.whole({ read, kernels, length }, out);
+    return true;
+  } catch (error) {
+    if (isNonFinite(error)) return false;
+    throw error;
+  }
+}
+
+const isNonFinite = (error: unknown): boolean => error instanceof PogoError && error.code === 'NON_FINITE';
