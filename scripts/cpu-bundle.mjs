@@ -1,6 +1,6 @@
 // A folder for a machine that has no Node, no compiler and no network, to see what its processor does: what was built here, and a
 // script that runs it (docs/measuring.md).
-//   node scripts/cpu-bundle.mjs [--out FOLDER]      default .tools/cpu-bundle; needs npm run setup
+//   node scripts/cpu-bundle.mjs [--out FOLDER]      default .tools/cpu-bundle; sets up the checkout
 // There: bash FOLDER/run.sh [RESULTS] [flags of scripts/machine-run.mjs]      glibc as new as here's, and xz or Python to unpack
 // At most 64 MiB: the library with its addons and packages, known answers, the translated benches with their C programs, PyTorch's
 // peer, and Node itself. Exit code 0, 1 where it would be larger, 5 where something is missing.
@@ -13,6 +13,7 @@ import { Bundle } from './lib/bundle.mjs';
 import { cli, progress, ROOT, ScriptError, TOOLS } from './lib/project.mjs';
 import { buildSupportModule } from './lib/supportModule.mjs';
 import { buildTileLoops } from './lib/tileLoops.mjs';
+import { setup } from './setup.mjs';
 
 /** Programs of bench/native with what they are linked with. */
 const PROGRAMS = { int8peak: [], copypeak: ['-pthread'] };
@@ -21,6 +22,8 @@ const RUN = `./node scripts/machine-run.mjs --out "$results" "\${@:2}"
 
 await cli(async (args) => {
   const { values } = parseArgs({ args, options: { out: { type: 'string' } } });
+  // What was built before a source changed must not travel with what is translated now.
+  await setup({ quiet: true });
   const bundle = new Bundle('cpu-bundle', resolve(values.out ?? join(TOOLS, 'cpu-bundle')), 'npm run setup');
   await bundle.library(['tinybench']);
   bundle.copy(
