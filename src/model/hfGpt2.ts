@@ -86,6 +86,9 @@ export function gpt2Model(recipe: Recipe, layout: Layout): HfModel {
   };
 }
 
+/** `<|endoftext|>` of GPT-2's own table. */
+const GPT2_END = 50_256;
+
 /** `config.json` of a recipe's model, for `transformers`. */
 export function gpt2Config(recipe: Recipe): Record<string, unknown> {
   return {
@@ -99,6 +102,8 @@ export function gpt2Config(recipe: Recipe): Record<string, unknown> {
     n_positions: recipe.context,
     n_ctx: recipe.context,
     vocab_size: recipe.vocab,
+    // Absent, they are GPT-2's own last token, which a smaller table does not have.
+    ...(recipe.vocab > GPT2_END ? {} : { bos_token_id: null, eos_token_id: null }),
     layer_norm_epsilon: bitsToDecimal(recipe.normEpsilonBits),
     attn_pdrop: 0,
     embd_pdrop: 0,

@@ -1,6 +1,6 @@
 /**
- * A state folder as a model of Hugging Face: safetensors, `config.json` and `tokenizer.json` in a folder that
- * `transformers` opens. Weights go from file to file in pieces.
+ * A state folder as a model of Hugging Face: safetensors, `config.json`, `tokenizer.json` and `tokenizer_config.json` in a
+ * folder that `transformers` opens. Weights go from file to file in pieces.
  */
 import { dirname, join } from 'node:path';
 import { PogoError } from '../errors.js';
@@ -39,7 +39,11 @@ export interface HfExportOptions {
 export async function exportHf(recipe: Recipe, options: HfExportOptions): Promise<string[]> {
   requireFreeModel(options.checkpoint, options.force === true);
   const folder = dirname(options.checkpoint);
-  const beside = [await configFile(folder, recipe, options), await tokenizerFile(folder, recipe, options)];
+  const beside = [
+    await configFile(folder, recipe, options),
+    await tokenizerFile(folder, recipe, options),
+    tokenizerClassFile(folder),
+  ];
   const vector = join(options.state, `${options.weights}.bin`);
   await requireVector(vector, recipe, options);
   const handle = realFiles.open(vector, 'read');
@@ -110,6 +114,16 @@ async function tokenizerFile(
   if (fits === true) return undefined;
   if (recipe.tokenizer === 'json') return fileOf(path, await keptTokenizerFile(recipe, dataFolder));
   return fileOf(path, jsonText(await hfTokenizerJson(recipe.tokenizer)));
+}
+
+/**
+ * What makes `transformers` read `tokenizer.json` as it stands: without it, the class follows from the architecture, and
+ * Gemma's wants tokens that another tokenizer has not. One that is there stays.
+ */
+function tokenizerClassFile(folder: string): NewFile | undefined {
+  const path = join(folder, 'tokenizer_config.json');
+  if (realFiles.status(path) !== undefined) return undefined;
+  return fileOf(path, jsonText({ tokenizer_class: 'PreTrainedTokenizerFast' }));
 }
 
 /** What is there; undefined, too, where it is unusable and may be replaced. */

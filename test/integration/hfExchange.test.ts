@@ -140,6 +140,7 @@ describe('export', () => {
       const files = readdirSync(out);
       expect(files).toContain('config.json');
       expect(readFileSync(join(out, 'tokenizer.json')).equals(readFileSync(join(model, 'tokenizer.json')))).toBe(true);
+      expect(readFileSync(join(out, 'tokenizer_config.json'), 'utf8')).toMatch(/"PreTrainedTokenizerFast"/);
       expect(event['files']).toHaveLength(files.length);
       expect(files.includes('model.safetensors.index.json')).toBe(name === 'several');
       const again = join(folder.path, `${name}-state`);
@@ -176,7 +177,7 @@ describe('export', () => {
       const written = await exportHf(opened, { ...places, shardBytes, force: true });
       const names = readdirSync(out).filter((name) => !foreign.includes(name) && name !== 'notes.txt');
       const tensorFiles = names.filter((name) => name.startsWith('model'));
-      expect(names.sort()).toEqual([...tensorFiles, 'config.json', 'tokenizer.json'].sort());
+      expect(names.sort()).toEqual([...tensorFiles, 'config.json', 'tokenizer.json', 'tokenizer_config.json'].sort());
       expect(written.map((file) => basename(file))).toEqual(expect.arrayContaining(tensorFiles));
       sizes.push(tensorFiles.length);
       const { vectors } = await readCheckpoint(out, opened);
