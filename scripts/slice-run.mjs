@@ -2,7 +2,7 @@
 // is on disk where it does not fit. Shows that widths, counts and proofs hold at that size: roots equal on several instruction
 // sets, leaf checks, and one element proof that convicts a lie in the middle of the trace.
 //   node scripts/slice-run.mjs [--model gpt3-175b] [--sets avx512,avx2] [--dir D] [--context 64] [--no-element] [--json]
-// Needs about 8 bytes a parameter of the slice in memory and 24 on disk (gpt3-175b: 15 GB and 45 GB); the folder is removed at
+// Needs about 8 bytes a parameter of the slice in memory and 24 on disk (gpt3-175b: 14 GB and 45 GB); the folder is removed at
 // the end. Exit code 0 if everything holds.
 import { closeSync, fstatSync, mkdtempSync, openSync, readFileSync, readSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
