@@ -142,19 +142,28 @@ const OPEN_FLAGS: Record<OpenMode, number> = {
   exclusive: fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_EXCL,
 };
 
-/** @returns the first folder that was missing, undefined if none was */
+/**
+ * One level at a time: Node's own `recursive` never ends where a file system says of a folder's new child that the folder is
+ * missing (`/proc`), and on a read-only one it names the parent instead of the reason.
+ *
+ * @returns the first folder that was missing, undefined if none was
+ */
 function makeWithParents(directory: string): string | undefined {
-  try {
-    return fs.mkdirSync(directory, { recursive: true });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') {
-      // On a read-only file system Node finds that the parent is missing; the first missing one alone gives the reason.
-      let missing = path.resolve(directory);
-      while (!fs.existsSync(path.dirname(missing))) missing = path.dirname(missing);
-      fs.mkdirSync(missing);
-    }
-    throw error;
+  const missing: string[] = [];
+  for (let at = path.resolve(directory); !fs.existsSync(at); at = path.dirname(at)) {
+    missing.push(at);
+    if (path.dirname(at) === at) break;
   }
+  if (missing.length === 0 && !fs.statSync(directory).isDirectory()) fs.mkdirSync(directory);
+  for (const folder of [...missing].reverse()) {
+    try {
+      fs.mkdirSync(folder);
+    } catch (error) {
+      // Another process may have made it meanwhile.
+      if (!fs.statSync(folder, { throwIfNoEntry: false })?.isDirectory()) throw error;
+    }
+  }
+  return missing.at(-1);
 }
 
 /** The disk. */

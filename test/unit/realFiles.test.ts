@@ -2,6 +2,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { PogoError } from '../../src/errors.js';
 import { AppendLog } from '../../src/files/appendLog.js';
@@ -48,6 +49,25 @@ describe('the real file layer', () => {
     file.sync();
     file.close();
     expect([...fs.readFileSync(at('a'))]).toEqual([0, 0, 1]);
+  });
+
+  it('creates folders level by level, beside others that do the same, and not in the place of a file', () => {
+    realFiles.makeDirectory(at('a', 'b', 'c'));
+    realFiles.makeDirectory(at('a', 'b', 'c'));
+    expect(fs.statSync(at('a', 'b', 'c')).isDirectory()).toBe(true);
+    fs.writeFileSync(at('file'), 'x');
+    expect(errorOf(() => realFiles.makeDirectory(at('file'))).details['system']).toBe('EEXIST');
+    expect(errorOf(() => realFiles.makeDirectory(at('file', 'below'))).details['system']).toBe('ENOTDIR');
+    fs.symlinkSync(at('nowhere'), at('dangling'));
+    expect(errorOf(() => realFiles.makeDirectory(at('dangling'))).details['system']).toBe('EEXIST');
+  });
+
+  // Node's recursive mkdir never comes back from there, so a process of its own that can be ended.
+  it.runIf(process.platform === 'linux')('gives up where a file system takes no folders', () => {
+    const layer = path.join(__dirname, '..', '..', 'dist', 'files', 'fileLayer.js');
+    const script = `import(${JSON.stringify(pathToFileURL(layer).href)}).then(({ realFiles }) => realFiles.makeDirectory('/proc/none/run')).catch((error) => console.log(error.code, error.details.system))`;
+    const { stdout } = spawnSync(process.execPath, ['-e', script], { encoding: 'utf8', timeout: 20_000 });
+    expect(stdout.trim()).toBe('IO ENOENT');
   });
 
   it('says what it could not do, to what, and why', () => {
