@@ -167,11 +167,11 @@ function comparison(bench, cost, lines, name, runs) {
   const undecided = [];
   const timed = times.map(([time, what, formula, found]) => {
     const [least, second] = ordered(formula, found);
-    const said = row(what, ...least, BOUND);
-    if (once.includes(time) && (second === undefined || row(what, ...second, BOUND).holds !== said.holds)) {
+    const told = row(what, ...least, BOUND);
+    if (once.includes(time) && (second === undefined || row(what, ...second, BOUND).holds !== told.holds)) {
       undecided.push(`${name} ${time}`);
     }
-    return said;
+    return told;
   });
   const parts = {
     units: duty.unitMs,
@@ -257,12 +257,9 @@ await cli(async (args) => {
       return 1;
     }
     if (values.write) {
-      const { cpu, cores, isa } = lines.find((line) => line.name === 'step');
-      const points = measure
-        ? 'timed in the same run'
-        : values.points === undefined
-          ? file
-          : 'timed before on the same machine';
+      const { cpu, cores, isa, time } = lines.find((line) => line.name === 'step');
+      const given = values.points === undefined ? file : `of a file timed on ${time.slice(0, 10)}`;
+      const points = measure ? 'timed in the same run' : given;
       const head = { type: 'cost-check-run', date: new Date().toISOString().slice(0, 10), cpu, cores, isa, points };
       mkdirSync(dirname(join(ROOT, CHECKED)), { recursive: true });
       writeFileSync(join(ROOT, CHECKED), [head, ...rows].map((line) => `${JSON.stringify(line)}\n`).join(''));

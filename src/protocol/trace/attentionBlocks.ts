@@ -3,27 +3,13 @@
  * Blocks of causal attention, as its rules read them (docs/numerics.md §4): which keys a query sees, and where their
  * committed codes stand.
  */
+import type { AttentionSizes } from '../../reference/attention.js';
 import * as K from '../../reference/constants.js';
 import { f32 } from '../../reference/scalars.js';
 import type { Reader, Source } from './program.js';
 
 /** Queries or keys of one block. */
 export const BLOCK = 64;
-
-/** Sizes of attention (docs/numerics.md §4). */
-export interface AttentionSizes {
-  readonly T: number;
-  readonly H: number;
-  /** Heads of keys and of values. */
-  readonly G: number;
-  /** Head size. */
-  readonly h: number;
-  readonly context: number;
-  /** Keys that a query sees; 0: all. */
-  readonly window: number;
-  /** Scores are divided by its root. */
-  readonly scalar: number;
-}
 
 /** The attention of one layer: sizes, and the committed codes in the layouts that the rules read. */
 export interface AttentionShape extends AttentionSizes {
