@@ -90,7 +90,7 @@ await cli(async (args) => {
   await check('orders of the sweep', loops, ['--check'], 'tile-model-loops');
   await check('vectors', process.execPath, [vectors, '--require', 'amx'], 'tile-model-vectors');
   const vitest = join(ROOT, 'node_modules', 'vitest', 'vitest.mjs');
-  const tests = ['unit/cpu', 'unit/cpuEdges', 'property/cpuKernels', 'property/cpuFusions'].map(
+  const tests = ['unit/cpu', 'unit/cpuEdges', 'property/cpuKernels', 'property/cpuFusions', 'property/cpuProducts'].map(
     (x) => `test/${x}.test.ts`,
   );
   await check(

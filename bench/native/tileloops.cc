@@ -1,10 +1,11 @@
-// What bounds products on AMX tiles: loops of the instructions alone, and the sweep of the integer GEMM in several orders, each
-// against the rate of TDPBSSD on registers in the same run. native/cpu/README.md (AMX) says what is asked by which.
+// What bounds products on AMX tiles: loops of the instructions alone, and the sweep of the integer GEMM in several
+// orders, each against the rate of TDPBSSD on registers in the same run. native/cpu/README.md (AMX) says what is asked
+// by which.
 //   tileloops [SECONDS]     a line of JSON a loop; SECONDS (default 0.2) for each
 //   tileloops --check       every order of the sweep against plain sums, on small shapes
 // Exit code 0, 1 where an order gives other bits, 77 where the processor or the kernel has no tiles.
-// POGO_TILES_FILE: another file with the functions of native/cpu/isa/tiles.h: the model of the tests (POGO_TILE_MODEL), or counters
-// (POGO_TILE_COUNTS, tilecounts.h), with which the program prints what each order asks of ports and caches.
+// POGO_TILES_FILE: another file with the functions of native/cpu/isa/tiles.h: the model of the tests (POGO_TILE_MODEL),
+// or counters (POGO_TILE_COUNTS, tilecounts.h), with which the program prints what each order asks of ports and caches.
 #include <immintrin.h>
 #include <math.h>
 #include <stdio.h>
@@ -74,7 +75,8 @@ inline void touch_past(const void*, int64_t) {}
 
 const TileConfig FULL = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
 
-// ---- the instructions alone -------------------------------------------------------------------------------------------
+// ---- the instructions alone
+// -------------------------------------------------------------------------------------------
 
 constexpr int ROUNDS = 4096;
 alignas(4096) int8_t line_data[64 * 1024];
@@ -98,7 +100,8 @@ void print_loop(const char* name, double seconds, int each, Round round) {
     for (int i = 0; i < ROUNDS; i++) round();
     tile_store<3>(store_data, 64);
   });
-  printf("{\"type\":\"tile-loop\",\"name\":\"%s\",\"cyclesEach\":%.2f}\n", name, 16 * took / dot_seconds / ROUNDS / each);
+  printf("{\"type\":\"tile-loop\",\"name\":\"%s\",\"cyclesEach\":%.2f}\n", name,
+         16 * took / dot_seconds / ROUNDS / each);
   fflush(stdout);
 }
 
@@ -133,7 +136,8 @@ void print_instructions(double seconds) {
     tile_store<2>(store_data + 512, 128);
     tile_store<3>(store_data + 528, 128);
   });
-  // One operand's register is loaded again before each product: 16 if registers are renamed, else 16 and a load's latency.
+  // One operand's register is loaded again before each product: 16 if registers are renamed, else 16 and a load's
+  // latency.
   print_loop("a product whose operand was just loaded, one register", seconds, 4, [] {
     tile_load<4>(line_data, 64);
     tile_dot_signed<0, 4, 6>();
@@ -175,25 +179,28 @@ void print_instructions(double seconds) {
   });
 }
 
-// ---- the sweep ----------------------------------------------------------------------------------------------------------
+// ---- the sweep
+// ----------------------------------------------------------------------------------------------------------
 
 struct Problem {
   int64_t M, N, K;  // multiples of 32, 32, 64
   bool direct;      // into y [M][N]; else into a strip's scratch of at most 1024 columns, as an epilogue reads it
   const int8_t *a, *b;
   const float *sa, *sb;
-  float *y, *scratch;
-  int32_t* halves;  // sums of the first half of the depth: a strip's
-  int8_t* copied;   // rows of a, of one half
-  float* kept;      // --check: where strips are copied to
+  float *y, *scratch;  // a strip's, or 256 rows
+  int32_t* halves;     // sums of the first half of the depth: a strip's
+  int8_t* copied;      // rows of a, of one half
+  float* kept;         // --check: where strips are copied to
 };
 
-/** What an order of the sweep does otherwise than the first kernel did (strips of 64 rows, two rows promoted a step, two buffers of sums). */
+/** What an order of the sweep does otherwise than the first kernel did (strips of 64 rows, two rows promoted a step,
+ * two buffers of sums). */
 enum : int {
-  EVEN = 1,     // promotion ends with the next tile's last step: one buffer
-  HALVES = 2,   // more than 576 codes deep: in two sweeps of half the depth, rows of a copied so that they fill all sets of L1
-  PAST = 4,     // b by TILELOADDT1
-  ASK = 8,      // lines of the result are asked for two steps before they are written
+  EVEN = 1,    // promotion ends with the next tile's last step: one buffer
+  HALVES = 2,  // more than 576 codes deep: in two sweeps of half the depth, rows of a copied so that they fill all sets
+               // of L1
+  PAST = 4,    // b by TILELOADDT1
+  ASK = 8,     // lines of the result are asked for two steps before they are written
   STREAM = 16,  // a result that is a matrix is written past the caches (one panel)
 };
 template <int STRIP, int FLAGS>
@@ -204,18 +211,17 @@ struct Order {
 };
 constexpr int64_t DEEP = 576;
 
-
 struct Waiting {
   const int32_t *sums, *before;
   const float *sa, *sb;
-  float* y;
-  int64_t ldy;
+  float *y, *past;
+  int64_t ldy, ld_past;
   int done, rows;
   bool first;
 };
 
 template <class O>
-void promote(Waiting& w, int count, bool stream) {
+void promote(Waiting& w, int count) {
   int last = w.done + count < w.rows ? w.done + count : w.rows;
   if (w.done >= last) return;
   const __m512 s0 = _mm512_loadu_ps(w.sb), s1 = _mm512_loadu_ps(w.sb + 16);
@@ -240,10 +246,11 @@ void promote(Waiting& w, int count, bool stream) {
       v0 = _mm512_add_ps(_mm512_loadu_ps(y), v0);
       v1 = _mm512_add_ps(_mm512_loadu_ps(y + 16), v1);
     }
-    if (O::stream && stream) {
-      touch_past(y, 128);
-      _mm512_stream_ps(y, v0);
-      _mm512_stream_ps(y + 16, v1);
+    if (w.past) {
+      float* to = w.past + r * w.ld_past;
+      touch_past(to, 128);
+      _mm512_stream_ps(to, v0);
+      _mm512_stream_ps(to + 16, v1);
     } else {
       touch(y, 128, true);
       _mm512_storeu_ps(y, v0);
@@ -254,7 +261,7 @@ void promote(Waiting& w, int count, bool stream) {
 }
 
 template <class O>
-void tile_of_sums(const int8_t* a, int64_t lda, const int8_t* b, int64_t steps, int32_t* sums, Waiting& w, bool stream) {
+void tile_of_sums(const int8_t* a, int64_t lda, const int8_t* b, int64_t steps, int32_t* sums, Waiting& w) {
   const int rows = O::even ? (int)((32 + steps - 1) / steps) : 2;
   tile_zero<0>();
   tile_zero<1>();
@@ -277,16 +284,16 @@ void tile_of_sums(const int8_t* a, int64_t lda, const int8_t* b, int64_t steps, 
     }
     tile_dot_signed<1, 4, 7>();
     tile_dot_signed<3, 5, 7>();
-    promote<O>(w, rows, stream);
+    promote<O>(w, rows);
     a += 64;
     b += 2048;
   }
-  if (O::even) promote<O>(w, 32, stream);
+  if (O::even) promote<O>(w, 32);
   tile_store<0>(sums, 128);
   tile_store<1>(sums + 16, 128);
   tile_store<2>(sums + 512, 128);
   tile_store<3>(sums + 528, 128);
-  if (!O::even) promote<O>(w, 32, stream);
+  if (!O::even) promote<O>(w, 32);
 }
 
 /** Rows of a, `count` codes each, side by side. */
@@ -298,53 +305,115 @@ void copy_rows(const int8_t* a, int64_t lda, int64_t rows, int64_t count, int8_t
   }
 }
 
+/** The tiles of a sweep, and the sums that wait. */
+template <class O>
+class Sweep {
+ public:
+  explicit Sweep(const Problem& p) : p_(p) {}
+
+  /** One panel of the depth: `rows` rows from row0 on times `cols` columns from col0 on, into y, or past the caches
+   * into `to`. */
+  void panel(int64_t panel, int64_t row0, int64_t rows, int64_t col0, int64_t cols, float* y, int64_t ld, float* to) {
+    const Problem& p = p_;
+    const int64_t at = panel * 1024, depth = p.K - at < 1024 ? p.K - at : 1024, steps = depth / 64;
+    const int parts = O::halves && depth > DEEP ? 2 : 1;
+    for (int part = 0; part < parts; part++) {
+      const int64_t from = part * (steps / parts), count = part == parts - 1 ? steps - from : steps / parts;
+      const int8_t* left = p.a + row0 * p.K + at + 64 * from;
+      int64_t lda = p.K;
+      if (parts == 2) {
+        copy_rows(left, lda, rows, 64 * count, p.copied);
+        left = p.copied;
+        lda = 64 * count;
+      }
+      for (int64_t c = 0; c < cols; c += 32) {
+        const int8_t* b = p.b + (col0 + c) * p.K + (at + 64 * from) * 32;
+        for (int64_t r = 0; r < rows; r += 32) {
+          int32_t* half = p.halves + (c / 32 * (rows / 32) + r / 32) * 1024;
+          const bool is_half = parts == 2 && part == 0;
+          int32_t* sums = is_half ? half : buffers_[current_];
+          tile_of_sums<O>(left + r * lda, lda, b, count, sums, waiting_);
+          waiting_.rows = 0;
+          if (is_half) continue;
+          const float *sa = p.sa + panel * p.M + row0 + r, *sb = p.sb + panel * p.N + col0 + c;
+          float* past = to ? to + r * p.N + c : nullptr;
+          waiting_ = {sums, parts == 2 ? half : nullptr, sa, sb, y + r * ld + c, past, ld, p.N, 0, 32, panel == 0};
+          if (!O::even) current_ ^= 1;
+        }
+      }
+    }
+  }
+
+  void finish() {
+    promote<O>(waiting_, 32);
+    waiting_.rows = 0;
+  }
+
+ private:
+  const Problem& p_;
+  alignas(64) int32_t buffers_[2][1024];
+  int current_ = 0;
+  Waiting waiting_ = {};
+};
+
+/** --check: the strip as the result. */
+void keep(const Problem& p, int64_t row0, int64_t rows, int64_t col0, int64_t cols, const float* strip, int64_t ld) {
+  for (int64_t r = 0; p.kept && r < rows; r++) {
+    memcpy(p.kept + (row0 + r) * p.N + col0, strip + r * ld, (size_t)cols * 4);
+  }
+}
+
 template <class O>
 void sweep(const Problem& p) {
-  alignas(64) int32_t buffers[2][1024];
-  int current = 0;
-  Waiting w = {};
+  Sweep<O> sums(p);
   const int64_t limit = p.direct ? 256 : 1024, panels = (p.K + 1023) / 1024;
-  const bool stream = p.direct && panels == 1;
+  const bool stream = O::stream && p.direct && panels == 1;
   for (int64_t col0 = 0; col0 < p.N; col0 += limit) {
     const int64_t cols = p.N - col0 < limit ? p.N - col0 : limit, ld = p.direct ? p.N : cols + 16;
     for (int64_t row0 = 0; row0 < p.M; row0 += O::strip) {
       const int64_t rows = p.M - row0 < O::strip ? p.M - row0 : O::strip;
       float* strip = p.direct ? p.y + row0 * p.N + col0 : p.scratch;
       for (int64_t panel = 0; panel < panels; panel++) {
-        const int64_t at = panel * 1024, depth = p.K - at < 1024 ? p.K - at : 1024, steps = depth / 64;
-        const int parts = O::halves && depth > DEEP ? 2 : 1;
-        for (int part = 0; part < parts; part++) {
-          const int64_t from = part * (steps / parts), count = part == parts - 1 ? steps - from : steps / parts;
-          const int8_t* left = p.a + row0 * p.K + at + 64 * from;
-          int64_t lda = p.K;
-          if (parts == 2) {
-            copy_rows(left, lda, rows, 64 * count, p.copied);
-            left = p.copied;
-            lda = 64 * count;
-          }
-          for (int64_t c = 0; c < cols; c += 32) {
-            const int8_t* b = p.b + (col0 + c) * p.K + (at + 64 * from) * 32;
-            for (int64_t r = 0; r < rows; r += 32) {
-              int32_t* half = p.halves + (c / 32 * (O::strip / 32) + r / 32) * 1024;
-              const bool is_half = parts == 2 && part == 0;
-              int32_t* sums = is_half ? half : buffers[current];
-              tile_of_sums<O>(left + r * lda, lda, b, count, sums, w, stream);
-              w.rows = 0;
-              if (is_half) continue;
-              const float *sa = p.sa + panel * p.M + row0 + r, *sb = p.sb + panel * p.N + col0 + c;
-              w = {sums, parts == 2 ? half : nullptr, sa, sb, strip + r * ld + c, ld, 0, 32, panel == 0};
-              if (!O::even) current ^= 1;
-            }
+        sums.panel(panel, row0, rows, col0, cols, strip, ld, stream ? strip : nullptr);
+      }
+      sums.finish();
+      keep(p, row0, rows, col0, cols, strip, ld);
+    }
+  }
+}
+
+/** The kernel of native/cpu/isa/gemm_tiles.h and kernels/gemm.inc. */
+void built(const Problem& p) {
+  typedef Order<0, EVEN | HALVES> O;
+  Sweep<O> sums(p);
+  const int64_t panels = (p.K + 1023) / 1024, height = p.K <= 320 ? 64 : 32, fit = (1 << 20) / p.K / 64 * 64;
+  const int64_t limit = !p.direct ? 1024 : fit < 256 ? 256 : fit > 1024 ? 1024 : fit;
+  const bool deep = !p.direct && p.K > 1024 && (p.N < 1024 ? p.N : 1024) * p.K > 1 << 20;
+  const int64_t tall = deep ? 192 : height, narrow = deep ? 256 : limit;
+  for (int64_t col0 = 0; col0 < p.N; col0 += limit) {
+    const int64_t cols = p.N - col0 < limit ? p.N - col0 : limit, ld = cols + 16;
+    for (int64_t top = 0; top < p.M; top += tall) {
+      const int64_t all = p.M - top < tall ? p.M - top : tall;
+      for (int64_t panel = 0; panel < panels; panel++) {
+        for (int64_t left = 0; left < cols; left += narrow) {
+          const int64_t count = cols - left < narrow ? cols - left : narrow;
+          for (int64_t r = 0; r < all; r += height) {
+            const int64_t rows = all - r < height ? all - r : height;
+            float* to = p.direct && panel == panels - 1 ? p.y + (top + r) * p.N + col0 + left : nullptr;
+            sums.panel(panel, top + r, rows, col0 + left, count, p.scratch + r * ld + left, ld, to);
+            if (deep) sums.finish();
           }
         }
       }
-      promote<O>(w, 32, stream);
-      w.rows = 0;
-      for (int64_t r = 0; p.kept && r < rows; r++) {
-        memcpy(p.kept + (row0 + r) * p.N + col0, strip + r * ld, (size_t)cols * 4);
+      sums.finish();
+      if (p.direct) {
+        keep(p, top, all, col0, cols, p.y + top * p.N + col0, p.N);
+      } else {
+        keep(p, top, all, col0, cols, p.scratch, ld);
       }
     }
   }
+  if (p.direct) _mm_sfence();
 }
 
 struct NamedOrder {
@@ -352,6 +421,7 @@ struct NamedOrder {
   void (*run)(const Problem&);
 };
 const NamedOrder ORDERS[] = {
+    {"built", built},
     {"64", sweep<Order<64, 0>>},
     {"64 even", sweep<Order<64, EVEN>>},
     {"32 even", sweep<Order<32, EVEN>>},
@@ -379,7 +449,17 @@ class Data {
     for (int64_t i = 0; i < N * K; i++) b[i] = (int8_t)(next() % 255 - 127);
     for (int64_t i = 0; i < panels * M; i++) sa[i] = (float)(next() % 1000 + 1) * 0x1p-16f;
     for (int64_t i = 0; i < panels * N; i++) sb[i] = (float)(next() % 1000 + 1) * 0x1p-16f;
-    p = {M, N, K, direct, a, b, sa, sb, direct ? take<float>(M * N) : nullptr, take<float>(128 * 1040), take<int32_t>(128 * 1024),
+    p = {M,
+         N,
+         K,
+         direct,
+         a,
+         b,
+         sa,
+         sb,
+         direct ? take<float>(M * N) : nullptr,
+         take<float>(256 * 1040),
+         take<int32_t>(128 * 1024),
          take<int8_t>(128 * 1024),
          nullptr};
   }
@@ -416,7 +496,8 @@ float plain(const Problem& p, int64_t i, int64_t j) {
 }
 
 int check() {
-  const int64_t shapes[][3] = {{32, 32, 64}, {96, 96, 192}, {160, 288, 640}, {64, 64, 1024}, {96, 64, 2688}, {64, 1120, 704}};
+  const int64_t shapes[][3] = {{32, 32, 64},   {96, 96, 192},   {160, 288, 640}, {64, 64, 1024},
+                               {96, 64, 2688}, {64, 1120, 704}, {224, 512, 2112}};
   int failures = 0, count = 0;
   tile_configure(&FULL);
   for (const auto& [M, N, K] : shapes) {
@@ -442,10 +523,11 @@ int check() {
 }
 
 const int64_t SHAPES[][3] = {{1024, 1024, 1024}, {1024, 3072, 768}, {1024, 768, 3072}, {1024, 2048, 512},
-                             {2048, 768, 256},   {2048, 384, 128}};
+                             {1024, 1536, 384},  {2048, 768, 256},  {2048, 384, 128}};
 
 #if defined(POGO_TILE_COUNTS)
-/** A line an order and shape, of the second of two sweeps: what a product of 16 cycles asks for, and the share of the peak that each allows. */
+/** A line an order and shape, of the second of two sweeps: what a product of 16 cycles asks for, and the share of the
+ * peak that each allows. */
 void print_counts() {
   for (const auto& [M, N, K] : SHAPES) {
     for (bool direct : {true, false}) {
@@ -456,13 +538,17 @@ void print_counts() {
         const Counts before = counts;
         order.run(data.p);
         const double products = (double)(counts.products - before.products);
-        const double l2 = 64.0 * (double)(counts.l1.fills - before.l1.fills + counts.l1.written_back - before.l1.written_back);
-        const double l3 = 64.0 * (double)(counts.l2.fills - before.l2.fills + counts.l2.written_back - before.l2.written_back);
+        const double l2 =
+            64.0 * (double)(counts.l1.fills - before.l1.fills + counts.l1.written_back - before.l1.written_back);
+        const double l3 =
+            64.0 * (double)(counts.l2.fills - before.l2.fills + counts.l2.written_back - before.l2.written_back);
         const double stores = (double)(counts.lines_stored - before.lines_stored) / products;
         const double loads = (double)(counts.lines_loaded - before.lines_loaded) / products;
-        printf("{\"type\":\"tile-counts\",\"shape\":\"%dx%dx%d\",\"into\":\"%s\",\"order\":\"%s\",\"loadedLines\":%.2f,"
-               "\"storedLines\":%.2f,\"l2Bytes\":%.0f,\"l3Bytes\":%.0f}\n",
-               (int)M, (int)N, (int)K, direct ? "matrix" : "strip", order.name, loads, stores, l2 / products, l3 / products);
+        printf(
+            "{\"type\":\"tile-counts\",\"shape\":\"%dx%dx%d\",\"into\":\"%s\",\"order\":\"%s\",\"loadedLines\":%.2f,"
+            "\"storedLines\":%.2f,\"l2Bytes\":%.0f,\"l3Bytes\":%.0f}\n",
+            (int)M, (int)N, (int)K, direct ? "matrix" : "strip", order.name, loads, stores, l2 / products,
+            l3 / products);
       }
     }
   }
@@ -476,9 +562,11 @@ void print_sweeps(double seconds) {
       for (const NamedOrder& order : ORDERS) {
         const double took = least(seconds, [&] { order.run(data.p); });
         const double rate = 2.0 * (double)M * (double)N * (double)K / took;
-        printf("{\"type\":\"tile-sweep\",\"shape\":\"%dx%dx%d\",\"into\":\"%s\",\"order\":\"%s\",\"operationsPerSecond\":%.4e,"
-               "\"ofPeak\":%.4f}\n",
-               (int)M, (int)N, (int)K, direct ? "matrix" : "strip", order.name, rate, rate * dot_seconds / (2 * 16384));
+        printf(
+            "{\"type\":\"tile-sweep\",\"shape\":\"%dx%dx%d\",\"into\":\"%s\",\"order\":\"%s\",\"operationsPerSecond\":%"
+            ".4e,"
+            "\"ofPeak\":%.4f}\n",
+            (int)M, (int)N, (int)K, direct ? "matrix" : "strip", order.name, rate, rate * dot_seconds / (2 * 16384));
         fflush(stdout);
       }
     }

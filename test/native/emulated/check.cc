@@ -257,7 +257,7 @@ void program() {
     failures++;
     print("THE EMULATOR'S OWN TDPBSSD OR TDPBUSD IS WRONG: see native/cpu/README.md\n");
   } else if (missing == 0) {
-    const int64_t widths[] = {1, 15, 63, 64, 65, 192, 1024, 1088, 2048, 2049};
+    const int64_t widths[] = {1, 15, 63, 64, 65, 192, 640, 1000, 1024, 1088, 2048, 2049};
     const int64_t sizes[][2] = {{1, 1},   {15, 16}, {16, 32}, {17, 33}, {32, 32},
                                 {48, 31}, {64, 64}, {65, 70}, {33, 300}};
     for (int64_t K : widths) {
@@ -268,6 +268,8 @@ void program() {
     }
     gelu(65, 128, 192);
     gelu(48, 1088, 64);
+    gelu(200, 1024, 1088);
+    gemm(513, 1024, 64, false, false);
     const int64_t heads[] = {32, 64, 128, 256};
     for (int64_t h : heads) {
       attention(64, h == 32 ? 2 : 1, h == 32 ? 2 : 1, h, 0, 1);
