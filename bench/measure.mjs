@@ -1,5 +1,5 @@
 // The whole measurement of a machine: every instruction set, the recipes, the peers, into one file of lines.
-//   node bench/measure.mjs --out bench/results/2026-11-26-zen5-2cores.jsonl [--minutes 20] [--parts PART,…] [--only NAME,…] [--again]
+//   node bench/measure.mjs --out bench/results/2026-11-27-zen5-2cores.jsonl [--minutes 20] [--parts PART,…] [--only NAME,…] [--again]
 //                          [--quick] [--no-peers] [--peer-modes MODE,…] [--list]
 //
 // The machine must be idle. Parts run one after the other, the important ones first; a part's lines are written when it is

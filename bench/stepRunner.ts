@@ -171,7 +171,8 @@ const sum = (values: readonly number[]): number => values.reduce((total, value) 
 async function timeEmptyTask(pool: LanePool): Promise<number> {
   const bytes = shared.u8(1024);
   const tree = shared.u8(treeBytes(bytes.length));
-  const empty = { kind: 'hash', bytes, tree, nodes: 1, first: 0 } as const;
+  const parts = [{ bytes, tree, nodes: 1, first: 0, end: 1 }];
+  const empty = { kind: 'hash', parts, spanLog: 0, groupLog: 0 } as const;
   await Promise.all(Array.from({ length: 4 * pool.lanes }, () => pool.run(empty)));
   const samples: number[] = [];
   for (let i = 0; i < EMPTY_TASKS; i++) {

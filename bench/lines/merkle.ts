@@ -148,7 +148,7 @@ async function* allLanes(work: Work, wanted: (name: string) => boolean): AsyncGe
         name,
         details: { lanes },
         run: async () => {
-          found = await hashParallel(pool, kernels, bytes, tree, signal, groupLog);
+          [found] = await hashParallel(pool, kernels, [{ bytes, tree }], signal, groupLog);
         },
         check: () => requireSameBytes(name, found, root),
         result: () => found,

@@ -108,7 +108,8 @@ export class HostDomain implements MemoryDomain {
 
   roots(names: readonly VectorName[]): Promise<Uint8Array[]> {
     const { pool, merkle, state, trees, signal } = this.#context;
-    return Promise.all(names.map((name) => hashParallel(pool, merkle, vectorBytes(state[name]), trees[name], signal)));
+    const hashed = names.map((name) => ({ bytes: vectorBytes(state[name]), tree: trees[name] }));
+    return hashParallel(pool, merkle, hashed, signal);
   }
 
   async pack(file: Uint8Array): Promise<void> {

@@ -1,21 +1,59 @@
 /** How work on a vector is cut for several lanes. The cut never changes a bit. */
-import { nodeCount } from '../merkle/shape.js';
 
-/** Leaves that one hash task takes at least: 4 MiB, aligned, so that a task also computes the 12 levels above its leaves. */
-const HASH_LEAVES_LOG = 12;
-/** Hash tasks a lane, where a vector is large enough for larger tasks: few, since each is a round trip. */
+/** Leaves of a hash task, about: 8 MiB. */
+const HASH_LEAVES = 8192;
+/** Most hash tasks a lane: few, since each is a round trip, and enough that lanes end together. */
 const HASH_TASKS_A_LANE = 4;
+/** Leaves that are hashed in one call at least, as a power of two: 512 KiB, and the levels above them. */
+const SPAN_LEAVES_LOG = 9;
+/** Such calls a task, about: shares of lanes differ by one at most. */
+const SPANS_A_TASK = 8;
 
-/** Level-0 nodes of one hash task, as a power of two. @param groupLog leaves of such a node, likewise */
-export function hashSpanLog(nodes: number, lanes: number, groupLog = 0): number {
-  const shared = Math.floor(Math.log2(Math.max(1, nodes / (lanes * HASH_TASKS_A_LANE))));
-  return Math.max(HASH_LEAVES_LOG - groupLog, shared);
+/** Tasks that the hashes of so many leaves together are cut into: as many for each lane. */
+export function hashTaskCount(leaves: number, lanes: number): number {
+  return lanes * Math.min(HASH_TASKS_A_LANE, Math.max(1, Math.round(leaves / HASH_LEAVES / lanes)));
 }
 
-/** Tasks that the hash of so many bytes is cut into. */
-export function hashTaskCount(bytes: number, lanes: number): number {
-  const nodes = nodeCount(bytes);
-  return Math.ceil(nodes / 2 ** hashSpanLog(nodes, lanes));
+/** Level-0 nodes [first, end) of one of several trees; `first` begins a span. */
+export interface HashShare {
+  readonly tree: number;
+  readonly first: number;
+  readonly end: number;
+}
+
+export interface HashCut {
+  /** Nodes that are hashed in one call, as a power of two. */
+  readonly spanLog: number;
+  readonly tasks: readonly (readonly HashShare[])[];
+}
+
+/**
+ * Cuts the hashing of several trees into tasks of even size, each of one or more trees.
+ *
+ * @param nodes level-0 nodes by tree
+ * @param groupLog leaves of such a node, as a power of two
+ */
+export function cutHashes(nodes: readonly number[], lanes: number, groupLog = 0): HashCut {
+  const total = nodes.reduce((sum, count) => sum + count, 0);
+  const count = hashTaskCount(total * 2 ** groupLog, lanes);
+  const shared = Math.floor(Math.log2(Math.max(1, total / (count * SPANS_A_TASK))));
+  const spanLog = Math.max(SPAN_LEAVES_LOG - groupLog, shared);
+  const span = 2 ** spanLog;
+  const spans = nodes.flatMap((of, tree) =>
+    Array.from({ length: Math.ceil(of / span) }, (_, i): HashShare => {
+      return { tree, first: i * span, end: Math.min(of, (i + 1) * span) };
+    }),
+  );
+  const tasks = evenRanges(spans.length, count).map(({ from, to }) => {
+    const shares: HashShare[] = [];
+    for (const next of spans.slice(from, to)) {
+      const last = shares.at(-1);
+      if (last?.tree === next.tree) shares[shares.length - 1] = { ...last, end: next.end };
+      else shares.push(next);
+    }
+    return shares;
+  });
+  return { spanLog, tasks };
 }
 
 /** Even ranges [from, to) over `count` items. */

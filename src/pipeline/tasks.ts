@@ -49,15 +49,25 @@ export interface WeightsTask {
   readonly places: readonly number[];
 }
 
-export interface HashTask {
-  readonly kind: 'hash';
-  /** The bytes of the level-0 nodes [first, …), and the tree they belong to. */
+/** Level-0 nodes [first, end) of the tree over `bytes`. */
+export interface HashPart {
+  /** All bytes of the tree. */
   readonly bytes: Uint8Array;
   readonly tree: Uint8Array;
+  /** Level-0 nodes of the tree. */
   readonly nodes: number;
+  /** Begins a span. */
   readonly first: number;
-  /** Leaves of a level-0 node, as a power of two; 0 where it is left out. */
-  readonly groupLog?: number;
+  readonly end: number;
+}
+
+export interface HashTask {
+  readonly kind: 'hash';
+  readonly parts: readonly HashPart[];
+  /** Nodes whose hashes and levels above are computed together, as a power of two. */
+  readonly spanLog: number;
+  /** Leaves of a level-0 node, as a power of two. */
+  readonly groupLog: number;
 }
 
 /** A unit file that came from elsewhere. */

@@ -10,6 +10,7 @@ import { merkleKernels } from '../backend/merkleAddon.js';
 import { openBackend } from '../backend/open.js';
 import type { LaneKernels } from '../backend/types.js';
 import { invariant, PogoError } from '../errors.js';
+import { LEAF_BYTES } from '../merkle/shape.js';
 import { decodeRecipe } from '../model/recipe.js';
 import { commitLeafRange, packModel } from '../model/state.js';
 import {
@@ -24,7 +25,17 @@ import {
 import { canonicalUnitFault } from '../protocol/unitBytes.js';
 import { DeviceLane, type DeviceSession } from './deviceLane.js';
 import { countTask, countUnit } from './progress.js';
-import type { LaneOptions, LaneTask, LossTask, Session, TaskResults, UnitResult, UnitTask } from './tasks.js';
+import type {
+  HashPart,
+  HashTask,
+  LaneOptions,
+  LaneTask,
+  LossTask,
+  Session,
+  TaskResults,
+  UnitResult,
+  UnitTask,
+} from './tasks.js';
 
 /** Sessions a worker keeps bound; a run has one for training and one or two for evaluation. */
 const KEPT_SESSIONS = 4;
@@ -102,7 +113,7 @@ function run(task: LaneTask): Result {
     return { ...result, ms };
   };
   if (task.kind === 'hash') {
-    merkle.hashRange(task.bytes, task.tree, task.nodes, task.first, 0, task.groupLog ?? 0);
+    for (const part of task.parts) hashPart(part, task);
     return done({});
   }
   const bound = bind(task.session);
@@ -145,6 +156,14 @@ function run(task: LaneTask): Result {
     case 'devicePack':
       onDevice(bound).pack(task.file);
       return done({});
+  }
+}
+
+function hashPart({ bytes, tree, nodes, first, end }: HashPart, { spanLog, groupLog }: HashTask): void {
+  const nodeBytes = LEAF_BYTES * 2 ** groupLog;
+  for (let at = first; at < end; at += 2 ** spanLog) {
+    const to = Math.min(end, at + 2 ** spanLog);
+    merkle.hashRange(bytes.subarray(at * nodeBytes, to * nodeBytes), tree, nodes, at, 0, groupLog);
   }
 }
 

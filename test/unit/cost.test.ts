@@ -83,7 +83,9 @@ describe('points', () => {
       };
       const untimed = 27 * at(law.compare, work.unitBytes);
       const dutyMs = Object.values(parts).reduce((sum, ms) => sum + ms, untimed);
-      const stepMs = (1e3 * work.tokensPerStep) / Number(line.value) + at(law.log, log);
+      // A step is its least round, where the line says it.
+      const inMemoryMs = Number(line.details?.['leastRoundMs'] ?? (1e3 * work.tokensPerStep) / Number(line.value));
+      const stepMs = inMemoryMs + at(law.log, log);
       return [
         { ...line, name: 'claim/mine', details: { ...details, stepMs, mineAroundMs: at(law.mine, state) } },
         {

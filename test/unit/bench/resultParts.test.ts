@@ -36,7 +36,7 @@ const text = FIRST.map((value) => `${JSON.stringify(value)}\n`).join('');
 describe('parts of a measurement', () => {
   it('are read and written without a change, the committed results too', () => {
     expect(partsText(readParts(text))).toBe(text);
-    const committed = readFileSync('bench/results/2026-11-26-zen5-2cores.jsonl', 'utf8');
+    const committed = readFileSync('bench/results/2026-11-27-zen5-2cores.jsonl', 'utf8');
     const lines = (from: string): string[] => from.split('\n').sort();
     expect(lines(partsText(readParts(committed)))).toEqual(lines(committed));
   });
