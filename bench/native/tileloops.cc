@@ -506,6 +506,8 @@ int check() {
       std::vector<float> expected(M * N), found(M * N);
       for (int64_t i = 0; i < M * N; i++) expected[i] = plain(data.p, i / N, i % N);
       for (const NamedOrder& order : ORDERS) {
+        // The largest is for the one that goes panel by panel there.
+        if (M * N > 100000 && order.run != built) continue;
         Problem p = data.p;
         p.kept = found.data();
         for (float& x : found) x = NAN;

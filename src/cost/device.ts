@@ -1,6 +1,5 @@
 /** Machines that work is put on: one that was measured, and one that is assumed from its data sheet. */
 
-import { leafCount } from '../merkle/shape.js';
 import { EMA_INTERVAL } from '../model/state.js';
 import { hashTaskCount } from '../pipeline/shards.js';
 import { type BySize, secondsAt } from './bySize.js';
@@ -74,8 +73,8 @@ export function measuredDevice(points: MeasuredPoints): Device {
       const bytes = hashBytes(length);
       if (points.process !== undefined) return sizedFigure(points.process.hash, bytes);
       // θ, m and v at every step, the EMA at every eighth.
-      const leaves = leafCount(4 * length);
-      const tasks = hashTaskCount(3 * leaves, cores) + ((vectors - 3) / EMA_INTERVAL) * hashTaskCount(leaves, cores);
+      const ofEma = ((vectors - 3) / EMA_INTERVAL) * hashTaskCount(4 * length, cores);
+      const tasks = hashTaskCount(12 * length, cores) + ofEma;
       const seconds = bytes / (cores * points.hash.value) + (tasks / cores) * points.trip.value;
       return figure(seconds, 's', 'derived', points.hash.source);
     },

@@ -1,7 +1,8 @@
 /** How work on a vector is cut for several lanes. The cut never changes a bit. */
+import { LEAF_BYTES } from '../merkle/shape.js';
 
-/** Leaves of a hash task, about: 8 MiB. */
-const HASH_LEAVES = 8192;
+/** Bytes of a hash task, about. */
+const HASH_BYTES = 8 * 2 ** 20;
 /** Most hash tasks a lane: few, since each is a round trip, and enough that lanes end together. */
 const HASH_TASKS_A_LANE = 4;
 /** Leaves that are hashed in one call at least, as a power of two: 512 KiB, and the levels above them. */
@@ -9,9 +10,9 @@ const SPAN_LEAVES_LOG = 9;
 /** Such calls a task, about: shares of lanes differ by one at most. */
 const SPANS_A_TASK = 8;
 
-/** Tasks that the hashes of so many leaves together are cut into: as many for each lane. */
-export function hashTaskCount(leaves: number, lanes: number): number {
-  return lanes * Math.min(HASH_TASKS_A_LANE, Math.max(1, Math.round(leaves / HASH_LEAVES / lanes)));
+/** Tasks that the hashes of so many bytes together are cut into: as many for each lane. */
+export function hashTaskCount(bytes: number, lanes: number): number {
+  return lanes * Math.min(HASH_TASKS_A_LANE, Math.max(1, Math.round(bytes / HASH_BYTES / lanes)));
 }
 
 /** Level-0 nodes [first, end) of one of several trees; `first` begins a span. */
@@ -35,7 +36,7 @@ export interface HashCut {
  */
 export function cutHashes(nodes: readonly number[], lanes: number, groupLog = 0): HashCut {
   const total = nodes.reduce((sum, count) => sum + count, 0);
-  const count = hashTaskCount(total * 2 ** groupLog, lanes);
+  const count = hashTaskCount(total * LEAF_BYTES * 2 ** groupLog, lanes);
   const shared = Math.floor(Math.log2(Math.max(1, total / (count * SPANS_A_TASK))));
   const spanLog = Math.max(SPAN_LEAVES_LOG - groupLog, shared);
   const span = 2 ** spanLog;

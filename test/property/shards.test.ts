@@ -45,8 +45,8 @@ it('hash tasks take every node of every tree once, at spans, and none more than 
         }
         expect(at).toBe(count);
       }
-      const leaves = nodes.reduce((sum, count) => sum + count, 0) * 2 ** groupLog;
-      expect(tasks.length).toBeLessThanOrEqual(hashTaskCount(leaves, lanes));
+      const bytes = nodes.reduce((sum, count) => sum + count, 0) * 1024 * 2 ** groupLog;
+      expect(tasks.length).toBeLessThanOrEqual(hashTaskCount(bytes, lanes));
       const spans = tasks.map((task) => task.reduce((sum, { first, end }) => sum + Math.ceil((end - first) / span), 0));
       expect(Math.max(...spans) - Math.min(...spans)).toBeLessThanOrEqual(1);
       // As many for each lane, unless there are fewer spans than that.
