@@ -3,10 +3,9 @@
 // Four tiles of sums, two of a, two of b: 32 x 32 of the product, and 64 codes of depth, in four TDPBSSD of 16 cycles
 // each. Loads hide behind them as long as L1 has the operands of one side, so the orders below are those with the
 // fewest bytes between the caches (scripts/tile-counts.mjs; numbers in ../README.md):
-// - 32 rows of a stay in L1 while b passes. More than 576 codes of depth do not fit beside a tile of b, so such a panel
-// goes in
-//   two sweeps of half its depth, rows of a copied side by side; the sums of the first wait in L2 and are added as
-//   integers.
+// - 32 rows of a stay in L1 while b passes. More than 576 codes of depth do not fit beside a tile of b, so such a
+//   panel goes in two sweeps of half its depth, rows of a copied side by side; the sums of the first wait in L2 and are
+//   added as integers.
 // - Up to 320 codes, 64 rows fit, and a tile of b is used twice while it is there.
 // Sums of a tile are stored, and promoted to fp32 between the products of the next one, as many rows a step as end with
 // its last step: the vector units work while the tile unit does, and one buffer of sums is enough.
@@ -25,8 +24,7 @@ static inline const GemmCode* gemm_in_place(const int8_t* a, int64_t rows, int64
 }
 static inline int64_t gemm_row_stride(int64_t padded) { return padded; }
 
-/** Panel by panel where b takes more than half of a 2 MiB L2: a panel of 256 columns, and the sums of 192 rows, stay
- * there. */
+/** Panel by panel where b takes more than half of a 2 MiB L2: 256 columns of a panel and the sums of 192 rows stay. */
 static inline bool gemm_is_deep(int64_t N, int64_t K) { return K > 1024 && (N < 1024 ? N : 1024) * K > 1 << 20; }
 static constexpr int64_t DEEP_ROWS = 192, DEEP_COLUMNS = 256;
 
