@@ -75,8 +75,7 @@ inline void touch_past(const void*, int64_t) {}
 
 const TileConfig FULL = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
 
-// ---- the instructions alone
-// -------------------------------------------------------------------------------------------
+// ---- the instructions alone ----
 
 constexpr int ROUNDS = 4096;
 alignas(4096) int8_t line_data[64 * 1024];
@@ -179,8 +178,7 @@ void print_instructions(double seconds) {
   });
 }
 
-// ---- the sweep
-// ----------------------------------------------------------------------------------------------------------
+// ---- the sweep ----
 
 struct Problem {
   int64_t M, N, K;  // multiples of 32, 32, 64
@@ -193,14 +191,12 @@ struct Problem {
   float* kept;         // --check: where strips are copied to
 };
 
-/** What an order of the sweep does otherwise than the first kernel did (strips of 64 rows, two rows promoted a step,
- * two buffers of sums). */
+/** What an order does otherwise than the first kernel (strips of 64 rows, two rows promoted a step, two buffers). */
 enum : int {
-  EVEN = 1,    // promotion ends with the next tile's last step: one buffer
-  HALVES = 2,  // more than 576 codes deep: in two sweeps of half the depth, rows of a copied so that they fill all sets
-               // of L1
-  PAST = 4,    // b by TILELOADDT1
-  ASK = 8,     // lines of the result are asked for two steps before they are written
+  EVEN = 1,     // promotion ends with the next tile's last step: one buffer
+  HALVES = 2,   // more than 576 codes deep: in two sweeps of half the depth, rows of a copied side by side
+  PAST = 4,     // b by TILELOADDT1
+  ASK = 8,      // lines of the result are asked for two steps before they are written
   STREAM = 16,  // a result that is a matrix is written past the caches (one panel)
 };
 template <int STRIP, int FLAGS>
