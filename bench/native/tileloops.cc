@@ -15,6 +15,8 @@
 
 #include <vector>
 
+#include "../../native/cpu/isa/gemm_tile_sizes.h"
+
 #ifdef POGO_TILES_FILE
 #include POGO_TILES_FILE
 #else
@@ -205,7 +207,7 @@ struct Order {
   static constexpr bool even = FLAGS & EVEN, halves = FLAGS & HALVES, past = FLAGS & PAST, ask = FLAGS & ASK;
   static constexpr bool stream = FLAGS & STREAM;
 };
-constexpr int64_t DEEP = 576;
+constexpr int64_t DEEP = 64 * WHOLE_STEPS;
 
 struct Waiting {
   const int32_t *sums, *before;
@@ -382,10 +384,10 @@ void sweep(const Problem& p) {
 void built(const Problem& p) {
   typedef Order<0, EVEN | HALVES> O;
   Sweep<O> sums(p);
-  const int64_t panels = (p.K + 1023) / 1024, height = p.K <= 320 ? 64 : 32, fit = (1 << 20) / p.K / 64 * 64;
-  const int64_t limit = !p.direct ? 1024 : fit < 256 ? 256 : fit > 1024 ? 1024 : fit;
-  const bool deep = !p.direct && p.K > 1024 && (p.N < 1024 ? p.N : 1024) * p.K > 1 << 20;
-  const int64_t tall = deep ? 192 : height, narrow = deep ? 256 : limit;
+  const int64_t panels = (p.K + 1023) / 1024, height = strip_rows(p.K);
+  const int64_t limit = p.direct ? narrow_block(p.K) : 1024;
+  const bool deep = !p.direct && gemm_is_deep(p.N, p.K);
+  const int64_t tall = deep ? DEEP_ROWS : height, narrow = deep ? DEEP_COLUMNS : limit;
   for (int64_t col0 = 0; col0 < p.N; col0 += limit) {
     const int64_t cols = p.N - col0 < limit ? p.N - col0 : limit, ld = cols + 16;
     for (int64_t top = 0; top < p.M; top += tall) {

@@ -12,27 +12,16 @@
 #ifndef POGO_CPU_GEMM_TILES_H
 #define POGO_CPU_GEMM_TILES_H
 
-static constexpr int64_t STRIP = 64;
-static inline int64_t strip_rows(int64_t K) { return K <= 320 ? 64 : 32; }
+#include "gemm_tile_sizes.h"
 
-/** Steps of 64 codes of a panel that is contracted in one sweep, and most of a half's. */
-static constexpr int64_t WHOLE_STEPS = 9, HALF_STEPS = 8;
+static constexpr int64_t STRIP = 64;
+static_assert(PART == 64, "narrow_block gives whole parts");
 
 /** Rows of a as they are: whole tiles, whose 64 bytes a row and 16 rows all belong to the strip. */
 static inline const GemmCode* gemm_in_place(const int8_t* a, int64_t rows, int64_t K) {
   return K % 64 == 0 && rows % 16 == 0 ? a : nullptr;
 }
 static inline int64_t gemm_row_stride(int64_t padded) { return padded; }
-
-/** Panel by panel where b takes more than half of a 2 MiB L2: 256 columns of a panel and the sums of 192 rows stay. */
-static inline bool gemm_is_deep(int64_t N, int64_t K) { return K > 1024 && (N < 1024 ? N : 1024) * K > 1 << 20; }
-static constexpr int64_t DEEP_ROWS = 192, DEEP_COLUMNS = 256;
-
-/** Columns whose packed codes take half of a 2 MiB L2. */
-static inline int64_t narrow_block(int64_t K) {
-  const int64_t fit = (1 << 20) / K / PART * PART;
-  return fit < 256 ? 256 : fit > 1024 ? 1024 : fit;
-}
 
 /** A matrix that an L2 does not hold is not read into it before it is written. */
 static inline bool gemm_past(const float* y, int64_t M, int64_t N) {
